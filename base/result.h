@@ -1,0 +1,70 @@
+// Result<T>: a value or an Error that says what is wrong and the way out.
+//
+// No exception crosses a floor: third-party exceptions are caught where that library is called and
+// become an Error there. Asserts (base/check.h) are for our own bugs and never judge outside input.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <expected>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace penstock {
+
+// One value per kind of failure; gateway/ maps each to an HTTP status, app/ to an exit code.
+enum class Code {
+  kInvalid,          // the caller's input is wrong (400)
+  kUnauthenticated,  // no key, or one that we do not know (401)
+  kForbidden,        // a known key that may not do this (403)
+  kNotFound,         // names something that does not exist (404)
+  kConflict,         // collides with what exists or already happened (409)
+  kTooLarge,         // over a stated limit (413)
+  kOverloaded,       // try again soon: a queue or a memory is full (429)
+  kUnsupported,      // well-formed, not served by this version (400, named)
+  kCorrupt,          // a file of ours or of the user is damaged
+  kUnavailable,      // a part that must answer does not (503)
+  kDeadline,         // ran out of time (408/504)
+  kCancelled,        // the caller went away
+  kIo,               // the operating system refused
+  kInternal,         // our own fault
+};
+std::string_view CodeName(Code code);
+
+struct Error {
+  Code code = Code::kInternal;
+  std::string message;  // names the thing and the way out; fit for a user's eyes
+};
+
+template <class T>
+using Result = std::expected<T, Error>;
+using Status = Result<void>;
+
+template <class... Args>
+[[nodiscard]] std::unexpected<Error> Fail(Code code, fmt::format_string<Args...> format, Args&&... args) {
+  return std::unexpected(Error{code, fmt::format(format, std::forward<Args>(args)...)});
+}
+
+// `Error` for a failed system call: appends strerror(errno).
+[[nodiscard]] std::unexpected<Error> FailErrno(Code code, std::string_view what);
+
+}  // namespace penstock
+
+// Returns the error of `expression` from the enclosing function, or goes on.
+#define PENSTOCK_TRY(expression)                                         \
+  do {                                                                   \
+    if (auto penstock_try_ = (expression); !penstock_try_.has_value()) { \
+      return std::unexpected(std::move(penstock_try_).error());          \
+    }                                                                    \
+  } while (false)
+
+#define PENSTOCK_CONCAT_(a, b) a##b
+#define PENSTOCK_CONCAT(a, b) PENSTOCK_CONCAT_(a, b)
+// PENSTOCK_ASSIGN(auto x, F()): x is F()'s value, or the error is returned.
+#define PENSTOCK_ASSIGN(declaration, expression) \
+  PENSTOCK_ASSIGN_(PENSTOCK_CONCAT(penstock_result_, __LINE__), declaration, expression)
+#define PENSTOCK_ASSIGN_(name, declaration, expression)                   \
+  auto name = (expression);                                               \
+  if (!name.has_value()) return std::unexpected(std::move(name).error()); \
+  declaration = *std::move(name)

@@ -1,0 +1,35 @@
+// Runner: what executes a step on a chip. `native` (model/ and kernels/), `fake` (tests, sim/, gateway
+// benches); `ggml` follows.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "runner/step.h"
+
+namespace penstock {
+
+struct LoadOptions {
+  std::string path;      // GGUF file or Hugging Face folder
+  int64_t kv_bytes = 0;  // KV memory to give this model; 0: the runner chooses from what is free
+  int32_t context = 0;   // cap on the model's own context length; 0: no cap
+};
+
+// Threads: one (the engine's loop), except that Submit's callback may come from any thread.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  virtual std::string_view Name() const = 0;  // "native", "fake"
+  // Errors name the file and the defect; a failed load leaves the runner as it was.
+  virtual Result<LoadedModel> Load(const LoadOptions& options) = 0;
+  // REQUIRES: no step of this model is under way.
+  virtual void Unload(ModelId model) = 0;
+  // Runs one step and calls `done` exactly once. REQUIRES: the previous step is done.
+  // An Error is a fault of the runner: the engine ends the step's sequences with it and goes on.
+  virtual void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) = 0;
+};
+
+}  // namespace penstock

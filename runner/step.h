@@ -1,0 +1,98 @@
+// The seam between the scheduler and whatever executes a step: plain data, no pointer into a model,
+// no thread, no instruction set.
+//
+//   StepPlan → Runner::Submit → StepResult
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/tokens.h"
+
+namespace penstock {
+
+using ModelId = uint32_t;     // a loaded model in one engine
+using SequenceId = uint64_t;  // a sequence in one engine, never used twice
+
+// How the next token is chosen from the logits. OpenAI's fields with vLLM's additions; defaults are
+// the neutral values. Draws depend on (seed, position) only, so a recomputed sequence draws the same.
+struct Sampling {
+  float temperature = 1.0F;  // 0: greedy (ties go to the lowest id)
+  int32_t top_k = 0;         // 0: off
+  float top_p = 1.0F;
+  float min_p = 0.0F;
+  float repetition_penalty = 1.0F;  // over prompt and output (CTRL, Keskar et al. 2019)
+  float presence_penalty = 0.0F;    // over output only, as OpenAI defines it
+  float frequency_penalty = 0.0F;
+  std::vector<std::pair<Token, float>> logit_bias;
+  uint64_t seed = 0;
+  int32_t top_logprobs = -1;  // -1: no logprobs; 0: the chosen token's only; else so many alternatives
+};
+
+// Tokens of one sequence to compute in this step; there is no prefill or decode, only tokens still to
+// compute.
+struct SequenceStep {
+  SequenceId sequence = 0;
+  int32_t start = 0;          // absolute position of tokens[0]; everything before is in the pages
+  std::vector<Token> tokens;  // ≥ 1
+  std::vector<PageId> pages;  // covers [0, start + tokens.size()); runners without a page table ignore it
+  bool sample = false;        // choose a token from the last token's logits
+  Sampling sampling;          // read only if `sample`
+  // Read only if `sample` and a penalty is on: what was in the sequence, in order, tokens[] included.
+  std::vector<Token> history;
+  int32_t prompt_tokens = 0;  // how many of `history` are prompt
+};
+
+// Executed in order, before the step's work.
+struct SequenceOp {
+  enum class Kind : uint8_t {
+    kCopyPage,  // page `to` becomes a copy of page `from` (a fork's last, partly filled page)
+    kFork,      // for runners that keep sequences themselves: `to` starts as `from`'s first `tokens`
+    kDrop,      // for those runners: forget `sequence`'s tokens from `tokens` on
+    kZeroPage,  // page `to` forgets what it held, before another owner gets it
+  };
+  Kind kind = Kind::kCopyPage;
+  PageId from_page = -1, to_page = -1;
+  SequenceId from = 0, to = 0;
+  int32_t tokens = 0;
+};
+
+struct StepPlan {
+  ModelId model = 0;  // one model a step
+  std::vector<SequenceOp> ops;
+  std::vector<SequenceStep> work;
+};
+
+struct TokenLogprob {
+  Token token = -1;
+  float logprob = 0;
+};
+
+struct Sampled {
+  SequenceId sequence = 0;
+  Token token = -1;
+  float logprob = 0;              // of `token`, before temperature and penalties; if asked for
+  std::vector<TokenLogprob> top;  // if asked for
+};
+
+struct StepResult {
+  std::vector<Sampled> sampled;  // one per work item with `sample`, in the plan's order
+  Nanos chip_time = 0;           // measured: what fairness charges
+};
+
+// What the planner may know of a loaded model.
+struct LoadedModel {
+  ModelId id = 0;
+  int32_t vocabulary = 0;
+  int32_t context = 0;       // the longest sequence, tokens
+  int32_t pages = 0;         // KV pages that this model was given
+  int64_t weight_bytes = 0;  // measured: resident
+  int64_t page_bytes = 0;
+  std::string kernel;  // e.g. "avx512": named in every bench row
+};
+
+}  // namespace penstock

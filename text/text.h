@@ -1,0 +1,61 @@
+// Text ↔ tokens: tokenizers and chat templates, over the field's own libraries behind a C ABI
+// (text/rust: fastokens, tokenizers, minijinja). Errors and panics of that side come back as Error.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/tokens.h"
+
+namespace penstock {
+
+// A GGUF's vocabulary as the file states it: enough to rebuild its tokenizer.
+struct Vocabulary {
+  enum Type : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+  std::string model;  // tokenizer.ggml.model: "gpt2" (byte-level BPE) or "llama" (sentencepiece)
+  std::string pre;    // tokenizer.ggml.pre: "qwen2", "smollm", "llama-bpe", …
+  std::vector<std::string> tokens;  // by id
+  std::vector<int32_t> types;       // Type by id; empty: all normal
+  std::vector<float> scores;        // sentencepiece only
+  std::vector<std::string> merges;  // BPE only: "left right" by rank
+  Token bos = -1, eos = -1, unknown = -1;
+  bool add_bos = false, add_space_prefix = true;
+};
+
+// Immutable. Threads: any number at once.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  // With `parse_special`, "<|im_end|>" in the text becomes that token: right for a rendered template,
+  // wrong for text that a user wrote. Invalid UTF-8 is replaced by U+FFFD. No BOS is added.
+  virtual Result<std::vector<Token>> Encode(std::string_view text, bool parse_special) const = 0;
+  // The bytes that `token` adds to the output; may end within a UTF-8 character. Control tokens: empty.
+  virtual std::string_view Bytes(Token token) const = 0;
+  // The token's text as the vocabulary writes it, control tokens included ("<|im_end|>").
+  virtual std::string_view Piece(Token token) const = 0;
+  virtual int32_t size() const = 0;
+  virtual bool IsControl(Token token) const = 0;
+  // Which library encodes: "fastokens" or "tokenizers".
+  virtual std::string_view backend() const = 0;
+};
+Result<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view tokenizer_json);
+Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& vocabulary);
+
+// A model's Jinja chat template, rendered as transformers renders it (sandboxed, trim_blocks,
+// lstrip_blocks, tojson, raise_exception, strftime_now). Limited in fuel: a hostile template ends with
+// an Error. Immutable. Threads: any.
+class ChatTemplate {
+ public:
+  virtual ~ChatTemplate() = default;
+  // `context_json`: an object with messages, tools, add_generation_prompt, bos_token, eos_token and
+  // whatever chat_template_kwargs holds. Errors: kInvalid with the template's own words for
+  // raise_exception.
+  virtual Result<std::string> Render(std::string_view context_json) const = 0;
+};
+Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source);
+
+}  // namespace penstock
