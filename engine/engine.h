@@ -1,0 +1,30 @@
+// Engine: the process around one runner. Dials the gateway's Unix socket, keeps models loaded, and turns
+// the loop plan → step → emit.
+//
+// Exits when told to drain, on SIGTERM, and when its parent (the supervisor) dies. A lost gateway
+// connection cancels all work, keeps the models, and is dialled again with back-off.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "runner/runner.h"
+
+namespace penstock {
+
+struct EngineOptions {
+  std::string name = "cpu0";
+  std::string socket;           // where the gateway listens
+  uint64_t memory_bytes = 0;    // for weights and KV; 0: what the machine has free, less a reserve
+  uint32_t max_sequences = 64;  // running at once
+  int32_t step_tokens = 512;    // the budget of one step: prefill is chunked to what decode leaves of it
+  bool prefix_cache = true;
+};
+
+// Blocks until the engine ends; returns the process's exit status.
+Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options);
+
+}  // namespace penstock

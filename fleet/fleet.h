@@ -1,0 +1,115 @@
+// Fleet: which engines exist, what they have loaded, and the pool's fair queue in front of them.
+//
+// The gateway hands over a Job; the fleet queues it by its team's virtual counter, sends it to an engine
+// that has the model and room, and reports every turn of its story to the job's JobSink. A job whose
+// engine dies before anything was emitted is queued again, unseen by the client; one that has emitted
+// ends with an error.
+//
+// Threads: everything on the one io_context thread that was given; callbacks come from it, never from
+//          within a call to Submit or Cancel.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "base/tokens.h"
+#include "engine/wire.pb.h"
+
+namespace penstock {
+
+using JobId = uint64_t;
+
+enum class JobEvent : uint8_t { kQueued, kSent, kAdmitted, kPaused, kResumed, kRequeued };
+
+// Hears one job's story. Called on the io thread.
+class JobSink {
+ public:
+  virtual ~JobSink() = default;
+  // `why` is for people: "engine cpu0 died before the first token".
+  virtual void OnEvent(JobEvent event, std::string_view why) = 0;
+  // The message is valid during the call. finish != NONE ends that choice.
+  virtual void OnTokens(const wire::TokenEvent& event) = 0;
+  // Chip time and tokens computed since the last call: cost, never bill.
+  virtual void OnCharge(Nanos chip_time, uint32_t computed_tokens) = 0;
+  // Nothing follows: the job failed as a whole (engine died, no such model, queue timed out).
+  virtual void OnFailed(const Error& error) = 0;
+};
+
+struct Job {
+  wire::Submit submit;    // `request` is filled in by the fleet
+  uint64_t team = 0;      // whose virtual counter pays
+  std::string team_name;  // for people
+  Nanos deadline = 0;     // Clock::Monotonic; 0: none. Only waiting is limited by it.
+};
+
+struct EngineView {
+  std::string name, runner, chip, kernel;
+  uint64_t pid = 0, memory_bytes = 0;
+  bool connected = false;
+  wire::Load load;
+  uint32_t sent = 0;  // jobs sent and not ended
+  std::vector<wire::ModelState> models;
+};
+
+struct TeamQueueView {
+  uint64_t team = 0;
+  std::string name;
+  uint32_t waiting = 0, running = 0;
+  double virtual_seconds = 0;  // its VTC counter, chip seconds
+  uint64_t chip_ns = 0;        // measured, since start
+};
+
+// A model as the pool serves it. `path` is on the engines' file system.
+struct ServedModel {
+  std::string name, path;
+  uint64_t kv_bytes = 0;
+  uint32_t context = 0;
+};
+
+class Fleet {
+ public:
+  virtual ~Fleet() = default;
+
+  // Listens for engines on the Unix socket `path` (0600; a stale one is replaced).
+  virtual Status Listen(const std::string& path) = 0;
+
+  // The models that engines are to hold; engines are told at once and when they (re)connect.
+  virtual void Serve(ServedModel model) = 0;
+  virtual void Withdraw(const std::string& name) = 0;
+
+  // Queues a job. `sink` must outlive the job's last callback (a choice's finish for all choices, or
+  // OnFailed), or Cancel's return. Errors: kOverloaded (queue full: says how long it is), kUnavailable
+  // (draining), kNotFound (model not served), kUnavailable with the load error (model failed to load).
+  virtual Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) = 0;
+  // No callback comes after this returns. Unknown ids are ignored (the end may be on its way).
+  virtual void Cancel(JobId job) = 0;
+  // The client took `tokens` more of `choice`: the engine may emit as many again.
+  virtual void Grant(JobId job, uint32_t choice, uint32_t tokens) = 0;
+
+  // A request for `model` would be answered now: some connected engine has it READY.
+  virtual bool Ready(std::string_view model) const = 0;
+  virtual bool AnyReady() const = 0;
+  virtual std::vector<EngineView> Engines() const = 0;
+  virtual std::vector<TeamQueueView> Queue() const = 0;
+  // Jobs ahead of a new one of this team, for honest waits.
+  virtual size_t Waiting() const = 0;
+  virtual size_t Running() const = 0;
+
+  // Refuses new jobs; `drained` is called when none is left.
+  virtual void Drain(std::function<void()> drained) = 0;
+};
+
+struct FleetOptions {
+  size_t max_waiting = 4096;            // jobs in the queue, over all teams
+  Nanos engine_timeout = 10 * kSecond;  // no heartbeat for so long: the engine is taken as dead
+  int max_requeues = 2;                 // a job that kills engines must not kill them for ever
+};
+std::unique_ptr<Fleet> MakeFleet(boost::asio::io_context& io, const Clock& clock, FleetOptions options);
+
+}  // namespace penstock

@@ -1,0 +1,50 @@
+// Gateway: the HTTP face. Bytes → ChatRequest → one request's story → SSE.
+//
+// One io thread runs HTTP, the fleet and the accounts; long prompts are tokenised on a small pool.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace penstock {
+
+// One installed model, as app/ found it in the data directory. The gateway opens the tokenizer and
+// template of `path` (never its weights) and asks the fleet to serve it.
+struct InstalledModel {
+  std::string name;      // what clients write in "model"
+  std::string path;      // GGUF file or Hugging Face folder
+  int64_t created = 0;   // Unix seconds, for /v1/models
+  uint32_t context = 0;  // cap; 0: the model's own
+  uint64_t kv_bytes = 0;
+};
+
+struct GatewayOptions {
+  std::string data_dir;
+  int listen_fd = -1;  // a bound, listening TCP socket: the supervisor's; -1: bind `listen`
+  std::string listen = "127.0.0.1:8700";
+  std::string engine_socket;  // Unix socket path where engines dial in
+  size_t max_body_bytes = 16 << 20;
+  size_t max_header_bytes = 32 << 10;
+  size_t max_connections = 20000;
+  size_t max_waiting = 4096;
+  Nanos header_timeout = 30 * kSecond;  // from accept or the last response to a whole header
+  Nanos body_timeout = 60 * kSecond;
+  Nanos write_timeout = 120 * kSecond;  // a reader that takes nothing for so long is cut
+  Nanos queue_timeout = 600 * kSecond;
+  Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
+  std::vector<InstalledModel> models;
+  // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
+  std::function<std::vector<InstalledModel>()> rescan;
+};
+
+// Runs until SIGTERM or SIGINT, then stops gracefully: refuses new work, finishes what runs. Returns the
+// process's exit status; errors before serving are returned as Error.
+Result<int> RunGateway(GatewayOptions options);
+
+}  // namespace penstock

@@ -1,0 +1,174 @@
+// Teams, keys and usage: who may ask, and what was used. One SQLite store with one writer thread.
+//
+// Every request has a durable `open` record before its first byte reaches the client and an `end` record
+// after its last. Between them its billed counter lives in the journal (teams/journal.h), which survives a
+// kill of this process; on the next start, what was open is ended from it.
+//
+// Threads: Directory and Accounts are used from one thread (the gateway's io thread). Completions are
+//          handed to `post`, which must run them on that thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace penstock {
+
+using TeamId = int64_t;
+using KeyId = int64_t;
+
+enum class Role : uint8_t { kOperator, kFinance, kTeamLead, kDeveloper };
+std::string_view RoleName(Role role);
+
+// Who a key speaks for. Plain data: a copy stays valid after the key is revoked.
+struct Principal {
+  KeyId key = 0;
+  TeamId team = 0;  // 0: the operator, no team
+  std::string team_name, key_name;
+  Role role = Role::kDeveloper;
+  std::vector<std::string> models;  // that the key is scoped to; empty: all
+  bool MayUse(std::string_view model) const;
+};
+
+struct Team {
+  TeamId id = 0;
+  std::string name;
+  Nanos created = 0;  // wall
+};
+
+struct Key {
+  KeyId id = 0;
+  TeamId team = 0;
+  std::string team_name, name;
+  std::string prefix;  // the first characters, enough to recognise it
+  Role role = Role::kDeveloper;
+  std::vector<std::string> models;
+  Nanos created = 0, expires = 0;  // wall; expires 0: never
+  Nanos revoked = 0;               // 0: not
+};
+
+struct NewKey {
+  std::string team;  // by name; empty with kOperator
+  std::string name;
+  Role role = Role::kDeveloper;
+  std::vector<std::string> models;
+  Nanos expires = 0;
+};
+
+struct CreatedKey {
+  Key key;
+  std::string secret;  // "sk-penstock-…": shown once, stored as its SHA-256 only
+};
+
+// Token counts as OpenAI's usage has them.
+struct Usage {
+  int64_t prompt = 0;  // input tokens, cached ones included
+  int64_t cached = 0;  // of `prompt`, from the prefix cache
+  int64_t billed = 0;  // output tokens accepted by the client's socket
+};
+
+// The three counters of one request, and its story.
+struct RequestRecord {
+  std::string id;  // x-request-id
+  TeamId team = 0;
+  KeyId key = 0;
+  std::string team_name, key_name, model;
+  std::string state;    // "running", "ended"
+  std::string outcome;  // "" while running; "stop", "length", "cancelled", "error", "gateway_restarted"
+  std::string detail;   // why, for people
+  Usage usage;
+  int64_t emitted = 0;   // tokens that engines handed over
+  int64_t computed = 0;  // tokens computed, reruns included
+  int64_t chip_ns = 0;
+  Nanos opened = 0, ended = 0;  // wall
+  struct Event {
+    Nanos at = 0;  // wall
+    std::string kind, why;
+  };
+  std::vector<Event> trail;  // queued, admitted, first_token, paused, …, ended
+};
+
+struct UsageRow {
+  std::string team, model, key;  // key empty unless asked for by key
+  int64_t requests = 0, input = 0, cached_input = 0, output = 0;
+  int64_t chip_ns = 0;
+};
+
+struct UsageQuery {
+  std::optional<TeamId> team;
+  std::optional<KeyId> key;
+  std::optional<std::string> model;
+  Nanos since = 0, until = 0;  // wall; until 0: now
+  bool by_key = false;
+};
+
+// Move-only: the right to run one request, and the duty to end it. A Ticket that is destroyed un-ended
+// ends itself as "error" with what was billed.
+class Ticket {
+ public:
+  virtual ~Ticket() = default;
+  virtual const std::string& id() const = 0;
+  // Calls `ready` once the open record is durable (soon, or at once if it is), with an Error if the
+  // store could not be written. The first byte to the client waits for it.
+  virtual void WhenDurable(std::function<void(Status)> ready) = 0;
+  // The client's socket took `tokens` more output tokens. Survives a kill from here on.
+  virtual void Billed(int64_t tokens) = 0;
+  virtual void Emitted(int64_t tokens) = 0;
+  virtual void Cached(int64_t prompt_tokens) = 0;
+  virtual void Charged(Nanos chip_time, int64_t computed) = 0;
+  virtual void Event(std::string_view kind, std::string_view why) = 0;
+  virtual Usage usage() const = 0;
+  // Posts the end. Later calls on this ticket are ignored.
+  virtual void End(std::string_view outcome, std::string_view detail) = 0;
+};
+
+class Accounts {
+ public:
+  virtual ~Accounts() = default;
+
+  // ---- who ----
+  // `bearer` is the secret itself. Errors: kUnauthenticated (missing, unknown, revoked, expired: each
+  // says which and the way out). Memory only: never waits for the store.
+  virtual Result<Principal> Authenticate(std::string_view bearer) const = 0;
+  virtual Result<Team> CreateTeam(std::string_view name) = 0;
+  virtual std::vector<Team> Teams() const = 0;
+  virtual Result<CreatedKey> CreateKey(const NewKey& key) = 0;
+  virtual std::vector<Key> Keys(std::optional<TeamId> team) const = 0;
+  // A new secret for the same principal; the old one works for `overlap` longer.
+  virtual Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) = 0;
+  virtual Status RevokeKey(KeyId key) = 0;  // at once
+  virtual Result<KeyId> FindKey(std::string_view id_or_prefix) const = 0;
+
+  // ---- what ----
+  // Opens a request: takes a journal slot and queues its open record. Errors: kUnavailable when the
+  // store cannot be written (says why), kOverloaded when no journal slot is free.
+  virtual Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
+                                               int64_t prompt_tokens) = 0;
+  // A request of any state. Errors: kNotFound.
+  virtual Result<RequestRecord> Find(std::string_view request_id) const = 0;
+  virtual Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) const = 0;
+
+  virtual bool healthy() const = 0;       // the last group commit worked
+  virtual std::string fault() const = 0;  // why not
+  // Waits until everything posted is durable. For a graceful stop.
+  virtual void Flush() = 0;
+};
+
+struct AccountsOptions {
+  std::string data_dir;  // holds penstock.db and journal
+  size_t journal_slots = 16384;
+  std::function<void(std::function<void()>)> post;  // runs a completion on the owner's thread
+};
+// Opens or creates the store, upgrades nothing newer than itself, ends what a killed process left open.
+// Errors: kCorrupt (damaged, with the way out), kConflict (another process has it), kUnsupported (made by
+// a newer version).
+Result<std::unique_ptr<Accounts>> OpenAccounts(AccountsOptions options, const Clock& clock);
+
+}  // namespace penstock
