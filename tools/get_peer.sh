@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Gets llama.cpp, the peer that benches measure against: tools/get_peer.sh [server]
+#
+# Ready-built libllama and ggml (npm @node-llama-cpp/linux-x64), and the sources they were built from
+# (the git bundle in npm node-llama-cpp) for their headers. With `server`, also builds llama.cpp's own
+# llama-server from those sources against the ready-built libraries (some minutes).
+#
+# Lies in ${PENSTOCK_BENCH_MODELS:-~/.cache/penstock-dev}/peer, never in the repository:
+#   lib/      libllama.so, libggml*.so; load the CPU backends with ggml_backend_load_all_from_path(lib)
+#   include/  llama.h, ggml*.h
+#   src/      the whole source tree at the release
+#   bin/llama-server   with `server`
+# Prints that folder's path. A second call does nothing.
+set -euo pipefail
+
+version=3.22.1
+sources_sha256=a0d9dd80eacd2ab1cfe71aee57ac8a806487fd70b3d2a38fbec637752d9e5c5f
+binaries_sha256=0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0
+
+peer="${PENSTOCK_BENCH_MODELS:-$HOME/.cache/penstock-dev}/peer"
+mkdir -p "$peer"
+exec 9>"$peer/.lock"
+flock 9
+
+fetch_package() {  # NAME SHA256 → path of the checked tarball
+  local tarball
+  tarball="$(npm pack --silent "$1@$version" 2>/dev/null)" || {
+    echo "get_peer: npm could not fetch $1@$version; is npm installed and a registry reachable?" >&2
+    return 1
+  }
+  echo "$2  $tarball" | sha256sum --check --quiet >&2 || return 1
+  echo "$tarball"
+}
+
+install_libraries() {
+  local scratch
+  scratch="$(mktemp -d "$peer/.fetch.XXXXXX")"
+  trap 'rm -rf "$scratch"' RETURN
+  cd "$scratch"
+  tar xzf "$(fetch_package @node-llama-cpp/linux-x64 $binaries_sha256)"
+  mv package/bins/linux-x64 lib
+  (cd lib && ln -s libllama.v*.so libllama.so && ln -s libggml.v*.so libggml.so)
+  rm -rf package
+  tar xzf "$(fetch_package node-llama-cpp $sources_sha256)" package/llama/gitRelease.bundle
+  git -c advice.detachedHead=false clone --quiet package/llama/gitRelease.bundle src
+  rm -rf src/.git
+  mkdir include
+  cp src/include/*.h src/ggml/include/*.h include/
+  rm -rf "$peer/lib" "$peer/src" "$peer/include"
+  mv lib src include "$peer/"
+  cd "$peer"
+  echo "node-llama-cpp $version" >"$peer/VERSION"
+}
+
+# Every object of the server, its common and its multimodal parts, linked to the ready-built libraries, so
+# that the engine inside the server is the one that the engine bench measures.
+build_server() {
+  "$(dirname "$self")/peer_server/build.sh" "$peer"
+}
+
+self="$(readlink -f "$0")"
+[[ -f "$peer/VERSION" && "$(cat "$peer/VERSION")" == "node-llama-cpp $version" ]] || install_libraries
+[[ "${1:-}" != server || -x "$peer/bin/llama-server" ]] || build_server
+echo "$peer"
