@@ -1,0 +1,33 @@
+// What this machine's CPU is: model, instruction sets, the CPUs and the memory that this process may use.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace penstock::chip {
+
+struct CpuFeatures {
+  bool avx2 = false;         // AVX2, FMA and F16C
+  bool avx512_vnni = false;  // AVX-512 F, BW, DQ, VL and VNNI
+  bool amx_int8 = false;
+};
+// As the CPU reports and the operating system enables them.
+CpuFeatures DetectCpuFeatures();
+
+std::string CpuModel();  // "AMD EPYC …"; "unknown CPU" where the system does not say
+
+// CPU numbers in this thread's affinity mask, ascending, cut to the cgroup's CPU quota; never empty.
+std::vector<int> UsableCpus();
+
+struct MemoryInfo {
+  int64_t total = 0;      // bytes of RAM, or the tightest cgroup limit if smaller
+  int64_t available = 0;  // what can still be allocated without swapping, under the same limits
+};
+// 0 where the system does not say.
+MemoryInfo QueryMemory();
+
+// The same, read from given roots (tests): `proc` for /proc, `cgroup` for /sys/fs/cgroup.
+MemoryInfo QueryMemory(const std::string& proc, const std::string& cgroup);
+
+}  // namespace penstock::chip

@@ -1,0 +1,101 @@
+#include "chip/threads.h"
+
+#include <immintrin.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "chip/cpu.h"
+
+namespace penstock::chip {
+namespace {
+
+// About 50 µs: longer than the serial gaps inside a step, far shorter than a scheduler's time slice.
+constexpr int kSpins = 1500;
+
+// The word stays an std::atomic for the language; the kernel sees its 32 bits.
+void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+}
+
+void FutexWakeAll(std::atomic<uint32_t>& word) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+}
+
+template <class Done>
+bool SpinUntil(const Done& done) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (done()) return true;
+    _mm_pause();
+  }
+  return false;
+}
+
+// Best effort: a container may forbid it, and an unpinned worker is still right.
+void Pin(pthread_t thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(cpu, &set);
+  pthread_setaffinity_np(thread, sizeof(set), &set);
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int workers) : cpus_(UsableCpus()) {
+  if (workers <= 0) workers = static_cast<int>(cpus_.size());
+  threads_.reserve(static_cast<size_t>(workers - 1));
+  for (int worker = 1; worker < workers; ++worker) {
+    threads_.emplace_back([this, worker] { Work(worker); });
+    Pin(threads_.back().native_handle(), cpus_[static_cast<size_t>(worker) % cpus_.size()]);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true);
+  epoch_.fetch_add(1);
+  FutexWakeAll(epoch_);
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void ThreadPool::PinCaller() const {
+  Pin(pthread_self(), cpus_[0]);
+}
+
+void ThreadPool::RunErased(const void* context, Call call) {
+  if (threads_.empty()) return call(context, 0, 1);
+  context_ = context;
+  call_ = call;
+  pending_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
+  // Sequentially consistent against Work's sleepers_ and epoch_: either we see the sleeper and wake it, or
+  // it sees the new epoch and does not sleep.
+  epoch_.fetch_add(1);
+  if (sleepers_.load() > 0) FutexWakeAll(epoch_);
+
+  call(context, 0, workers());
+
+  if (SpinUntil([this] { return pending_.load(std::memory_order_acquire) == 0; })) return;
+  caller_sleeps_.store(true);
+  while (uint32_t left = pending_.load()) FutexWait(pending_, left);
+  caller_sleeps_.store(false);
+}
+
+void ThreadPool::Work(int worker) {
+  for (uint32_t seen = 0;;) {
+    if (!SpinUntil([&] { return epoch_.load(std::memory_order_acquire) != seen; })) {
+      sleepers_.fetch_add(1);
+      while (epoch_.load() == seen) FutexWait(epoch_, seen);
+      sleepers_.fetch_sub(1);
+    }
+    ++seen;  // the caller waits for us before it begins another section, so no epoch is skipped
+    if (stop_.load()) return;
+    call_(context_, worker, workers());
+    // The caller may return and even destroy its section once pending_ is 0; the pool itself outlives us.
+    if (pending_.fetch_sub(1) == 1 && caller_sleeps_.load()) FutexWakeAll(pending_);
+  }
+}
+
+}  // namespace penstock::chip

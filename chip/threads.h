@@ -1,0 +1,80 @@
+// ThreadPool: the threads that compute one engine's steps.
+//
+// A step is a few hundred short parallel sections, so a section must start and end in about a microsecond:
+// workers spin briefly between sections and then sleep on a futex, so that an idle engine costs nothing and
+// cores shared with other processes are given back. Work is dealt by an atomic cursor (For), so a core that
+// the operating system took away delays only the chunk it holds.
+//
+// Threads: Run and For are called by one thread at a time, which takes part as worker 0. Neither may be
+//          called from inside a section.
+// Owns:    workers() - 1 threads, each pinned to one CPU of the affinity mask at construction.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace penstock::chip {
+
+class ThreadPool {
+ public:
+  // workers: how many threads compute, the caller included; ≤ 0: one per usable CPU.
+  explicit ThreadPool(int workers = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int workers() const { return static_cast<int>(threads_.size()) + 1; }
+
+  // Pins the calling thread where worker 0 belongs. For a thread that does nothing but drive this pool.
+  void PinCaller() const;
+
+  // fn(worker, workers) once on every worker; returns when all have returned. fn must not throw.
+  template <class Fn>
+  void Run(const Fn& fn) {
+    RunErased(&fn, [](const void* context, int worker, int workers) {
+      (*static_cast<const Fn*>(context))(worker, workers);
+    });
+  }
+
+  // fn(begin, end, worker) over [0, count) in chunks of `chunk` (the last may be shorter), each once, in no
+  // order. Runs on the caller alone where there is one chunk or one worker.
+  template <class Fn>
+  void For(int64_t count, int64_t chunk, const Fn& fn) {
+    if (workers() == 1 || count <= chunk) {
+      if (count > 0) fn(int64_t{0}, count, 0);
+      return;
+    }
+    std::atomic<int64_t> cursor{0};
+    Run([&](int worker, int) {
+      for (;;) {
+        const int64_t begin = cursor.fetch_add(chunk, std::memory_order_relaxed);
+        if (begin >= count) return;
+        fn(begin, begin + chunk < count ? begin + chunk : count, worker);
+      }
+    });
+  }
+
+ private:
+  using Call = void (*)(const void* context, int worker, int workers);
+
+  void RunErased(const void* context, Call call);
+  void Work(int worker);
+
+  std::vector<int> cpus_;             // worker w belongs on cpus_[w % size]; constant after construction
+  std::vector<std::thread> threads_;  // workers 1 …; constant after construction
+
+  // Written by the caller before it raises epoch_, read by workers after they see it.
+  const void* context_ = nullptr;
+  Call call_ = nullptr;
+
+  // Each on its own cache line: workers poll epoch_ while others count down pending_.
+  alignas(64) std::atomic<uint32_t> epoch_{0};     // sections begun; futex word of sleeping workers
+  alignas(64) std::atomic<uint32_t> pending_{0};   // workers still in the section; futex word of the caller
+  alignas(64) std::atomic<uint32_t> sleepers_{0};  // workers that sleep, or are about to
+  std::atomic<bool> caller_sleeps_{false};
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace penstock::chip
