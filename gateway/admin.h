@@ -1,0 +1,51 @@
+// The admin dialect: teams, keys, usage, requests, models and the pool's state, as JSON over HTTP.
+//
+// Every route wants `Authorization: Bearer` with a key of role "operator"; another key gets 403. Bodies and
+// answers are JSON objects; times are Unix seconds (0: never, not yet), tokens are integers, `chip_ms` is
+// milliseconds of measured chip time. Errors look like OpenAI's: {"error":{"message","type","param","code"}}.
+//
+// POST   /admin/v1/teams                 {"name"} → 201 Team; 409 if the name is taken
+// GET    /admin/v1/teams                 → {"data":[Team]}
+//          Team: {"id":1,"name":"search","created":1700000000}
+//
+// POST   /admin/v1/keys                  {"team"?,"name"?,"role"?,"models"?:["m"],"expires"?:seconds} → 201 Created
+//          role: "developer" (default), "team_lead", "finance", "operator" (then without team)
+// GET    /admin/v1/keys?team=NAME        → {"data":[Key]}
+// POST   /admin/v1/keys/{key}/rotate     {"overlap"?: seconds the old secret still works, 0} → 200 Created
+// DELETE /admin/v1/keys/{key}            → 200 {"id","revoked":true}
+//          {key}: its id, or its secret's prefix
+//          Key: {"id":3,"team":"search","name":"ci","prefix":"sk-penstock-ab12","role":"developer",
+//                "models":[],"created":…,"expires":0,"revoked":0}
+//          Created: Key with "secret":"sk-penstock-…", shown this once
+//
+// GET    /admin/v1/usage?team=&model=&key=&since=&until=&by_key=1
+//          → {"since","until","data":[{"team","model","key","requests","input_tokens",
+//             "cached_input_tokens","output_tokens","chip_ms"}]}        ("key" only with by_key)
+// GET    /admin/v1/requests/{id}         → Request (the same as GET /v1/requests/{id}, for any team)
+//          Request: {"id","object":"request","team","key","model","state":"running"|"ended",
+//            "outcome":""|"stop"|"length"|"cancelled"|"error"|"gateway_restarted","detail",
+//            "usage":{"prompt_tokens","completion_tokens","total_tokens",
+//                     "prompt_tokens_details":{"cached_tokens"}},
+//            "emitted_tokens","computed_tokens","chip_ms","opened","ended",     (opened, ended: fractional)
+//            "trail":[{"at":fractional seconds,"kind","why"}]}
+//
+// GET    /admin/v1/status                → {"version","uptime_s","ready":true,"reason":"",
+//            "draining":false,"store":{"healthy":true,"fault":""},"open_streams","connections",
+//            "waiting","running",
+//            "engines":[{"name","runner","chip","kernel","pid","connected","memory_bytes",
+//                        "resident_bytes","sent","running","waiting","free_pages","cached_pages",
+//                        "preemptions","prefix_hit_tokens","computed_tokens",
+//                        "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
+//                                   "context","pages","page_bytes","weight_bytes","kernel"}]}],
+//            "queue":[{"team","waiting","running","virtual_ms","chip_ms"}],
+//            "models":[Model]}
+// GET    /admin/v1/models                → {"data":[Model]}
+//          Model: {"name","path","created","context","kv_bytes","served":true,"ready":true,"error"}
+// POST   /admin/v1/models/rescan         → {"added":["m"],"removed":["m"],"data":[Model]}
+// POST   /admin/v1/models/{name}/load    → 200 Model (served; `ready` once an engine has it)
+// POST   /admin/v1/models/{name}/unload  → 200 Model (stays installed; requests to it get 503)
+//
+// Beside these, any key may ask GET /v1/requests/{id} (its own team's) and
+// GET /v1/usage?model=&since=&until=&by_key=1 (its own team's, same answer as above).
+#pragma once
+
