@@ -16,12 +16,12 @@ namespace penstock {
 // A GGUF's vocabulary as the file states it: enough to rebuild its tokenizer.
 struct Vocabulary {
   enum Type : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-  std::string model;  // tokenizer.ggml.model: "gpt2" (byte-level BPE) or "llama" (sentencepiece)
-  std::string pre;    // tokenizer.ggml.pre: "qwen2", "smollm", "llama-bpe", …
-  std::vector<std::string> tokens;  // by id
-  std::vector<int32_t> types;       // Type by id; empty: all normal
-  std::vector<float> scores;        // sentencepiece only
-  std::vector<std::string> merges;  // BPE only: "left right" by rank
+  std::string model = {};  // tokenizer.ggml.model: "gpt2" (byte-level BPE) or "llama" (sentencepiece)
+  std::string pre = {};    // tokenizer.ggml.pre: "qwen2", "smollm", "llama-bpe", …
+  std::vector<std::string> tokens = {};  // by id
+  std::vector<int32_t> types = {};       // Type by id; empty: all normal
+  std::vector<float> scores = {};        // sentencepiece only
+  std::vector<std::string> merges = {};  // BPE only: "left right" by rank
   Token bos = -1, eos = -1, unknown = -1;
   bool add_bos = false, add_space_prefix = true;
 };
@@ -31,9 +31,12 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   // With `parse_special`, "<|im_end|>" in the text becomes that token: right for a rendered template,
-  // wrong for text that a user wrote. Invalid UTF-8 is replaced by U+FFFD. No BOS is added.
+  // wrong for text that a user wrote. Without it control tokens are plain text; what the vocabulary
+  // calls user-defined ("<think>") is matched either way, as in transformers (split_special_tokens) and
+  // llama.cpp. Invalid UTF-8 is replaced by U+FFFD. No BOS is added.
   virtual Result<std::vector<Token>> Encode(std::string_view text, bool parse_special) const = 0;
-  // The bytes that `token` adds to the output; may end within a UTF-8 character. Control tokens: empty.
+  // The bytes that `token` adds to the output; may end within a UTF-8 character (text/utf8.h holds those
+  // back). Control and unused tokens, and ids that do not exist: empty. Alive as long as the tokenizer.
   virtual std::string_view Bytes(Token token) const = 0;
   // The token's text as the vocabulary writes it, control tokens included ("<|im_end|>").
   virtual std::string_view Piece(Token token) const = 0;

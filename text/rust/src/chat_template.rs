@@ -1,0 +1,180 @@
+//! A chat template rendered as transformers renders it: its sandboxed jinja2 environment
+//! (transformers.utils.chat_template_utils) rebuilt on minijinja, with limits.
+
+use std::ffi::CString;
+use std::fmt;
+use std::io::{self, Write};
+
+use minijinja::value::{Kwargs, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja_contrib::pycompat;
+
+use crate::border::Failure;
+use crate::python;
+
+const FUEL: u64 = 10_000_000; // instructions; a thousand messages with tools take 200 thousand
+const MAX_OUTPUT: usize = 64 << 20; // bytes
+
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+}
+
+impl ChatTemplate {
+    pub fn compile(source: &str) -> Result<Self, Failure> {
+        let mut environment = environment();
+        environment
+            .add_template_owned("chat", without_generation_tags(source))
+            .map_err(|e| Failure::invalid(format!("the chat template does not compile: {e}")))?;
+        Ok(Self { environment })
+    }
+
+    pub fn render(&self, context_json: &[u8]) -> Result<Vec<u8>, Failure> {
+        let context: Value = serde_json::from_slice(context_json)
+            .map_err(|e| Failure::invalid(format!("the chat template's context is not JSON: {e}")))?;
+        if context.kind() != ValueKind::Map {
+            return Err(Failure::invalid("the chat template's context is not a JSON object"));
+        }
+        let template = self.environment.get_template("chat").map_err(failure)?;
+        let mut out = Bounded(Vec::new());
+        template.render_captured_to(context, &mut out).map_err(failure)?;
+        Ok(out.0)
+    }
+}
+
+/// Memory for the rendered text, up to MAX_OUTPUT.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other("the chat template wrote more than 64 MB"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The template's own words, given to raise_exception.
+#[derive(Debug)]
+struct Raised(String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Raised {}
+
+fn failure(error: Error) -> Failure {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(cause) = source {
+        if let Some(Raised(words)) = cause.downcast_ref() {
+            return Failure::invalid(words.clone());
+        }
+        source = cause.source();
+    }
+    if error.kind() == ErrorKind::OutOfFuel {
+        return Failure::invalid(format!("the chat template ran for more than {FUEL} steps"));
+    }
+    Failure::invalid(format!("the chat template failed: {error}"))
+}
+
+fn environment() -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_trim_blocks(true);
+    env.set_lstrip_blocks(true);
+    env.set_fuel(Some(FUEL));
+    env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    env.set_formatter(|out, _, value| match value.as_str() {
+        Some(text) => out.write_str(text).map_err(Error::from),
+        None => out.write_str(&python::str_of(value)?).map_err(Error::from),
+    });
+    env.set_unknown_method_callback(method);
+    env.add_function("raise_exception", |words: &str| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(words.to_owned())))
+    });
+    env.add_function("strftime_now", |format: &str| strftime_now(format));
+    env.add_filter("tojson", |value: &Value, ascii: Option<Value>, indent: Option<Value>, kwargs: Kwargs| {
+        python::Dumps::from_arguments(ascii, indent, &kwargs)?.dump(value)
+    });
+    env.add_filter("string", |value: &Value| python::str_of(value));
+    env.add_filter("trim", |value: &Value, chars: Option<&Value>| {
+        python::strip(&python::str_of(value)?, "strip", chars)
+    });
+    env.add_filter("join", join);
+    // Python's strings and mappings are sequences, too.
+    env.add_test("sequence", |v: &Value| matches!(v.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map));
+    env.add_test("iterable", |v: &Value| v.kind() == ValueKind::String || v.try_iter().is_ok());
+    env
+}
+
+fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        if let Some(result) = python::string_method(text, name, args) {
+            return result;
+        }
+    }
+    pycompat::unknown_method_callback(state, value, name, args)
+}
+
+/// join(value, d="", attribute=None)
+fn join(items: &Value, separator: Option<&str>, kwargs: Kwargs) -> Result<Value, Error> {
+    let separator = match separator {
+        Some(separator) => separator.to_owned(),
+        None => kwargs.get::<Option<&str>>("d")?.unwrap_or_default().to_owned(),
+    };
+    let attribute = kwargs.get::<Option<&str>>("attribute")?;
+    kwargs.assert_all_used()?;
+    match attribute {
+        None => python::join(&separator, items),
+        Some(name) => {
+            let picked = items.try_iter()?.map(|item| item.get_attr(name)).collect::<Result<Vec<_>, _>>()?;
+            python::join(&separator, &Value::from(picked))
+        }
+    }
+}
+
+/// datetime.now().strftime(format), by the C library as in Python.
+fn strftime_now(format: &str) -> Result<String, Error> {
+    let invalid = || Error::new(ErrorKind::InvalidOperation, "strftime_now: this format cannot be written");
+    let c_format = CString::new(format).map_err(|_| invalid())?;
+    if format.is_empty() {
+        return Ok(String::new());
+    }
+    let mut out = vec![0u8; 256 + 64 * format.len().min(1024)];
+    // SAFETY: `now` and `local` outlive the calls; strftime writes at most out.len() bytes.
+    let size = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut local: libc::tm = std::mem::zeroed();
+        libc::localtime_r(&now, &mut local);
+        libc::strftime(out.as_mut_ptr().cast(), out.len(), c_format.as_ptr(), &local)
+    };
+    out.truncate(size);
+    String::from_utf8(out).map_err(|_| invalid())
+}
+
+/// `{% generation %}` … `{% endgeneration %}` mark what an assistant wrote, for training; rendered
+/// text does not depend on them. They become blocks that are always taken.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let word_at = 2 + tag[2..].len() - tag[2..].trim_start_matches(['-', '+']).trim_start().len();
+        let word = tag[word_at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
+        let (word, replacement) = match word {
+            Some("generation") => ("generation", "if true"),
+            Some("endgeneration") => ("endgeneration", "endif"),
+            _ => ("", ""),
+        };
+        out.push_str(&tag[..word_at]);
+        out.push_str(replacement);
+        rest = &tag[word_at + word.len()..];
+    }
+    out.push_str(rest);
+    out
+}

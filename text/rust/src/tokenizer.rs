@@ -1,0 +1,244 @@
+//! Tokenizer: text → ids by fastokens, or by `tokenizers` for what fastokens does not read, and the
+//! tables id → piece and id → bytes that the C++ side reads in place.
+
+use serde_json::{json, Value};
+
+use crate::border::Failure;
+use crate::vocabulary::{self, Kind, Vocabulary};
+
+/// Strings by id, end to end.
+#[derive(Default)]
+pub struct Strings {
+    pub data: Vec<u8>,
+    pub offsets: Vec<u32>, // one more than strings
+}
+
+impl Strings {
+    fn new() -> Self {
+        Self { data: Vec::new(), offsets: vec![0] }
+    }
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.data.extend_from_slice(bytes);
+        let end = u32::try_from(self.data.len());
+        self.offsets.push(end.map_err(|_| Failure::corrupt("the vocabulary is over 4 GB of text"))?);
+        Ok(())
+    }
+}
+
+pub struct Tables {
+    pub pieces: Strings,
+    pub bytes: Strings,
+    pub control: Vec<bool>,
+}
+
+/// How a piece's text stands for bytes.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Spelling {
+    ByteLevel,     // GPT-2's map: one character per byte
+    SentencePiece, // U+2581 for a space, <0xNN> for a byte
+}
+
+enum Encoder {
+    Fast(Box<fastokens::Tokenizer>),
+    // `tokenizers` keeps "ignore special tokens" in the tokenizer: one for each answer.
+    Reference { special: Box<tokenizers::Tokenizer>, plain: Box<tokenizers::Tokenizer> },
+}
+
+pub struct Tokenizer {
+    encoder: Encoder,
+    tables: Tables,
+}
+
+impl Tokenizer {
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Failure> {
+        let json: Value = serde_json::from_slice(bytes)
+            .map_err(|e| Failure::corrupt(format!("tokenizer.json is not JSON: {e}")))?;
+        let spelling = spelling_of(&json)?;
+        let entries = entries_of(&json)?;
+        let tables = tables(entries.iter().map(|(text, kind)| (text.as_bytes(), *kind)), spelling)?;
+        Self::new(json, tables)
+    }
+
+    pub fn from_vocabulary(vocabulary: &Vocabulary) -> Result<Self, Failure> {
+        let (json, spelling) = vocabulary::to_json(vocabulary)?;
+        let tables = tables(
+            vocabulary.tokens.iter().enumerate().map(|(id, text)| (*text, vocabulary.kind(id))),
+            spelling,
+        )?;
+        Self::new(json, tables)
+    }
+
+    fn new(mut json: Value, tables: Tables) -> Result<Self, Failure> {
+        strip_to_encoding(&mut json);
+        let tokenizer = Self { encoder: encoder(json)?, tables };
+        // fastokens builds its tables at the first encode (a tenth of a second): not in a request.
+        tokenizer.encode("Warm up. 1", true)?;
+        tokenizer.encode("Warm up. 1", false)?;
+        Ok(tokenizer)
+    }
+
+    pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, Failure> {
+        let failed = |e: String| Failure::invalid(format!("this text cannot be tokenized: {e}"));
+        match &self.encoder {
+            Encoder::Fast(fast) => {
+                use fastokens::AddedTokenPolicy::{All, SkipSpecial};
+                let policy = if parse_special { All } else { SkipSpecial };
+                fast.encode_with_policy(text, false, policy).map_err(|e| failed(e.to_string()))
+            }
+            Encoder::Reference { special, plain } => {
+                let tokenizer = if parse_special { special } else { plain };
+                let encoding = tokenizer.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
+                Ok(encoding.get_ids().to_vec())
+            }
+        }
+    }
+
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    pub fn backend(&self) -> &'static str {
+        match self.encoder {
+            Encoder::Fast(_) => "fastokens",
+            Encoder::Reference { .. } => "tokenizers",
+        }
+    }
+}
+
+/// Leaves what text → ids needs: no truncation, no padding, no BOS, and nothing random. The decoder
+/// goes too: the tables decode.
+fn strip_to_encoding(json: &mut Value) {
+    for key in ["truncation", "padding", "post_processor", "decoder"] {
+        json[key] = Value::Null;
+    }
+    if let Some(dropout) = json.pointer_mut("/model/dropout") {
+        *dropout = Value::Null;
+    }
+}
+
+fn encoder(json: Value) -> Result<Encoder, Failure> {
+    // fastokens records `single_word` but does not honour it.
+    let honoured = !added_tokens(&json).any(|token| token["single_word"] == json!(true));
+    let reason = if honoured {
+        match fastokens::Tokenizer::from_json(json.clone()) {
+            Ok(fast) => return Ok(Encoder::Fast(Box::new(fast))),
+            Err(e) => e.to_string(),
+        }
+    } else {
+        "single_word".into()
+    };
+    let mut reference = serde_json::from_value::<tokenizers::Tokenizer>(json).map_err(|e| {
+        Failure::unsupported(format!("no tokenizer library reads this tokenizer: {e} (fastokens: {reason})"))
+    })?;
+    let special = Box::new(reference.clone());
+    reference.set_encode_special_tokens(true); // upstream's name for "treat them as text"
+    Ok(Encoder::Reference { special, plain: Box::new(reference) })
+}
+
+fn added_tokens(json: &Value) -> impl Iterator<Item = &Value> {
+    json["added_tokens"].as_array().into_iter().flatten()
+}
+
+/// Whether any step of a (possibly nested) pipeline stage has one of these types.
+fn has_step(stage: &Value, types: &[&str]) -> bool {
+    let nested = ["decoders", "pretokenizers", "normalizers"];
+    stage["type"].as_str().is_some_and(|t| types.contains(&t))
+        || nested.iter().any(|key| {
+            stage[*key].as_array().is_some_and(|steps| steps.iter().any(|step| has_step(step, types)))
+        })
+}
+
+fn spelling_of(json: &Value) -> Result<Spelling, Failure> {
+    if has_step(&json["decoder"], &["ByteLevel"]) || has_step(&json["pre_tokenizer"], &["ByteLevel"]) {
+        Ok(Spelling::ByteLevel)
+    } else if has_step(&json["decoder"], &["ByteFallback", "Metaspace"])
+        || json["model"]["byte_fallback"] == json!(true)
+    {
+        Ok(Spelling::SentencePiece)
+    } else {
+        Err(Failure::unsupported(format!(
+            "this tokenizer.json decodes by {}; byte-level and sentencepiece vocabularies are served",
+            json["decoder"]["type"]
+        )))
+    }
+}
+
+/// Every id's text and kind, gaps as unused. Unigram lists its vocabulary, the others map it.
+fn entries_of(json: &Value) -> Result<Vec<(String, Kind)>, Failure> {
+    const LIMIT: u64 = 1 << 24; // far over any vocabulary; an id beyond it would ask for gigabytes
+    let corrupt = || Failure::corrupt("tokenizer.json: model.vocab or added_tokens is not as specified");
+    let mut entries: Vec<(String, Kind)> = Vec::new();
+    let mut put = |id: u64, text: &str, kind: Kind| {
+        let at = usize::try_from(id).ok().filter(|_| id < LIMIT).ok_or_else(corrupt)?;
+        if entries.len() <= at {
+            entries.resize(at + 1, (String::new(), Kind::Unused));
+        }
+        entries[at] = (text.to_owned(), kind);
+        Ok::<_, Failure>(())
+    };
+    match &json["model"]["vocab"] {
+        Value::Object(vocab) => {
+            for (text, id) in vocab {
+                put(id.as_u64().ok_or_else(corrupt)?, text, Kind::Normal)?;
+            }
+        }
+        Value::Array(vocab) => {
+            for (id, entry) in vocab.iter().enumerate() {
+                put(id as u64, entry[0].as_str().ok_or_else(corrupt)?, Kind::Normal)?;
+            }
+        }
+        _ => return Err(corrupt()),
+    }
+    for token in added_tokens(json) {
+        let kind = if token["special"] == json!(true) { Kind::Control } else { Kind::UserDefined };
+        let text = token["content"].as_str().ok_or_else(corrupt)?;
+        put(token["id"].as_u64().ok_or_else(corrupt)?, text, kind)?;
+    }
+    Ok(entries)
+}
+
+fn tables<'a>(
+    entries: impl Iterator<Item = (&'a [u8], Kind)>,
+    spelling: Spelling,
+) -> Result<Tables, Failure> {
+    let mut tables = Tables { pieces: Strings::new(), bytes: Strings::new(), control: Vec::new() };
+    for (text, kind) in entries {
+        tables.pieces.push(text)?;
+        tables.bytes.push(&bytes_of(text, kind, spelling))?;
+        tables.control.push(matches!(kind, Kind::Control | Kind::Unknown));
+    }
+    Ok(tables)
+}
+
+/// What a token adds to the output.
+fn bytes_of(text: &[u8], kind: Kind, spelling: Spelling) -> Vec<u8> {
+    let piece = String::from_utf8_lossy(text);
+    match kind {
+        Kind::Control | Kind::Unknown | Kind::Unused => Vec::new(),
+        Kind::UserDefined if spelling == Spelling::ByteLevel => text.to_vec(), // stands for itself
+        _ if spelling == Spelling::ByteLevel => byte_level(&piece),
+        _ => match byte_token(&piece) {
+            Some(byte) => vec![byte],
+            None => piece.replace('\u{2581}', " ").into_bytes(),
+        },
+    }
+}
+
+/// "<0x0A>" → 10.
+fn byte_token(piece: &str) -> Option<u8> {
+    let digits = piece.strip_prefix("<0x")?.strip_suffix('>')?;
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
+
+/// GPT-2's map backwards: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up.
+/// A piece with any other character stands for itself, as in `tokenizers`.
+fn byte_level(piece: &str) -> Vec<u8> {
+    let byte = |c: char| match c as u32 {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),
+        code @ 0x100..=0x120 => Some((code - 0x100) as u8), // 0x00–0x20
+        code @ 0x121..=0x142 => Some((code - 0x121 + 0x7f) as u8), // 0x7f–0xa0
+        0x143 => Some(0xad),
+        _ => None,
+    };
+    piece.chars().map(byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| piece.as_bytes().to_vec())
+}

@@ -1,0 +1,154 @@
+#include "text/text.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "text/c_abi.h"
+
+namespace penstock {
+namespace {
+
+// fastokens would spread a long prompt over every core and spin there between prompts; those cores
+// belong to the engines. It reads this once, at its first long prompt; set before main, while no other
+// thread can be reading the environment.
+[[maybe_unused]] const int kOneThread = setenv("FASTOKENS_BPE_THREADS", "1", 0);
+
+penstock_text_view View(std::string_view text) {
+  return {text.data(), text.size()};
+}
+
+std::vector<penstock_text_view> Views(const std::vector<std::string>& texts) {
+  std::vector<penstock_text_view> views;
+  views.reserve(texts.size());
+  for (const std::string& text : texts) views.push_back(View(text));
+  return views;
+}
+
+Code CodeOf(penstock_text_status status) {
+  switch (status) {
+    case PENSTOCK_TEXT_INVALID:
+      return Code::kInvalid;
+    case PENSTOCK_TEXT_UNSUPPORTED:
+      return Code::kUnsupported;
+    case PENSTOCK_TEXT_CORRUPT:
+      return Code::kCorrupt;
+    default:
+      return Code::kInternal;
+  }
+}
+
+// Takes `error` over. REQUIRES: the call that filled it did not return kOk.
+std::unexpected<Error> FailOf(penstock_text_status status, penstock_text_bytes error) {
+  Error failure{CodeOf(status), std::string(error.data, error.size)};
+  penstock_text_free_bytes(error);
+  return std::unexpected(std::move(failure));
+}
+
+class RustTokenizer final : public Tokenizer {
+ public:
+  explicit RustTokenizer(penstock_tokenizer* handle) : handle_(handle) {
+    penstock_tokenizer_tables(handle, &tables_);
+  }
+  ~RustTokenizer() override { penstock_tokenizer_free(handle_); }
+  RustTokenizer(const RustTokenizer&) = delete;
+  RustTokenizer& operator=(const RustTokenizer&) = delete;
+
+  Result<std::vector<Token>> Encode(std::string_view text, bool parse_special) const override {
+    penstock_text_ids ids{};
+    penstock_text_bytes error{};
+    if (auto status = penstock_tokenizer_encode(handle_, View(text), parse_special, &ids, &error)) {
+      return FailOf(status, error);
+    }
+    std::vector<Token> tokens(ids.data, ids.data + ids.size);
+    penstock_text_free_ids(ids);
+    return tokens;
+  }
+  std::string_view Bytes(Token token) const override {
+    return Slice(tables_.bytes, tables_.byte_offsets, token);
+  }
+  std::string_view Piece(Token token) const override {
+    return Slice(tables_.pieces, tables_.piece_offsets, token);
+  }
+  int32_t size() const override { return static_cast<int32_t>(tables_.count); }
+  bool IsControl(Token token) const override { return Has(token) && tables_.control[token]; }
+  std::string_view backend() const override { return {tables_.backend.data, tables_.backend.size}; }
+
+ private:
+  bool Has(Token token) const { return token >= 0 && token < size(); }
+  std::string_view Slice(const char* data, const uint32_t* offsets, Token token) const {
+    if (!Has(token)) return {};
+    return {data + offsets[token], offsets[token + 1] - offsets[token]};
+  }
+
+  penstock_tokenizer* const handle_;
+  penstock_text_tables tables_{};
+};
+
+class RustTemplate final : public ChatTemplate {
+ public:
+  explicit RustTemplate(penstock_template* handle) : handle_(handle) {}
+  ~RustTemplate() override { penstock_template_free(handle_); }
+  RustTemplate(const RustTemplate&) = delete;
+  RustTemplate& operator=(const RustTemplate&) = delete;
+
+  Result<std::string> Render(std::string_view context_json) const override {
+    penstock_text_bytes out{}, error{};
+    if (auto status = penstock_template_render(handle_, View(context_json), &out, &error)) {
+      return FailOf(status, error);
+    }
+    std::string text(out.data, out.size);
+    penstock_text_free_bytes(out);
+    return text;
+  }
+
+ private:
+  penstock_template* const handle_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view tokenizer_json) {
+  penstock_tokenizer* handle = nullptr;
+  penstock_text_bytes error{};
+  if (auto status = penstock_tokenizer_from_json(View(tokenizer_json), &handle, &error)) {
+    return FailOf(status, error);
+  }
+  return std::make_unique<RustTokenizer>(handle);
+}
+
+Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& vocabulary) {
+  const std::vector<penstock_text_view> tokens = Views(vocabulary.tokens), merges = Views(vocabulary.merges);
+  if (!vocabulary.types.empty() && vocabulary.types.size() != tokens.size()) {
+    return Fail(Code::kCorrupt, "the vocabulary has {} tokens but {} token types", tokens.size(),
+                vocabulary.types.size());
+  }
+  if (!vocabulary.scores.empty() && vocabulary.scores.size() != tokens.size()) {
+    return Fail(Code::kCorrupt, "the vocabulary has {} tokens but {} scores", tokens.size(),
+                vocabulary.scores.size());
+  }
+  const penstock_text_vocabulary raw{
+      .model = View(vocabulary.model),
+      .pre = View(vocabulary.pre),
+      .tokens = tokens.data(),
+      .token_count = tokens.size(),
+      .types = vocabulary.types.empty() ? nullptr : vocabulary.types.data(),
+      .scores = vocabulary.scores.empty() ? nullptr : vocabulary.scores.data(),
+      .merges = merges.data(),
+      .merge_count = merges.size(),
+      .unknown = vocabulary.unknown,
+      .add_space_prefix = vocabulary.add_space_prefix,
+  };
+  penstock_tokenizer* handle = nullptr;
+  penstock_text_bytes error{};
+  if (auto status = penstock_tokenizer_from_vocabulary(&raw, &handle, &error)) return FailOf(status, error);
+  return std::make_unique<RustTokenizer>(handle);
+}
+
+Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source) {
+  penstock_template* handle = nullptr;
+  penstock_text_bytes error{};
+  if (auto status = penstock_template_compile(View(source), &handle, &error)) return FailOf(status, error);
+  return std::make_unique<RustTemplate>(handle);
+}
+
+}  // namespace penstock
