@@ -1,19 +1,23 @@
 // Kernels: the arithmetic of a transformer step on a CPU, as a table of functions per instruction set.
 //
 // NUMERIC CONTRACT. Every version of a kernel (reference, AVX2, AVX-512) gives the same bits, whatever
-// the batch, the chunk or the thread that computes it:
-//  - Integer weights: activations are quantised to int8 in groups of 32 (scale = amax/127, round to
-//    nearest even); the dot of each weight group with them is an exact integer; each output is ONE chain
-//    of fused multiply-adds over its groups in ascending k:
-//        acc = fma(float(idot_g), w_scale_g * a_scale_g, acc);  with a minimum:
+// the batch, the chunk or the thread that computes it (NaNs: a NaN, of any payload):
+//  - Integer weights: activations are quantised to int8 in groups of 32: scale = amax / 127,
+//    q = round-to-nearest-even(x * (127 / amax)); amax below 2^-100, infinite or NaN: all q are 0 and
+//    scale = amax (flushed to 0 if small). The dot of each weight group (16 or 32) with them is an exact
+//    integer; each output is ONE chain of fused multiply-adds over its groups in ascending k, from +0:
+//        acc = fma(float(idot_g), w_scale_g * a_scale_g, acc);  with a minimum then:
 //        acc = fma(-w_min_g, a_scale_g * float(asum_g), acc)
-//  - F32, F16, BF16 weights multiply in f32: one fma chain per output, k ascending.
+//  - F32, F16, BF16 weights multiply in f32: one fma chain per output, k ascending, from +0.
 //  - SIMD lanes are different outputs (or different keys of one KV page), so no sum depends on the width.
 //    Where a sum must run along a row (RMS norm, softmax), it runs in 16 virtual lanes (element i goes to
 //    lane i % 16) and a fixed tree joins them: 8+8, 4+4, 2+2, 1+1.
-//  - exp and silu are ours (the same polynomial in every version); 1/sqrt is IEEE sqrt and divide.
-//  - Softmax of attention is folded page by page (kPageTokens keys) in absolute position order.
-// The reference (kernels/reference.cc) is the readable truth; the others are held to it bit for bit.
+//  - exp and silu are ours (kernels/exp.h: the same polynomial in every version); 1/sqrt is IEEE sqrt and
+//    divide.
+//  - Attention: score = (fma chain over head_dim) * scale. Softmax is folded page by page (kPageTokens
+//    keys) in absolute position order, over the keys that the query sees: m = max; if it rose, sums and
+//    output are multiplied by exp(old m - m); sum[lane] += exp(score - m); output = fma(p, v, output) key
+//    by key. In the end output * (1 / tree(sum)).
 #pragma once
 
 #include <cstddef>
@@ -32,12 +36,8 @@ const char* IsaName(Isa isa);
 // Versions that this CPU runs, slowest first; always begins with kReference.
 std::span<const Isa> SupportedIsas();
 
-// A weight matrix repacked for the kernels: y[n] = sum_k w[n,k] * x[k].
-// Threads: immutable after Pack. Owns its memory (64-byte aligned, huge pages where the kernel allows).
-class Matrix;  // kernels/matrix.h
-
-// Rows of activations as a matmul reads them: f32, and for integer layouts their int8 form.
-// Filled by QuantizeRows once, shared by every matrix that multiplies the same rows. kernels/matrix.h.
+// kernels/matrix.h: a weight matrix repacked for the kernels, and the rows that it multiplies.
+class Matrix;
 class Activations;
 
 enum class KvType : uint8_t { kF16, kF32 };
@@ -67,8 +67,9 @@ struct Attention {
 struct Kernels {
   Isa isa;
 
-  // Fills rows [begin, end) of `a`: copies nothing, quantises x[r] = x + r * stride (k = a.k() floats).
-  void (*quantize_rows)(const float* x, int64_t stride, int32_t begin, int32_t end, Activations& a);
+  // Fills the int8 form of rows [begin, end) of `a` from the floats that a.Reset was given. Not needed
+  // before matrices whose integer() is false.
+  void (*quantize_rows)(int32_t begin, int32_t end, Activations& a);
 
   // out[r * out_stride + n] for r in [0, a.rows()), n in [n_begin, n_end).
   // REQUIRES: n_begin % 16 == 0; n_end % 16 == 0 or n_end == w.n(); a.k() == w.k().

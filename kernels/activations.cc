@@ -1,0 +1,27 @@
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "kernels/matrix.h"
+
+namespace penstock::kernels {
+
+void Activations::Reset(const float* x, int64_t stride, int32_t rows, int32_t k) {
+  x_ = x;
+  stride_ = stride;
+  rows_ = rows;
+  k_ = k;
+  const int64_t need = int64_t{blocks()} * rows * static_cast<int64_t>(sizeof(ActivationBlock));
+  if (need <= capacity_) return;
+  memory_.reset();
+  Result<Buffer> memory = AllocateBuffer(need);
+  if (!memory) {
+    // As operator new would end it: rows are bounded by the step's budget, so this is the end of all memory.
+    std::fprintf(stderr, "%s\n", memory.error().message.c_str());
+    std::abort();
+  }
+  memory_ = *std::move(memory);
+  capacity_ = need;
+}
+
+}  // namespace penstock::kernels

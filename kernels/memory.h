@@ -1,0 +1,23 @@
+// Aligned memory for weights and activations.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/result.h"
+
+namespace penstock::kernels {
+
+struct BufferDeleter {
+  size_t mapped = 0;  // bytes to unmap; 0: from aligned_alloc
+  void operator()(std::byte* memory) const;
+};
+using Buffer = std::unique_ptr<std::byte[], BufferDeleter>;
+
+// `bytes` bytes aligned to 64, of no particular content. Large buffers are mapped on their own, in huge
+// pages where the kernel allows, and go back to the system when freed.
+// Errors: kOverloaded if there is no memory.
+Result<Buffer> AllocateBuffer(int64_t bytes);
+
+}  // namespace penstock::kernels
