@@ -20,6 +20,7 @@
 #include "base/result.h"
 #include "base/tokens.h"
 #include "engine/wire.pb.h"
+#include "fleet/stats.h"
 
 namespace penstock {
 
@@ -85,7 +86,8 @@ class Fleet {
 
   // Queues a job. `sink` must outlive the job's last callback (a choice's finish for all choices, or
   // OnFailed), or Cancel's return. Errors: kOverloaded (queue full: says how long it is), kUnavailable
-  // (draining), kNotFound (model not served), kUnavailable with the load error (model failed to load).
+  // (draining), kNotFound (model not served), kUnavailable with the load error (model failed to load),
+  // kTooLarge (no frame holds the prompt).
   virtual Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) = 0;
   // No callback comes after this returns. Unknown ids are ignored (the end may be on its way).
   virtual void Cancel(JobId job) = 0;
@@ -101,6 +103,8 @@ class Fleet {
   virtual size_t Waiting() const = 0;
   virtual size_t Running() const = 0;
 
+  virtual const FleetStats& Stats() const;
+
   // Refuses new jobs; `drained` is called when none is left.
   virtual void Drain(std::function<void()> drained) = 0;
 };
@@ -109,6 +113,7 @@ struct FleetOptions {
   size_t max_waiting = 4096;            // jobs in the queue, over all teams
   Nanos engine_timeout = 10 * kSecond;  // no heartbeat for so long: the engine is taken as dead
   int max_requeues = 2;                 // a job that kills engines must not kill them for ever
+  Nanos tick = 50 * kMillisecond;       // how often deadlines and heartbeats are looked at
 };
 std::unique_ptr<Fleet> MakeFleet(boost::asio::io_context& io, const Clock& clock, FleetOptions options);
 

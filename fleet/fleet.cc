@@ -1,0 +1,698 @@
+#include "fleet/fleet.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <unordered_map>
+
+#include "base/check.h"
+#include "engine/frame.h"
+#include "fleet/fair_queue.h"
+#include "fleet/listener.h"
+#include "fleet/member.h"
+
+namespace penstock {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr uint32_t kProtocol = 1;
+constexpr Nanos kForgetCancelled = 5 * kSecond;      // an engine that never says that a job ended
+constexpr Nanos kFirstEstimate = 10 * kMillisecond;  // chip time of a job, before any was measured
+
+// A job from Submit to its end. After Cancel it lives on without a sink until its engine says that it
+// ended: its place there is taken until then, and its chip time is still its team's.
+struct Live {
+  JobId id = 0;
+  wire::Submit submit;
+  TeamKey team = 0;
+  std::shared_ptr<JobSink> sink;  // null: cancelled
+  Nanos deadline = 0, queued_at = 0;
+  Nanos chip_time = 0;
+  size_t ahead = 0;          // jobs that waited when it came
+  Member* engine = nullptr;  // null: it waits
+  uint32_t choices_left = 0;
+  int requeues = 0;
+  bool admitted = false, emitted = false;
+
+  uint32_t pages() const { return static_cast<uint32_t>(PagesFor(submit.prompt_size())); }
+};
+
+class FleetImpl final : public penstock::Fleet {
+ public:
+  FleetImpl(asio::io_context& io, const Clock& clock, FleetOptions options)
+      : io_(io), clock_(clock), options_(options), acceptor_(io), timer_(io), last_tick_(clock.Monotonic()) {
+    ScheduleTick();
+  }
+  ~FleetImpl() override {
+    for (const auto& member : members_) {
+      if (member->connection) member->connection->Close();
+    }
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+
+  Status Listen(const std::string& path) override;
+  void Serve(ServedModel model) override;
+  void Withdraw(const std::string& name) override;
+  Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override;
+  void Cancel(JobId id) override;
+  void Grant(JobId id, uint32_t choice, uint32_t tokens) override;
+  bool Ready(std::string_view model) const override;
+  bool AnyReady() const override;
+  std::vector<EngineView> Engines() const override;
+  std::vector<TeamQueueView> Queue() const override;
+  size_t Waiting() const override { return queue_.waiting(); }
+  size_t Running() const override { return live_ - queue_.waiting(); }
+  const FleetStats& Stats() const override { return stats_; }
+  void Drain(std::function<void()> drained) override;
+
+ private:
+  // Runs `function` from the loop, unless the fleet is gone by then.
+  template <class F>
+  void Post(F function) {
+    asio::post(io_, Guarded(std::move(function)));
+  }
+  template <class F>
+  auto Guarded(F function) {
+    return [alive = std::weak_ptr(alive_), function = std::move(function)](auto&&... arguments) {
+      if (alive.lock()) function(std::forward<decltype(arguments)>(arguments)...);
+    };
+  }
+
+  // ---- engines ----
+  void Accept();
+  void Welcome(Connection::Socket socket);
+  void OnMessage(Member& member, const wire::FromEngine& message);
+  void OnHello(Member& member, const wire::Hello& hello);
+  void OnModel(Member& member, const wire::ModelState& state);
+  void OnStep(Member& member, const wire::StepReport& step);
+  void OnNote(Member& member, const wire::Note& note);
+  void OnCharge(Member& member, const wire::Charge& charge);
+  void OnTokens(Member& member, const wire::TokenEvent& event);
+  void Lose(Member& member, std::string_view why);
+  void Requeue(Live& job, std::string_view why);
+  void Load(Member& member, const ServedModel& model);
+  void Unload(Member& member, const std::string& name);
+
+  // ---- jobs ----
+  void Wake();
+  void Turn();
+  void Dispatch();
+  bool Fits(JobId id);
+  void Send(JobId id, Member& member);
+  Live* Find(JobId id);
+  Live* Find(const Member& member, JobId id);
+  void FinishChoice(Live& job);
+  void Leave(Live& job);
+  void Erase(Live& job);
+  void FailJob(Live& job, Error error);
+  void FailWaiting(std::string_view model, const Error& error);
+  std::optional<Error> Hopeless(std::string_view model) const;
+  Error Unserved(std::string_view model) const;
+  Error TookTooLong(const Live& job, Nanos now) const;
+  Placement PlaceJob(const Live& job) const;
+  void CheckDrained();
+
+  // ---- time ----
+  void ScheduleTick();
+  void Tick();
+  void CheckHeartbeats(Nanos now);
+  void CheckDeadlines(Nanos now);
+  void ForgetCancelled(Nanos now);
+
+  asio::io_context& io_;
+  const Clock& clock_;
+  const FleetOptions options_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
+  FleetStats stats_;
+
+  std::string path_;
+  asio::local::stream_protocol::acceptor acceptor_;
+  std::vector<std::unique_ptr<Member>> members_;  // a job's `engine` points into it
+  std::map<std::string, ServedModel, std::less<>> served_;
+
+  FairQueue queue_;
+  boost::unordered_flat_map<JobId, std::unique_ptr<Live>> jobs_;
+  std::unordered_map<TeamKey, std::string> team_names_;
+  std::set<std::pair<Nanos, JobId>> deadlines_;    // of waiting jobs
+  std::deque<std::pair<Nanos, JobId>> cancelled_;  // sent and cancelled: when
+  std::vector<JobId> fresh_;                       // submitted since the last turn
+  JobId last_id_ = 0;
+  size_t live_ = 0;  // jobs with a sink
+  Nanos estimate_ = kFirstEstimate;
+  bool turn_posted_ = false;
+
+  mutable std::vector<Seat> seats_;  // scratch of PlaceJob
+  Member* chosen_ = nullptr;         // by the last Fits that held
+
+  bool draining_ = false;
+  std::function<void()> drained_;
+  asio::steady_timer timer_;
+  Nanos last_tick_;
+};
+
+// ---- engines ----
+
+Status FleetImpl::Listen(const std::string& path) {
+  PENSTOCK_ASSIGN(acceptor_, ListenUnix(io_, path));
+  path_ = path;
+  Accept();
+  return {};
+}
+
+void FleetImpl::Accept() {
+  acceptor_.async_accept(Guarded([this](boost::system::error_code error, Connection::Socket socket) {
+    if (error == asio::error::operation_aborted) return;
+    if (error) {
+      spdlog::error("cannot accept an engine: {}", error.message());
+    } else {
+      Welcome(std::move(socket));
+    }
+    Accept();
+  }));
+}
+
+void FleetImpl::Welcome(Connection::Socket socket) {
+  Member& member = *members_.emplace_back(std::make_unique<Member>());
+  member.connection = std::make_shared<Connection>(std::move(socket), stats_);
+  member.heard = clock_.Monotonic();
+  member.connection->Start({
+      .message = [this, &member](const wire::FromEngine& message) { OnMessage(member, message); },
+      .closed = [this, &member](std::string_view why) { Lose(member, why); },
+  });
+}
+
+void FleetImpl::OnMessage(Member& member, const wire::FromEngine& message) {
+  member.heard = clock_.Monotonic();
+  if (message.has_hello() == member.connected()) return Lose(member, "it does not keep to the protocol");
+  switch (message.kind_case()) {
+    case wire::FromEngine::kHello:
+      OnHello(member, message.hello());
+      break;
+    case wire::FromEngine::kModel:
+      OnModel(member, message.model());
+      break;
+    case wire::FromEngine::kStep:
+      OnStep(member, message.step());
+      break;
+    case wire::FromEngine::kHeartbeat:
+      member.load = message.heartbeat().load();
+      break;
+    case wire::FromEngine::KIND_NOT_SET:
+      break;  // of a later version
+  }
+  if (queue_.waiting() > 0) Wake();
+}
+
+void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
+  if (hello.protocol() != kProtocol || hello.engine().empty()) {
+    return Lose(member, fmt::format("engine '{}' speaks protocol {}, this gateway {}", hello.engine(),
+                                    hello.protocol(), kProtocol));
+  }
+  for (const auto& other : members_) {
+    if (other->name() == hello.engine() && other->connection) Lose(*other, "a new one of its name connected");
+  }
+  std::erase_if(members_, [&](const auto& other) { return other->name() == hello.engine(); });
+  member.hello = hello;
+  for (const auto& state : hello.models()) member.models[state.name()] = state;
+  member.connection->Send().mutable_welcome()->set_protocol(kProtocol);
+  spdlog::info("engine {} connected: {} on {}, pid {}", hello.engine(), hello.runner(), hello.chip(),
+               hello.pid());
+
+  for (const auto& state : hello.models()) {
+    if (!served_.contains(state.name())) Unload(member, state.name());
+  }
+  for (const auto& [name, model] : served_) {
+    const wire::ModelState* has = member.Find(name);
+    const bool same = has != nullptr && has->state() == wire::ModelState::READY && has->path() == model.path;
+    if (!same) Load(member, model);
+  }
+}
+
+void FleetImpl::Load(Member& member, const ServedModel& model) {
+  auto& message = *member.connection->Send().mutable_load();
+  message.set_name(model.name);
+  message.set_path(model.path);
+  message.set_kv_bytes(model.kv_bytes);
+  message.set_context(model.context);
+  wire::ModelState& state = member.models[model.name];
+  state.Clear();
+  state.set_name(model.name);
+  state.set_path(model.path);
+  state.set_state(wire::ModelState::LOADING);
+}
+
+void FleetImpl::Unload(Member& member, const std::string& name) {
+  member.models.erase(name);
+  member.connection->Send().mutable_unload()->set_name(name);
+}
+
+void FleetImpl::OnModel(Member& member, const wire::ModelState& state) {
+  if (state.state() == wire::ModelState::UNLOADED || !served_.contains(state.name())) {
+    member.models.erase(state.name());
+    return;
+  }
+  member.models[state.name()] = state;
+  if (state.state() != wire::ModelState::FAILED) return;
+  spdlog::error("engine {} could not load {}: {}", member.name(), state.name(), state.error());
+  if (const auto error = Hopeless(state.name())) FailWaiting(state.name(), *error);
+}
+
+void FleetImpl::OnStep(Member& member, const wire::StepReport& step) {
+  if (step.has_load()) member.load = step.load();
+  // Charges before tokens: a job's last token is the last that its sink hears.
+  for (const auto& note : step.notes()) OnNote(member, note);
+  for (const auto& charge : step.charges()) OnCharge(member, charge);
+  for (const auto& event : step.tokens()) OnTokens(member, event);
+}
+
+void FleetImpl::OnNote(Member& member, const wire::Note& note) {
+  Live* job = Find(member, note.request());
+  if (job == nullptr) return;
+  const bool first = note.kind() == wire::Note::ADMITTED && !job->admitted;
+  if (first) {
+    job->admitted = true;
+    member.promised_pages -= job->pages();
+  }
+  if (!job->sink) return;
+  const auto sink = job->sink;
+  switch (note.kind()) {
+    case wire::Note::ADMITTED:
+      if (first) sink->OnEvent(JobEvent::kAdmitted, "engine " + member.name());
+      break;
+    case wire::Note::PREEMPTED:
+      sink->OnEvent(JobEvent::kPaused, "its memory went to earlier requests; it will be recomputed");
+      break;
+    case wire::Note::STARVED:
+      sink->OnEvent(JobEvent::kPaused, "the client reads more slowly than tokens come");
+      break;
+    case wire::Note::RESUMED:
+      sink->OnEvent(JobEvent::kResumed, "");
+      break;
+    default:
+      break;  // of a later version
+  }
+}
+
+void FleetImpl::OnCharge(Member& member, const wire::Charge& charge) {
+  Live* job = Find(member, charge.request());
+  if (job == nullptr) return;
+  const auto chip_time = static_cast<Nanos>(charge.chip_ns());
+  stats_.chip_ns += charge.chip_ns();
+  stats_.computed += charge.computed();
+  queue_.Charge(job->id, chip_time);
+  job->chip_time += chip_time;
+  if (const auto sink = job->sink) sink->OnCharge(chip_time, charge.computed());
+}
+
+void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
+  Live* job = Find(member, event.request());
+  if (job == nullptr) return;
+  const auto sink = job->sink;
+  stats_.tokens += event.new_tokens();
+  job->emitted |= event.new_tokens() > 0 || !event.text().empty() || event.finish() != wire::NONE;
+  if (event.finish() != wire::NONE) FinishChoice(*job);  // may erase the job
+  if (sink) sink->OnTokens(event);
+}
+
+void FleetImpl::Lose(Member& member, std::string_view why) {
+  const std::string name = member.name();
+  spdlog::warn("engine {} is gone: {}", name.empty() ? "(unnamed)" : name, why);
+  member.connection->Close();
+  member.connection = nullptr;
+  member.models.clear();
+  member.load.Clear();
+  if (name.empty()) return;
+  ++stats_.engine_deaths;
+
+  std::vector<JobId> there;
+  for (const auto& [id, job] : jobs_) {
+    if (job->engine == &member) there.push_back(id);
+  }
+  // The latest first, so that the earliest ends up at the head of its team's line.
+  std::ranges::sort(there, std::greater());
+  for (const JobId id : there) {
+    if (Live* job = Find(id)) Requeue(*job, fmt::format("engine {} is gone: {}", name, why));
+  }
+  Wake();
+}
+
+// What to do with a job whose engine is gone.
+void FleetImpl::Requeue(Live& job, std::string_view why) {
+  if (!job.sink) return Erase(job);
+  if (job.emitted) {
+    return FailJob(job,
+                   {Code::kUnavailable,
+                    fmt::format("the answer broke off, {}; what came until then is billed, send the request "
+                                "again for a whole answer",
+                                why)});
+  }
+  if (job.requeues >= options_.max_requeues) {
+    return FailJob(job, {Code::kUnavailable,
+                         fmt::format("{} engines ended while they worked on this request (the last: {}); "
+                                     "it is not tried again",
+                                     job.requeues + 1, why)});
+  }
+  ++job.requeues;
+  ++stats_.requeued;
+  Leave(job);
+  job.queued_at = clock_.Monotonic();
+  queue_.PushFront(job.team, job.id);
+  if (job.deadline > 0) deadlines_.emplace(job.deadline, job.id);
+  const auto sink = job.sink;
+  sink->OnEvent(JobEvent::kRequeued, why);
+}
+
+// ---- models ----
+
+void FleetImpl::Serve(ServedModel model) {
+  const std::string name = model.name;
+  const ServedModel& served = served_[name] = std::move(model);
+  for (const auto& member : members_) {
+    if (member->connected()) Load(*member, served);
+  }
+}
+
+void FleetImpl::Withdraw(const std::string& name) {
+  if (served_.erase(name) == 0) return;
+  for (const auto& member : members_) {
+    if (member->connected()) Unload(*member, name);
+  }
+  Post([this, name] {
+    if (!served_.contains(name)) FailWaiting(name, Unserved(name));
+  });
+}
+
+bool FleetImpl::Ready(std::string_view model) const {
+  return served_.contains(model) && std::ranges::any_of(members_, [&](const auto& member) {
+           return member->SeatFor(model).model == Seat::Model::kReady;
+         });
+}
+
+bool FleetImpl::AnyReady() const {
+  return std::ranges::any_of(served_, [&](const auto& served) { return Ready(served.first); });
+}
+
+// No connected engine has the model or is about to, and one says why.
+std::optional<Error> FleetImpl::Hopeless(std::string_view model) const {
+  const wire::ModelState* failed = nullptr;
+  for (const auto& member : members_) {
+    const wire::ModelState* state = member->connected() ? member->Find(model) : nullptr;
+    if (state == nullptr) continue;
+    if (state->state() != wire::ModelState::FAILED) return std::nullopt;
+    failed = state;
+  }
+  if (failed == nullptr) return std::nullopt;
+  return Error{Code::kUnavailable, fmt::format("model {} could not be loaded: {}", model, failed->error())};
+}
+
+Error FleetImpl::Unserved(std::string_view model) const {
+  std::string names;
+  for (const auto& [name, served] : served_) names += (names.empty() ? "" : ", ") + name;
+  return {Code::kNotFound, names.empty() ? fmt::format("no model '{}': none is served yet", model)
+                                         : fmt::format("no model '{}'; served are: {}", model, names)};
+}
+
+// ---- jobs ----
+
+Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
+  const auto refuse = [this](Error error) {
+    ++stats_.refused;
+    return std::unexpected(std::move(error));
+  };
+  if (draining_)
+    return refuse({Code::kUnavailable, "Penstock is being stopped; send the request again soon"});
+  if (!served_.contains(job.submit.model())) return refuse(Unserved(job.submit.model()));
+  if (auto error = Hopeless(job.submit.model())) return refuse(*std::move(error));
+  if (queue_.waiting() >= options_.max_waiting) {
+    return refuse(
+        {Code::kOverloaded,
+         fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting())});
+  }
+  if (job.submit.prompt_size() > 1'000'000 && job.submit.ByteSizeLong() > kMaxFrame / 2) {
+    return refuse(
+        {Code::kTooLarge, fmt::format("a prompt of {} tokens cannot be sent to an engine; shorten it",
+                                      job.submit.prompt_size())});
+  }
+  auto live = std::make_unique<Live>();
+  const JobId id = live->id = ++last_id_;
+  live->submit.Swap(&job.submit);
+  live->submit.set_request(id);
+  live->submit.set_choices(std::max(live->submit.choices(), 1U));
+  live->team = job.team;
+  live->sink = std::move(sink);
+  live->deadline = job.deadline;
+  live->queued_at = clock_.Monotonic();
+  live->ahead = queue_.waiting();
+  live->choices_left = live->submit.choices();
+
+  queue_.Push(job.team, id);
+  if (job.deadline > 0) deadlines_.emplace(job.deadline, id);
+  if (std::string& name = team_names_[job.team]; name != job.team_name) name = std::move(job.team_name);
+  jobs_.emplace(id, std::move(live));
+  fresh_.push_back(id);
+  ++live_;
+  ++stats_.submitted;
+  Wake();
+  return id;
+}
+
+void FleetImpl::Wake() {
+  if (std::exchange(turn_posted_, true)) return;
+  Post([this] {
+    turn_posted_ = false;
+    Turn();
+  });
+}
+
+void FleetImpl::Turn() {
+  for (const JobId id : std::exchange(fresh_, {})) {
+    const Live* job = Find(id);
+    if (job == nullptr || !job->sink) continue;
+    const auto sink = job->sink;
+    sink->OnEvent(JobEvent::kQueued, fmt::format("{} waited before it", job->ahead));
+  }
+  Dispatch();
+}
+
+void FleetImpl::Dispatch() {
+  const auto has_room = [](const auto& member) { return member->HasRoom(); };
+  while (queue_.waiting() > 0 && std::ranges::any_of(members_, has_room)) {
+    const auto job = queue_.Pop([this](JobId id) { return Fits(id); }, estimate_);
+    if (!job) return;
+    Send(*job, *chosen_);
+  }
+}
+
+Placement FleetImpl::PlaceJob(const Live& job) const {
+  seats_.clear();
+  for (const auto& member : members_) seats_.push_back(member->SeatFor(job.submit.model()));
+  return Place(seats_, {job.submit.choices(), job.pages()});
+}
+
+bool FleetImpl::Fits(JobId id) {
+  const Placement placement = PlaceJob(*Find(id));
+  if (placement.seat) chosen_ = members_[*placement.seat].get();
+  return placement.seat.has_value();
+}
+
+void FleetImpl::Send(JobId id, Member& member) {
+  Live& job = *Find(id);
+  if (job.deadline > 0) deadlines_.erase({job.deadline, id});
+  const std::string why = fmt::format("engine {}, beside {} others", member.name(), member.sequences);
+  job.engine = &member;
+  job.admitted = false;
+  ++member.jobs;
+  member.sequences += job.choices_left;
+  member.promised_pages += job.pages();
+  *member.connection->Send().mutable_submit() = job.submit;
+  ++stats_.sent;
+  stats_.queue_wait_ns += static_cast<uint64_t>(clock_.Monotonic() - job.queued_at);
+  const auto sink = job.sink;
+  sink->OnEvent(JobEvent::kSent, why);
+}
+
+Live* FleetImpl::Find(JobId id) {
+  const auto found = jobs_.find(id);
+  return found == jobs_.end() ? nullptr : found->second.get();
+}
+
+Live* FleetImpl::Find(const Member& member, JobId id) {
+  Live* job = Find(id);
+  return job != nullptr && job->engine == &member ? job : nullptr;
+}
+
+void FleetImpl::FinishChoice(Live& job) {
+  --job.choices_left;
+  --job.engine->sequences;
+  if (job.choices_left > 0) return;
+  ++stats_.finished;
+  Erase(job);
+}
+
+// The job's engine holds nothing of it any more.
+void FleetImpl::Leave(Live& job) {
+  Member& member = *std::exchange(job.engine, nullptr);
+  --member.jobs;
+  member.sequences -= job.choices_left;
+  if (!job.admitted) member.promised_pages -= job.pages();
+}
+
+// Ends a job for good, wherever it was. REQUIRES: no reference to it is used afterwards.
+void FleetImpl::Erase(Live& job) {
+  if (job.engine != nullptr) {
+    Leave(job);
+    queue_.Done(job.id);
+    if (job.chip_time > 0) estimate_ += (job.chip_time - estimate_) / 16;  // the mean of about the last 16
+  } else {
+    queue_.Remove(job.team, job.id);
+    if (job.deadline > 0) deadlines_.erase({job.deadline, job.id});
+  }
+  if (job.sink) --live_;
+  jobs_.erase(job.id);
+  CheckDrained();
+}
+
+void FleetImpl::Cancel(JobId id) {
+  Live* job = Find(id);
+  if (job == nullptr || !job->sink) return;
+  ++stats_.cancelled;
+  if (job->engine == nullptr) return Erase(*job);
+  job->sink = nullptr;
+  --live_;
+  job->engine->connection->Send().mutable_cancel()->set_request(id);
+  cancelled_.emplace_back(clock_.Monotonic(), id);
+  CheckDrained();
+}
+
+void FleetImpl::Grant(JobId id, uint32_t choice, uint32_t tokens) {
+  Live* job = Find(id);
+  if (job == nullptr || job->engine == nullptr || tokens == 0) return;
+  auto& credit = *job->engine->connection->Send().mutable_credit();
+  credit.set_request(id);
+  credit.set_choice(choice);
+  credit.set_tokens(tokens);
+}
+
+void FleetImpl::FailJob(Live& job, Error error) {
+  ++stats_.failed;
+  const auto sink = job.sink;
+  Erase(job);
+  sink->OnFailed(error);
+}
+
+void FleetImpl::FailWaiting(std::string_view model, const Error& error) {
+  std::vector<JobId> hit;
+  for (const auto& [id, job] : jobs_) {
+    if (job->engine == nullptr && job->submit.model() == model) hit.push_back(id);
+  }
+  for (const JobId id : hit) {
+    if (Live* job = Find(id)) FailJob(*job, error);
+  }
+}
+
+void FleetImpl::Drain(std::function<void()> drained) {
+  draining_ = true;
+  drained_ = std::move(drained);
+  CheckDrained();
+}
+
+void FleetImpl::CheckDrained() {
+  if (!draining_ || live_ > 0 || !drained_) return;
+  Post(std::exchange(drained_, nullptr));
+}
+
+std::vector<EngineView> FleetImpl::Engines() const {
+  std::vector<EngineView> views;
+  for (const auto& member : members_) {
+    if (!member->name().empty()) views.push_back(member->View());
+  }
+  std::ranges::sort(views, {}, &EngineView::name);
+  return views;
+}
+
+std::vector<TeamQueueView> FleetImpl::Queue() const {
+  std::vector<TeamQueueView> views;
+  for (const auto& team : queue_.View()) {
+    const auto name = team_names_.find(team.team);
+    views.push_back({team.team, name == team_names_.end() ? "" : name->second, team.waiting, team.running,
+                     team.counter / kSecond, team.received});
+  }
+  return views;
+}
+
+// ---- time ----
+
+void FleetImpl::ScheduleTick() {
+  timer_.expires_after(std::chrono::nanoseconds(options_.tick));
+  timer_.async_wait(Guarded([this](const boost::system::error_code& error) {
+    if (error) return;
+    Tick();
+    ScheduleTick();
+  }));
+}
+
+void FleetImpl::Tick() {
+  const Nanos now = clock_.Monotonic();
+  CheckHeartbeats(now);
+  CheckDeadlines(now);
+  ForgetCancelled(now);
+  std::erase_if(members_, [](const auto& member) { return !member->connection && member->name().empty(); });
+  last_tick_ = now;
+}
+
+void FleetImpl::CheckHeartbeats(Nanos now) {
+  // If this process itself was stopped, the engines' silence says nothing.
+  const bool we_slept = now - last_tick_ > options_.engine_timeout / 2;
+  for (const auto& member : members_) {
+    if (!member->connection) continue;
+    if (we_slept) member->heard = now;
+    const Nanos silence = now - member->heard;
+    if (silence > options_.engine_timeout) Lose(*member, fmt::format("silent for {} s", silence / kSecond));
+  }
+}
+
+void FleetImpl::CheckDeadlines(Nanos now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    Live& job = *Find(deadlines_.begin()->second);
+    ++stats_.timed_out;
+    FailJob(job, TookTooLong(job, now));
+  }
+}
+
+Error FleetImpl::TookTooLong(const Live& job, Nanos now) const {
+  const bool nobody = std::ranges::none_of(members_, [](const auto& member) { return member->connected(); });
+  const Verdict verdict = PlaceJob(job).verdict;
+  const bool busy = verdict <= Verdict::kNoSequence;
+  return {busy ? Code::kOverloaded : Code::kUnavailable,
+          fmt::format("waited {:.1f} s for model {}: {}; {} requests wait; try again later",
+                      static_cast<double>(now - job.queued_at) / kSecond, job.submit.model(),
+                      nobody ? "no engine is connected" : VerdictText(verdict), queue_.waiting())};
+}
+
+void FleetImpl::ForgetCancelled(Nanos now) {
+  while (!cancelled_.empty() && now - cancelled_.front().first > kForgetCancelled) {
+    if (Live* job = Find(cancelled_.front().second)) Erase(*job);
+    cancelled_.pop_front();
+  }
+}
+
+}  // namespace
+
+const FleetStats& Fleet::Stats() const {
+  static const FleetStats none;
+  return none;
+}
+
+std::unique_ptr<Fleet> MakeFleet(asio::io_context& io, const Clock& clock, FleetOptions options) {
+  return std::make_unique<FleetImpl>(io, clock, options);
+}
+
+}  // namespace penstock
