@@ -123,7 +123,9 @@ class FakeModel {
     const Sampling& sampling = step.sampling;
     if (sampling.temperature > 0) bits = Mix(bits ^ Draw(sampling.seed, static_cast<uint64_t>(position)));
     for (Token token : step.history) bits = Mix(bits ^ static_cast<uint32_t>(token));
-    Sampled sampled{.sequence = step.sequence, .token = Word(bits)};
+    Sampled sampled;
+    sampled.sequence = step.sequence;
+    sampled.token = Word(bits);
     for (const auto& [token, bias] : sampling.logit_bias) {
       if (bias >= 100) sampled.token = token;
     }

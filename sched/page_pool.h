@@ -9,6 +9,7 @@
 // Source:    Kwon et al., PagedAttention, SOSP 2023.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -30,7 +30,7 @@ class PrefixCache {
   // The pages that hold `tokens` from the beginning, full pages only; at most ⌊(tokens − 1) ∕ page⌋, so
   // that something is left whose logits can be sampled. `last` is the serial of the last page found.
   struct Hit {
-    std::vector<PageId> pages;
+    std::vector<PageId> pages = {};
     Serial last = 0;
   };
   Hit Find(Serial root, std::span<const Token> tokens) const;

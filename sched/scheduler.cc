@@ -25,7 +25,7 @@ struct Scheduler::Owned {
 
 // What a waiting sequence need not compute: pages to share, and perhaps one to copy the beginning of.
 struct Scheduler::Start {
-  std::vector<PageId> shared;
+  std::vector<PageId> shared = {};
   PageId copy = -1;
   int32_t copied_tokens = 0;
   PrefixCache::Serial serial = 0;
@@ -234,7 +234,8 @@ std::optional<StepPlan> Scheduler::NextOf(Model& model) {
     const PlanDecision decision =
         DecideStep({.running = running, .waiting = waiting, .available_pages = model.pool.available()},
                    {.step_tokens = options_.step_tokens, .free_slots = slots});
-    StepPlan plan{.model = model.info.id};
+    StepPlan plan;
+    plan.model = model.info.id;
     for (SequenceId id : decision.preempt) Preempt(model, id);
     size_t next = 0;
     // Running sequences take their pages before newcomers do.
