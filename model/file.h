@@ -1,0 +1,43 @@
+// A file's bytes, mapped into memory and read only when touched.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace penstock {
+
+// Read-only memory map of a whole regular file. Move-only; the bytes live as long as the object.
+// Threads: any number at once.
+// A file that another process truncates while it is mapped faults the reader (SIGBUS): the engine
+// process is the wall around that.
+class MappedFile {
+ public:
+  // Errors: kNotFound, kIo, kCorrupt (empty file); each names `path`.
+  static Result<MappedFile> Open(std::string path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return bytes_; }
+  const std::string& path() const { return path_; }
+
+  // Gives the memory of whole pages inside `part` back: after weights were repacked, their file pages
+  // need not stay resident. The bytes stay readable (from the page cache or the disk).
+  void Release(std::span<const std::byte> part) const;
+
+ private:
+  MappedFile(std::string path, std::span<const std::byte> bytes) : path_(std::move(path)), bytes_(bytes) {}
+
+  std::string path_;
+  std::span<const std::byte> bytes_;
+};
+
+// The whole content of a small file (configurations, tokenizers).
+// Errors: kNotFound, kIo, kTooLarge over `limit` bytes; each names `path`.
+Result<std::string> ReadSmallFile(const std::string& path, size_t limit);
+
+}  // namespace penstock
