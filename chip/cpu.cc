@@ -47,12 +47,11 @@ std::optional<int64_t> ReadNumber(const std::string& path) {
   return std::nullopt;
 }
 
-// "MemTotal:  24627332 kB" → bytes.
-int64_t MeminfoBytes(const std::string& proc, const std::string& key) {
-  std::ifstream file(proc + "/meminfo");
+// The number after `key` at the start of a line ("MemTotal:  24627332 kB"); 0 if there is none.
+int64_t NumberAfter(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
-    if (line.rfind(key + ":", 0) != 0) continue;
-    return std::atoll(line.c_str() + key.size() + 1) * 1024;
+    if (line.rfind(key, 0) == 0) return std::atoll(line.c_str() + key.size());
   }
   return 0;
 }
@@ -85,25 +84,27 @@ std::vector<std::string> GroupAndAncestors(const std::string& mount, std::string
 }
 
 struct Limit {
-  int64_t limit, used;
+  int64_t limit, used;  // `used` without file pages that the kernel would drop first
 };
 
 // Numbers that mean "no limit" ("max" in v2, a huge number in v1) are left out.
 std::vector<Limit> MemoryLimits(const std::string& proc, const std::string& cgroup) {
   std::vector<Limit> limits;
   const auto collect = [&](const std::string& mount, const std::string& controller, const char* limit_file,
-                           const char* used_file) {
+                           const char* used_file, const char* droppable) {
     const std::optional<std::string> group = CgroupOf(proc, controller);
     if (!group) return;
     for (const std::string& folder : GroupAndAncestors(mount, *group)) {
       const std::optional<int64_t> limit = ReadNumber(folder + "/" + limit_file);
       constexpr int64_t kNoLimit = int64_t{1} << 60;
       if (!limit || *limit <= 0 || *limit >= kNoLimit) continue;
-      limits.push_back({*limit, ReadNumber(folder + "/" + used_file).value_or(0)});
+      const int64_t used = ReadNumber(folder + "/" + used_file).value_or(0);
+      limits.push_back({*limit, used - NumberAfter(folder + "/memory.stat", droppable)});
     }
   };
-  collect(cgroup, "", "memory.max", "memory.current");
-  collect(cgroup + "/memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
+  collect(cgroup, "", "memory.max", "memory.current", "inactive_file ");
+  collect(cgroup + "/memory", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+          "total_inactive_file ");
   return limits;
 }
 
@@ -181,7 +182,8 @@ MemoryInfo QueryMemory() {
 }
 
 MemoryInfo QueryMemory(const std::string& proc, const std::string& cgroup) {
-  MemoryInfo info{MeminfoBytes(proc, "MemTotal"), MeminfoBytes(proc, "MemAvailable")};
+  MemoryInfo info{NumberAfter(proc + "/meminfo", "MemTotal:") * 1024,
+                  NumberAfter(proc + "/meminfo", "MemAvailable:") * 1024};
   for (const Limit& limit : MemoryLimits(proc, cgroup)) {
     info.total = info.total == 0 ? limit.limit : std::min(info.total, limit.limit);
     info.available = std::min(info.available, std::max<int64_t>(0, limit.limit - limit.used));
