@@ -222,7 +222,7 @@ impl Dumps {
     fn scalar(&self, value: &Value) -> Result<String, Error> {
         match value.kind() {
             ValueKind::None => Ok("null".into()),
-            ValueKind::Bool => Ok(value.to_string()),
+            ValueKind::Bool => Ok(if value.is_true() { "true" } else { "false" }.into()),
             ValueKind::Number if value.is_integer() => Ok(value.to_string()),
             ValueKind::Number => Ok(match number(value)? {
                 x if x.is_nan() => "NaN".into(),

@@ -197,24 +197,18 @@ fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value
 }
 
 /// Sentencepiece keeps no merges: every way to cut a piece into two pieces is one, the best score
-/// first; then as transformers' converter orders ties.
+/// first. Ties go by id, of the piece and then of its parts: the order of Llama 2's tokenizer.json.
 fn merges_from_scores(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
-    let mergeable = |id: usize| vocabulary.kind(id) == Kind::Normal;
-    let ids: HashMap<&str, usize> =
-        names.iter().enumerate().filter(|(id, _)| mergeable(*id)).map(|(id, name)| (name.as_str(), id)).collect();
-    let mut merges: Vec<(f32, &str, &str)> = Vec::new();
-    for (id, name) in names.iter().enumerate().filter(|(id, _)| mergeable(*id)) {
-        let mut cuts: Vec<(usize, usize, usize)> = name
-            .char_indices()
-            .skip(1)
-            .filter_map(|(at, _)| Some((*ids.get(&name[..at])?, *ids.get(&name[at..])?, at)))
-            .collect();
+    let pieces = || names.iter().enumerate().filter(|(id, _)| vocabulary.kind(*id) == Kind::Normal);
+    let ids: HashMap<&str, usize> = pieces().map(|(id, name)| (name.as_str(), id)).collect();
+    let mut by_score: Vec<(usize, &String)> = pieces().collect();
+    by_score.sort_by(|a, b| vocabulary.scores[b.0].total_cmp(&vocabulary.scores[a.0]));
+    let mut merges = Vec::new();
+    for (_, name) in by_score {
+        let cut = |(at, _)| Some((*ids.get(&name[..at])?, *ids.get(&name[at..])?, at));
+        let mut cuts: Vec<(usize, usize, usize)> = name.char_indices().skip(1).filter_map(cut).collect();
         cuts.sort_unstable();
-        merges.extend(cuts.iter().map(|(_, _, at)| (vocabulary.scores[id], &name[..*at], &name[*at..])));
+        merges.extend(cuts.iter().map(|(_, _, at)| json!([name[..*at], name[*at..]])));
     }
-    let length = |text: &str| text.chars().count();
-    merges.sort_by(|a, b| {
-        b.0.total_cmp(&a.0).then_with(|| (length(b.1), length(b.2)).cmp(&(length(a.1), length(a.2))))
-    });
-    merges.into_iter().map(|(_, left, right)| json!([left, right])).collect()
+    merges
 }
