@@ -22,6 +22,8 @@ struct EngineOptions {
   uint32_t max_sequences = 64;  // running at once
   int32_t step_tokens = 512;    // the budget of one step: prefill is chunked to what decode leaves of it
   bool prefix_cache = true;
+  std::string chip, kernel;            // what it runs on, for people
+  Nanos step_timeout = 300 * kSecond;  // a step that takes longer hangs: the process exits, to be restarted
 };
 
 // Blocks until the engine ends; returns the process's exit status.

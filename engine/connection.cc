@@ -1,0 +1,211 @@
+#include "engine/connection.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <chrono>
+#include <utility>
+
+namespace penstock {
+namespace {
+
+constexpr Nanos kFirstBackOff = 50 * kMillisecond, kLastBackOff = 2 * kSecond;
+constexpr size_t kReadSize = 256U << 10, kWritable = 16U << 20;
+constexpr uint32_t kProtocol = 1;
+
+using boost::system::error_code;
+
+}  // namespace
+
+Connection::Connection(boost::asio::io_context& io, std::string socket, wire::Hello hello)
+    : io_(io),
+      path_(std::move(socket)),
+      socket_(io),
+      redial_(io),
+      beat_(io),
+      back_off_(kFirstBackOff),
+      hello_(std::move(hello)) {
+  hello_.set_protocol(kProtocol);
+}
+
+void Connection::Start() {
+  boost::asio::post(io_, [this] {
+    Dial();
+    Beat();
+  });
+}
+
+void Connection::Dial() {
+  socket_.async_connect(path_, [this](error_code error) {
+    if (!error) return Greet();
+    if (!std::exchange(warned_, true))
+      spdlog::info("no gateway at {} yet ({}); trying on", path_, error.message());
+    error_code ignored;
+    socket_.close(ignored);
+    DialLater();
+  });
+}
+
+void Connection::DialLater() {
+  redial_.expires_after(std::chrono::nanoseconds(back_off_));
+  back_off_ = std::min(2 * back_off_, kLastBackOff);
+  redial_.async_wait([this](error_code error) {
+    if (!error) Dial();
+  });
+}
+
+// The hello is the first frame: nothing is queued before the line is open.
+void Connection::Greet() {
+  spdlog::info("connected to the gateway at {}", path_);
+  warned_ = false;
+  reader_ = FrameReader();
+  {
+    const std::lock_guard lock(mutex_);
+    wire::FromEngine message;
+    *message.mutable_hello() = hello_;
+    outbox_.clear();
+    if (!AppendFrame(message, outbox_)) outbox_.clear();
+    open_ = true;
+    write_posted_ = true;
+  }
+  Write();
+  Read();
+}
+
+void Connection::Read() {
+  const auto space = reader_.Space(kReadSize);
+  socket_.async_read_some(boost::asio::buffer(space.data(), space.size()),
+                          [this](error_code error, size_t bytes) {
+                            if (error) return Lose(error.message());
+                            reader_.Filled(bytes);
+                            Parse();
+                          });
+}
+
+void Connection::Parse() {
+  std::vector<Event> events;
+  while (true) {
+    const auto frame = reader_.Next();
+    if (!frame) return Lose(frame.error().message);
+    if (!*frame) break;
+    Event& event = events.emplace_back();
+    if (!event.message.ParseFromArray((*frame)->data(), static_cast<int>((*frame)->size()))) {
+      return Lose("a frame that is no message: the gateway speaks another protocol");
+    }
+    if (!event.message.has_welcome()) continue;
+    if (event.message.welcome().protocol() != kProtocol) {
+      return Lose(fmt::format("the gateway speaks protocol {}, this engine {}",
+                              event.message.welcome().protocol(), kProtocol));
+    }
+    back_off_ = kFirstBackOff;
+  }
+  if (!events.empty()) {
+    const std::lock_guard lock(mutex_);
+    std::ranges::move(events, std::back_inserter(inbox_));
+    came_.notify_one();
+  }
+  Read();
+}
+
+void Connection::Lose(std::string_view why) {
+  error_code ignored;
+  socket_.close(ignored);
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(open_, false)) return;
+  }
+  spdlog::warn("lost the gateway: {}", why);
+  went_.notify_all();
+  Push({.kind = Event::Kind::kLost, .message = {}});
+}
+
+void Connection::Redial() {
+  boost::asio::post(io_, [this] { DialLater(); });
+}
+
+void Connection::Push(Event event) {
+  const std::lock_guard lock(mutex_);
+  inbox_.push_back(std::move(event));
+  came_.notify_one();
+}
+
+void Connection::Drain() {
+  Push({.kind = Event::Kind::kDrain, .message = {}});
+}
+
+std::vector<Connection::Event> Connection::Take(bool wait) {
+  std::unique_lock lock(mutex_);
+  if (wait) came_.wait(lock, [this] { return !inbox_.empty(); });
+  return std::exchange(inbox_, {});
+}
+
+void Connection::Remember(const wire::FromEngine& message) {
+  if (message.has_step()) {
+    *heartbeat_.mutable_load() = message.step().load();
+    heartbeat_.set_steps(message.step().step());
+  }
+  if (!message.has_model()) return;
+  auto& models = *hello_.mutable_models();
+  const auto it = std::ranges::find(models, message.model().name(), &wire::ModelState::name);
+  if (message.model().state() == wire::ModelState::UNLOADED) {
+    if (it != models.end()) models.erase(it);
+  } else {
+    (it != models.end() ? *it : *models.Add()) = message.model();
+  }
+}
+
+void Connection::Send(const wire::FromEngine& message) {
+  const std::lock_guard lock(mutex_);
+  Remember(message);
+  if (!open_) return;
+  if (const Status fits = AppendFrame(message, outbox_); !fits) {
+    spdlog::error("a message to the gateway is dropped: {}", fits.error().message);
+    return;
+  }
+  if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
+}
+
+void Connection::Write() {
+  {
+    const std::lock_guard lock(mutex_);
+    writing_.clear();
+    if (open_) writing_.swap(outbox_);
+    write_posted_ = !writing_.empty();
+    went_.notify_all();
+    if (!write_posted_) return;
+  }
+  boost::asio::async_write(socket_, boost::asio::buffer(writing_), [this](error_code error, size_t) {
+    if (error) return Lose(error.message());
+    Write();
+  });
+}
+
+void Connection::WaitWritable() {
+  std::unique_lock lock(mutex_);
+  went_.wait(lock, [this] { return !open_ || outbox_.size() < kWritable; });
+}
+
+void Connection::Flush(Nanos limit) {
+  std::unique_lock lock(mutex_);
+  went_.wait_for(lock, std::chrono::nanoseconds(limit), [this] { return !open_ || !write_posted_; });
+}
+
+void Connection::Beat() {
+  {
+    const std::lock_guard lock(mutex_);
+    wire::FromEngine message;
+    *message.mutable_heartbeat() = heartbeat_;
+    if (open_ && AppendFrame(message, outbox_) && !std::exchange(write_posted_, true)) {
+      boost::asio::post(io_, [this] { Write(); });
+    }
+  }
+  beat_.expires_after(std::chrono::seconds(1));
+  beat_.async_wait([this](error_code error) {
+    if (!error) Beat();
+  });
+}
+
+}  // namespace penstock

@@ -1,0 +1,84 @@
+// Connection: the engine's end of its line to the gateway. Dials, greets, keeps the heart beating, and
+// dials again; hands the engine's thread what came and takes what is to go.
+//
+// After the line is lost it is dialled again only when Redial is called: when the engine has let go of
+// the work that came over the old one, whose request ids mean nothing on the new one.
+//
+// Threads: Take, Send, Redial, WaitWritable and Flush are called by the engine's thread; everything else
+//          happens on the io_context's one thread. The two share what `mutex_` guards.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "engine/frame.h"
+#include "engine/wire.pb.h"
+
+namespace penstock {
+
+class Connection {
+ public:
+  struct Event {
+    enum class Kind : uint8_t { kMessage, kLost, kDrain };
+    Kind kind = Kind::kMessage;
+    wire::ToEngine message;
+  };
+
+  // `hello` is sent on every connection, with the models that were sent until then.
+  Connection(boost::asio::io_context& io, std::string socket, wire::Hello hello);
+
+  void Start();
+  // As if the gateway had said so. Threads: any.
+  void Drain();
+
+  // What came since the last call; with `wait`, blocks until there is something.
+  std::vector<Event> Take(bool wait);
+  // Queues a message; forgotten when the line is down, but for models and load, which the next Hello and
+  // heartbeat tell.
+  void Send(const wire::FromEngine& message);
+  // Blocks while the gateway reads too slowly.
+  void WaitWritable();
+  void Redial();
+  // Blocks until all is written, the line is lost, or `limit` has passed.
+  void Flush(Nanos limit);
+
+ private:
+  void Dial();
+  void DialLater();
+  void Greet();
+  void Read();
+  void Parse();
+  void Write();
+  void Beat();
+  void Lose(std::string_view why);
+  void Push(Event event);
+  void Remember(const wire::FromEngine& message);
+
+  boost::asio::io_context& io_;
+  const std::string path_;
+
+  // The io thread's.
+  boost::asio::local::stream_protocol::socket socket_;
+  boost::asio::steady_timer redial_, beat_;
+  FrameReader reader_;
+  std::string writing_;
+  Nanos back_off_;
+  bool warned_ = false;  // about a gateway that is not there: once
+
+  // Guarded by mutex_.
+  std::mutex mutex_;
+  std::condition_variable came_, went_;
+  std::vector<Event> inbox_;
+  std::string outbox_;
+  bool open_ = false, write_posted_ = false;
+  wire::Hello hello_;
+  wire::Heartbeat heartbeat_;
+};
+
+}  // namespace penstock

@@ -1,0 +1,123 @@
+#include "engine/engine.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <chrono>
+#include <thread>
+
+#include "engine/connection.h"
+#include "engine/loop.h"
+#include "engine/memory.h"
+
+namespace penstock {
+namespace {
+
+constexpr Nanos kFlushLimit = 2 * kSecond;
+constexpr int kExitHung = 70;  // EX_SOFTWARE
+
+// Ends the process when its parent has died, or when a step takes longer than any step does.
+class Watch {
+ public:
+  Watch(boost::asio::io_context& io, Nanos step_timeout)
+      : timer_(io), parent_(getppid()), step_timeout_(step_timeout) {
+    // Whatever the engine's thread does then, even a step that never ends.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Look();
+  }
+  void StepBegins() { step_since_ = SystemClock().Monotonic(); }
+  void StepEnds() { step_since_ = 0; }
+
+ private:
+  void Look() {
+    if (getppid() != parent_) {
+      spdlog::warn("the parent process has died; so does this engine");
+      _exit(0);
+    }
+    const Nanos since = step_since_;
+    if (since != 0 && SystemClock().Monotonic() - since > step_timeout_) {
+      spdlog::error("a step has run for more than {} s; this engine gives up", step_timeout_ / kSecond);
+      _exit(kExitHung);
+    }
+    timer_.expires_after(std::chrono::seconds(1));
+    timer_.async_wait([this](boost::system::error_code error) {
+      if (!error) Look();
+    });
+  }
+
+  boost::asio::steady_timer timer_;
+  const pid_t parent_;
+  const Nanos step_timeout_;
+  std::atomic<Nanos> step_since_ = 0;
+};
+
+wire::Hello MakeHello(const Runner& runner, const EngineOptions& options) {
+  wire::Hello hello;
+  hello.set_engine(options.name);
+  hello.set_runner(std::string(runner.Name()));
+  hello.set_chip(options.chip);
+  hello.set_kernel(options.kernel);
+  hello.set_pid(static_cast<uint64_t>(getpid()));
+  hello.set_memory_bytes(options.memory_bytes);
+  hello.set_max_sequences(options.max_sequences);
+  return hello;
+}
+
+void RunLoop(EngineLoop& loop, Connection& connection, Watch& watch) {
+  bool idle = true;
+  while (true) {
+    for (const Connection::Event& event : connection.Take(idle)) {
+      switch (event.kind) {
+        case Connection::Event::Kind::kMessage:
+          loop.Handle(event.message);
+          break;
+        case Connection::Event::Kind::kLost:
+          loop.Disconnected();
+          connection.Redial();
+          break;
+        case Connection::Event::Kind::kDrain:
+          loop.Drain();
+          break;
+      }
+    }
+    watch.StepBegins();
+    idle = !loop.Step();
+    watch.StepEnds();
+    if (loop.drained()) return;
+    connection.WaitWritable();
+  }
+}
+
+}  // namespace
+
+Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
+  if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory();
+  boost::asio::io_context io(1);
+  boost::asio::signal_set signals(io, SIGTERM, SIGINT);
+  Connection connection(io, options.socket, MakeHello(*runner, options));
+  EngineLoop loop(*runner, options, [&](const wire::FromEngine& message) { connection.Send(message); });
+  Watch watch(io, options.step_timeout);
+  signals.async_wait([&](boost::system::error_code error, int) {
+    if (error) return;
+    spdlog::info("engine {} is told to stop: it finishes what runs", options.name);
+    connection.Drain();
+    signals.async_wait([](boost::system::error_code again, int) {
+      if (!again) _exit(0);  // told twice: at once
+    });
+  });
+  connection.Start();
+  std::thread io_thread([&] { io.run(); });
+  RunLoop(loop, connection, watch);
+  connection.Flush(kFlushLimit);
+  io.stop();
+  io_thread.join();
+  return 0;
+}
+
+}  // namespace penstock

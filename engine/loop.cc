@@ -1,0 +1,429 @@
+#include "engine/loop.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+
+#include "base/check.h"
+#include "engine/memory.h"
+
+namespace penstock {
+namespace {
+
+constexpr uint32_t kMaxChoices = 128, kStepsBetweenMeasures = 64;
+
+Sampling ToSampling(const wire::SamplingSpec& spec) {
+  Sampling sampling{
+      .temperature = spec.temperature(),
+      .top_k = spec.top_k(),
+      .top_p = spec.top_p(),
+      .min_p = spec.min_p(),
+      .repetition_penalty = spec.repetition_penalty() == 0 ? 1 : spec.repetition_penalty(),
+      .presence_penalty = spec.presence_penalty(),
+      .frequency_penalty = spec.frequency_penalty(),
+      .logit_bias = {},
+      .seed = spec.seed(),
+      .top_logprobs = spec.top_logprobs(),
+  };
+  const int biases = std::min(spec.bias_tokens_size(), spec.bias_values_size());
+  for (int i = 0; i < biases; ++i) sampling.logit_bias.emplace_back(spec.bias_tokens(i), spec.bias_values(i));
+  return sampling;
+}
+
+wire::Note::Kind ToNote(Turn turn) {
+  switch (turn) {
+    case Turn::kAdmitted:
+      return wire::Note::ADMITTED;
+    case Turn::kPreempted:
+      return wire::Note::PREEMPTED;
+    case Turn::kResumed:
+      return wire::Note::RESUMED;
+    case Turn::kStarved:
+      return wire::Note::STARVED;
+  }
+  return wire::Note::ADMITTED;
+}
+
+}  // namespace
+
+struct EngineLoop::Model {
+  wire::ModelState state;
+  LoadedModel loaded;  // of a READY one
+  std::shared_ptr<const Pieces> pieces;
+  int64_t bytes() const { return loaded.weight_bytes + loaded.page_bytes * loaded.pages; }
+};
+
+struct EngineLoop::Choice {
+  SequenceId sequence = 0;  // 0: ended
+  Output output;
+};
+
+struct EngineLoop::Request {
+  uint64_t id = 0;
+  const Model* model = nullptr;
+  OutputRules rules;
+  std::vector<Choice> choices;
+  size_t open = 0;           // choices that have not ended
+  uint32_t step_tokens = 0;  // computed for it in the step under way
+};
+
+EngineLoop::EngineLoop(Runner& runner, const EngineOptions& options, Send send)
+    : runner_(runner),
+      options_(options),
+      send_(std::move(send)),
+      scheduler_({.max_sequences = static_cast<int32_t>(options.max_sequences),
+                  .step_tokens = options.step_tokens,
+                  .prefix_cache = options.prefix_cache}),
+      report_(message_.mutable_step()) {}
+
+EngineLoop::~EngineLoop() = default;
+
+void EngineLoop::Handle(const wire::ToEngine& command) {
+  switch (command.kind_case()) {
+    case wire::ToEngine::kLoad:
+      return HandleLoad(command.load());
+    case wire::ToEngine::kUnload:
+      return HandleUnload(command.unload().name());
+    case wire::ToEngine::kSubmit:
+      return HandleSubmit(command.submit());
+    case wire::ToEngine::kCancel:
+      return HandleCancel(command.cancel().request());
+    case wire::ToEngine::kCredit:
+      return HandleCredit(command.credit());
+    case wire::ToEngine::kDrain:
+      return Drain();
+    case wire::ToEngine::kBatch:
+      for (const wire::ToEngine& one : command.batch().messages()) {
+        if (!one.has_batch()) Handle(one);  // a batch holds no batches: no depth to guard
+      }
+      return;
+    case wire::ToEngine::kWelcome:
+    case wire::ToEngine::KIND_NOT_SET:
+      return;
+  }
+}
+
+void EngineLoop::Disconnected() {
+  for (const auto& [sequence, owner] : choices_) scheduler_.Finish(sequence);
+  choices_.clear();
+  requests_.clear();
+  scheduler_.TakeTurns();
+  report_->Clear();
+}
+
+// ---- models ----
+
+void EngineLoop::TellModel(const Model& model) {
+  wire::FromEngine message;
+  *message.mutable_model() = model.state;
+  send_(message);
+}
+
+void EngineLoop::HandleLoad(const wire::LoadModel& load) {
+  auto& slot = models_[load.name()];
+  if (slot && slot->state.state() == wire::ModelState::READY && slot->state.path() == load.path()) {
+    return TellModel(*slot);
+  }
+  if (slot) Unload(*slot, "is being replaced");
+  slot = std::make_unique<Model>();
+  slot->state.set_name(load.name());
+  slot->state.set_path(load.path());
+  slot->state.set_state(wire::ModelState::LOADING);
+  TellModel(*slot);
+  if (auto loaded = LoadNow(load)) {
+    *slot = *std::move(loaded);
+    scheduler_.AddModel(slot->loaded);
+    spdlog::info("model {} is ready: {} MB of weights, {} pages of {} KB, kernel {}", load.name(),
+                 slot->loaded.weight_bytes >> 20, slot->loaded.pages, slot->loaded.page_bytes >> 10,
+                 slot->loaded.kernel);
+  } else {
+    slot->state.set_state(wire::ModelState::FAILED);
+    slot->state.set_error(loaded.error().message);
+    spdlog::error("model {} failed to load: {}", load.name(), loaded.error().message);
+  }
+  TellModel(*slot);
+}
+
+Result<EngineLoop::Model> EngineLoop::LoadNow(const wire::LoadModel& load) {
+  int64_t used = 0;
+  for (const auto& [name, model] : models_) used += model->bytes();
+  PENSTOCK_ASSIGN(const int64_t kv_bytes,
+                  KvBytesFor({.path = load.path(),
+                              .requested = static_cast<int64_t>(load.kv_bytes()),
+                              .free = static_cast<int64_t>(options_.memory_bytes) - used}));
+  PENSTOCK_ASSIGN(const LoadedModel loaded, runner_.Load({.path = load.path(),
+                                                          .kv_bytes = kv_bytes,
+                                                          .context = static_cast<int32_t>(load.context())}));
+  auto pieces = Pieces::Read(load.path(), loaded.vocabulary);
+  if (!pieces) {
+    runner_.Unload(loaded.id);
+    return std::unexpected(pieces.error());
+  }
+  Model model{.state = {}, .loaded = loaded, .pieces = std::make_shared<const Pieces>(*std::move(pieces))};
+  model.state.set_name(load.name());
+  model.state.set_path(load.path());
+  model.state.set_state(wire::ModelState::READY);
+  // The longest sequence is limited by memory, too: what the gateway caps max_tokens to.
+  model.state.set_context(static_cast<uint32_t>(LongestSequence(loaded)));
+  model.state.set_pages(static_cast<uint32_t>(loaded.pages));
+  model.state.set_weight_bytes(static_cast<uint64_t>(loaded.weight_bytes));
+  model.state.set_page_bytes(static_cast<uint64_t>(loaded.page_bytes));
+  model.state.set_kernel(loaded.kernel);
+  return model;
+}
+
+void EngineLoop::Unload(Model& model, std::string_view why) {
+  std::vector<Request*> ended;
+  for (const auto& [id, request] : requests_) {
+    if (request->model == &model) ended.push_back(request.get());
+  }
+  for (Request* request : ended) {
+    EndRequest(*request, wire::ERROR, fmt::format("model {} {}", model.state.name(), why));
+  }
+  if (model.state.state() != wire::ModelState::READY) return;
+  scheduler_.RemoveModel(model.loaded.id);
+  runner_.Unload(model.loaded.id);
+}
+
+void EngineLoop::HandleUnload(const std::string& name) {
+  wire::ModelState state;
+  state.set_name(name);
+  if (const auto it = models_.find(name); it != models_.end()) {
+    Unload(*it->second, "was unloaded");
+    models_.erase(it);
+  }
+  state.set_state(wire::ModelState::UNLOADED);
+  wire::FromEngine message;
+  *message.mutable_model() = std::move(state);
+  send_(message);
+}
+
+// ---- requests ----
+
+void EngineLoop::HandleSubmit(const wire::Submit& submit) {
+  if (auto started = Start(submit); !started) Refuse(submit, started.error());
+}
+
+Status EngineLoop::Start(const wire::Submit& submit) {
+  if (draining_)
+    return Fail(Code::kUnavailable, "engine {} is draining and takes no new work", options_.name);
+  const auto model = models_.find(submit.model());
+  if (model == models_.end() || model->second->state.state() != wire::ModelState::READY) {
+    return Fail(Code::kNotFound, "model {} is not loaded in engine {}", submit.model(), options_.name);
+  }
+  if (requests_.contains(submit.request())) {
+    return Fail(Code::kConflict, "request {} is already running in engine {}", submit.request(),
+                options_.name);
+  }
+  const uint32_t choices = std::max(submit.choices(), 1U);
+  if (choices > kMaxChoices)
+    return Fail(Code::kTooLarge, "{} choices; at most {} are served", choices, kMaxChoices);
+  if (submit.max_tokens() == 0) return Fail(Code::kInvalid, "max_tokens is 0; ask for at least one token");
+
+  auto request = std::make_unique<Request>();
+  request->id = submit.request();
+  request->model = model->second.get();
+  const Sampling sampling = submit.has_sampling() ? ToSampling(submit.sampling()) : Sampling();
+  request->rules = {.pieces = model->second->pieces,
+                    .stops = {},
+                    .stop_tokens = {},
+                    .include_stop = submit.include_stop(),
+                    .logprobs = sampling.top_logprobs >= 0,
+                    .max_tokens = submit.max_tokens()};
+  std::ranges::copy_if(submit.stop(), std::back_inserter(request->rules.stops),
+                       [](const std::string& stop) { return !stop.empty(); });
+  if (!submit.ignore_eos())
+    request->rules.stop_tokens.assign(submit.stop_tokens().begin(), submit.stop_tokens().end());
+
+  SequenceId lead = 0;
+  for (uint32_t i = 0; i < choices; ++i) {
+    NewSequence sequence{.model = model->second->loaded.id,
+                         .prompt = {submit.prompt().begin(), submit.prompt().end()},
+                         .max_tokens = submit.max_tokens(),
+                         .sampling = sampling,
+                         .prefix_scope = submit.prefix_scope(),
+                         .credits = submit.credits() == 0 ? -1 : int64_t{submit.credits()},
+                         .lead = lead};
+    sequence.sampling.seed += i;
+    // The first may be refused; the others are like it.
+    PENSTOCK_ASSIGN(const SequenceId id, scheduler_.Add(std::move(sequence)));
+    if (i == 0) lead = id;
+    choices_[id] = {request.get(), i};
+    request->choices.push_back({.sequence = id, .output = Output(&request->rules)});
+  }
+  request->open = choices;
+  requests_.emplace(request->id, std::move(request));
+  return {};
+}
+
+void EngineLoop::Refuse(const wire::Submit& submit, const Error& error) {
+  for (uint32_t i = 0; i < std::clamp(submit.choices(), 1U, kMaxChoices); ++i) {
+    wire::TokenEvent* event = report_->add_tokens();
+    event->set_request(submit.request());
+    event->set_choice(i);
+    event->set_finish(wire::ERROR);
+    event->set_error(error.message);
+  }
+}
+
+void EngineLoop::HandleCancel(uint64_t request) {
+  if (const auto it = requests_.find(request); it != requests_.end())
+    EndRequest(*it->second, wire::CANCELLED, "");
+}
+
+void EngineLoop::HandleCredit(const wire::Credit& credit) {
+  const auto it = requests_.find(credit.request());
+  if (it == requests_.end() || credit.choice() >= it->second->choices.size()) return;
+  const SequenceId sequence = it->second->choices[credit.choice()].sequence;
+  if (sequence != 0) scheduler_.Grant(sequence, credit.tokens());
+}
+
+wire::TokenEvent* EngineLoop::AddEvent(Request& request, size_t choice) {
+  wire::TokenEvent* event = report_->add_tokens();
+  event->set_request(request.id);
+  event->set_choice(static_cast<uint32_t>(choice));
+  return event;
+}
+
+void EngineLoop::EndRequest(Request& request, wire::Finish finish, std::string_view error) {
+  for (size_t i = 0, count = request.choices.size(); i < count; ++i) {
+    Choice& choice = request.choices[i];
+    if (choice.sequence == 0) continue;
+    wire::TokenEvent* event = AddEvent(request, i);
+    choice.output.End(finish, *event);
+    event->set_error(std::string(error));
+    const bool last = request.open == 1;
+    EndChoice(request, i);
+    if (last) return;  // `request` is gone
+  }
+}
+
+void EngineLoop::EndChoice(Request& request, size_t choice) {
+  const SequenceId sequence = std::exchange(request.choices[choice].sequence, 0);
+  ReportTurns();  // before the sequence they name is forgotten
+  choices_.erase(sequence);
+  scheduler_.Finish(sequence);
+  if (--request.open == 0) requests_.erase(request.id);
+}
+
+// ---- steps ----
+
+bool EngineLoop::Step() {
+  auto plan = scheduler_.Next();
+  ReportTurns();
+  if (plan) {
+    if (steps_++ % kStepsBetweenMeasures == 0) resident_bytes_ = ResidentBytes();
+    report_->set_step(steps_);
+    auto result = Execute(*std::move(plan));
+    const Status committed = result ? scheduler_.Commit(*result) : Status(std::unexpected(result.error()));
+    if (committed) {
+      Emit(*result);
+    } else {
+      FailStep(committed.error());
+    }
+  }
+  SendReport();
+  return plan.has_value();
+}
+
+Result<StepResult> EngineLoop::Execute(StepPlan plan) {
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::optional<Result<StepResult>> result;
+  runner_.Submit(std::move(plan), [&](Result<StepResult> done) {
+    const std::lock_guard lock(mutex);
+    result = std::move(done);
+    wake.notify_one();
+  });
+  std::unique_lock lock(mutex);
+  wake.wait(lock, [&] { return result.has_value(); });
+  return *std::move(result);
+}
+
+void EngineLoop::Emit(const StepResult& result) {
+  ReportCharges(result.chip_time);
+  for (const Sampled& sampled : result.sampled) EmitToken(sampled);
+}
+
+void EngineLoop::EmitToken(const Sampled& sampled) {
+  const auto [request, choice] = choices_.at(sampled.sequence);
+  Output& output = request->choices[choice].output;
+  wire::TokenEvent* event = AddEvent(*request, choice);
+  if (output.emitted() == 0) {
+    event->set_cached_tokens(static_cast<uint32_t>(scheduler_.Find(sampled.sequence)->cached_tokens));
+  }
+  output.Take(sampled, *event);
+  if (event->finish() != wire::NONE) EndChoice(*request, choice);
+}
+
+// A fault of the runner ends the sequences of its step, and nothing else.
+void EngineLoop::FailStep(const Error& error) {
+  spdlog::error("step {} failed: {}", steps_, error.message);
+  std::vector<SequenceId> failed;
+  for (const Scheduler::Work& work : scheduler_.work()) failed.push_back(work.id);
+  scheduler_.Abort();
+  for (SequenceId sequence : failed) {
+    const auto it = choices_.find(sequence);
+    if (it == choices_.end()) continue;  // another choice of its request ended it
+    EndRequest(*it->second.first, wire::ERROR, error.message);
+  }
+}
+
+// The step's chip time by tokens computed; the parts add up exactly.
+void EngineLoop::ReportCharges(Nanos chip_time) {
+  report_->set_chip_ns(static_cast<uint64_t>(chip_time));
+  charged_.clear();
+  uint64_t total = 0;
+  for (const Scheduler::Work& work : scheduler_.work()) {
+    Request* request = choices_.at(work.id).first;
+    if (request->step_tokens == 0) charged_.push_back(request);
+    request->step_tokens += static_cast<uint32_t>(work.tokens);
+    total += static_cast<uint64_t>(work.tokens);
+  }
+  uint64_t tokens = 0, given = 0;
+  for (Request* request : charged_) {
+    wire::Charge* charge = report_->add_charges();
+    charge->set_request(request->id);
+    charge->set_computed(request->step_tokens);
+    tokens += std::exchange(request->step_tokens, 0);
+    const auto until = static_cast<uint64_t>(static_cast<unsigned __int128>(chip_time) * tokens / total);
+    charge->set_chip_ns(until - std::exchange(given, until));
+  }
+}
+
+void EngineLoop::ReportTurns() {
+  for (const auto& [sequence, turn] : scheduler_.TakeTurns()) {
+    const auto [request, choice] = choices_.at(sequence);
+    wire::Note* note = report_->add_notes();
+    note->set_request(request->id);
+    note->set_choice(static_cast<uint32_t>(choice));
+    note->set_kind(ToNote(turn));
+  }
+}
+
+void EngineLoop::SendReport() {
+  if (report_->tokens().empty() && report_->charges().empty() && report_->notes().empty()) return;
+  *report_->mutable_load() = Load();
+  send_(message_);
+  report_->Clear();
+}
+
+wire::Load EngineLoop::Load() const {
+  const SchedulerStats stats = scheduler_.Stats();
+  wire::Load load;
+  load.set_running(stats.running);
+  load.set_waiting(stats.waiting);
+  load.set_free_pages(stats.free_pages);
+  load.set_cached_pages(stats.cached_pages);
+  load.set_resident_bytes(resident_bytes_);
+  load.set_preemptions(stats.preemptions);
+  load.set_prefix_hit_tokens(stats.prefix_hit_tokens);
+  load.set_computed_tokens(stats.computed_tokens);
+  return load;
+}
+
+}  // namespace penstock

@@ -1,0 +1,59 @@
+#include "engine/memory.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "chip/cpu.h"
+
+namespace penstock {
+namespace {
+
+constexpr int64_t kMiB = 1 << 20, kMinReserve = 512 * kMiB, kDefaultKv = 2048 * kMiB, kMinKv = 16 * kMiB;
+
+// Bytes of the weight files at `path`; 0 if there are none: the loader says better what is wrong.
+int64_t WeightBytes(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(path, ignored)) {
+    const auto size = std::filesystem::file_size(path, ignored);
+    return ignored ? 0 : static_cast<int64_t>(size);
+  }
+  int64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
+    if (entry.path().extension() != ".safetensors") continue;
+    const auto size = entry.file_size(ignored);
+    if (!ignored) bytes += static_cast<int64_t>(size);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+uint64_t DefaultEngineMemory() {
+  const int64_t available = chip::QueryMemory().available;
+  return static_cast<uint64_t>(std::max<int64_t>(0, available - std::max(kMinReserve, available / 10)));
+}
+
+Result<int64_t> KvBytesFor(const KvRequest& request) {
+  if (request.path.starts_with("fake:")) return request.requested;
+  const int64_t weights = WeightBytes(request.path), left = request.free - weights;
+  const int64_t wanted = std::max(request.requested, kMinKv);
+  if (left < wanted) {
+    return Fail(Code::kOverloaded,
+                "{}: {} MB of weights and {} MB of KV do not fit into the {} MB that this engine has left; "
+                "unload another model, take a smaller quantisation, or give the engine more memory",
+                request.path, weights / kMiB, wanted / kMiB, std::max<int64_t>(request.free, 0) / kMiB);
+  }
+  return request.requested > 0 ? request.requested : std::clamp(left / 2, kMinKv, kDefaultKv);
+}
+
+uint64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace penstock

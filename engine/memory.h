@@ -1,0 +1,26 @@
+// How an engine's memory is divided between weights and KV.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+
+namespace penstock {
+
+// For weights and KV together: what the machine has free, less a reserve for everything else.
+uint64_t DefaultEngineMemory();
+
+struct KvRequest {
+  std::string path;       // of the model: its files' size stands for its weights
+  int64_t requested = 0;  // bytes; 0: a fair default, half of what the weights leave, at most 2 GiB
+  int64_t free = 0;       // what the engine has left for this model
+};
+// Bytes of KV for a model that is to be loaded ("fake:…" has no weights: as requested).
+// Errors: kOverloaded, with the sizes, if weights and KV do not fit.
+Result<int64_t> KvBytesFor(const KvRequest& request);
+
+// This process's resident memory.
+uint64_t ResidentBytes();
+
+}  // namespace penstock

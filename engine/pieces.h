@@ -1,0 +1,32 @@
+// Pieces: the bytes of every token of one vocabulary, in one block of memory. An engine only ever turns
+// tokens into text, so it keeps these few megabytes and no tokenizer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "base/tokens.h"
+
+namespace penstock {
+
+// Immutable. Threads: any.
+class Pieces {
+ public:
+  // Of a GGUF file or Hugging Face folder; "fake:…" says "t0 t1 …", `vocabulary` of them.
+  static Result<Pieces> Read(const std::string& path, int32_t vocabulary);
+  static Pieces Of(const std::vector<std::string>& pieces);
+
+  // Empty for control tokens and ids beyond the vocabulary. May end within a UTF-8 character.
+  std::string_view Bytes(Token token) const;
+
+ private:
+  void Add(std::string_view bytes);
+
+  std::string block_;
+  std::vector<uint32_t> ends_;  // of each token's bytes in block_
+};
+
+}  // namespace penstock
