@@ -1,0 +1,398 @@
+#include "engine/loop.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "base/random.h"
+#include "runner/fake.h"
+
+namespace penstock {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// What a gateway would have heard.
+struct Heard {
+  struct Choice {
+    std::vector<Token> ids;
+    std::string text, error, stop;
+    wire::Finish finish = wire::NONE;
+    uint32_t cached = 0, ends = 0;
+    int logprobs = 0;
+  };
+  std::map<std::pair<uint64_t, uint32_t>, Choice> choices;
+  std::map<uint64_t, uint64_t> chip_ns, computed;
+  std::map<wire::Note::Kind, int> notes;
+  std::vector<wire::ModelState> models;
+  std::vector<wire::StepReport> reports;
+
+  void Hear(const wire::FromEngine& message) {
+    if (message.has_model()) models.push_back(message.model());
+    if (!message.has_step()) return;
+    reports.push_back(message.step());
+    for (const auto& event : message.step().tokens()) {
+      Choice& choice = choices[{event.request(), event.choice()}];
+      EXPECT_EQ(choice.ends, 0U) << "an event after the end";
+      choice.ids.insert(choice.ids.end(), event.ids().begin(), event.ids().end());
+      choice.text += event.text();
+      choice.cached += event.cached_tokens();
+      choice.logprobs += event.logprobs_size();
+      EXPECT_EQ(event.new_tokens(), static_cast<uint32_t>(event.ids_size()));
+      if (event.ids_size() > 0 || event.emitted() > 0) {
+        EXPECT_EQ(event.emitted(), choice.ids.size());
+      }
+      if (event.finish() == wire::NONE) continue;
+      ++choice.ends;
+      choice.finish = event.finish();
+      choice.error = event.error();
+      choice.stop = event.stop();
+    }
+    for (const auto& charge : message.step().charges()) {
+      chip_ns[charge.request()] += charge.chip_ns();
+      computed[charge.request()] += charge.computed();
+    }
+    for (const auto& note : message.step().notes()) ++notes[note.kind()];
+  }
+};
+
+class Engine {
+ public:
+  explicit Engine(std::string model = "fake:m", FakeOptions fake = {},
+                  EngineOptions options = {.memory_bytes = 1 << 30})
+      : runner_(MakeFakeRunner(fake)),
+        loop_(*runner_, options, [this](const wire::FromEngine& message) { heard.Hear(message); }) {
+    Load("m", model);
+  }
+
+  void Load(const std::string& name, const std::string& path) {
+    wire::ToEngine command;
+    command.mutable_load()->set_name(name);
+    command.mutable_load()->set_path(path);
+    loop_.Handle(command);
+  }
+  void Submit(const wire::Submit& submit) {
+    wire::ToEngine command;
+    *command.mutable_submit() = submit;
+    loop_.Handle(command);
+  }
+  void Cancel(uint64_t request) {
+    wire::ToEngine command;
+    command.mutable_cancel()->set_request(request);
+    loop_.Handle(command);
+  }
+  void Credit(uint64_t request, uint32_t choice, uint32_t tokens) {
+    wire::ToEngine command;
+    command.mutable_credit()->set_request(request);
+    command.mutable_credit()->set_choice(choice);
+    command.mutable_credit()->set_tokens(tokens);
+    loop_.Handle(command);
+  }
+  void Run() {
+    while (loop_.Step()) {
+    }
+  }
+  EngineLoop& loop() { return loop_; }
+  const Heard::Choice& Of(uint64_t request, uint32_t choice = 0) { return heard.choices[{request, choice}]; }
+
+  Heard heard;
+
+ private:
+  std::unique_ptr<Runner> runner_;
+  EngineLoop loop_;
+};
+
+wire::Submit Request(uint64_t id, std::vector<Token> prompt, uint32_t max_tokens) {
+  wire::Submit submit;
+  submit.set_request(id);
+  submit.set_model("m");
+  submit.mutable_prompt()->Assign(prompt.begin(), prompt.end());
+  submit.set_max_tokens(max_tokens);
+  submit.set_choices(1);
+  submit.set_prefix_scope("team");
+  return submit;
+}
+
+std::vector<Token> Prompt(uint64_t seed, int tokens) {
+  Random random(seed);
+  std::vector<Token> prompt;
+  for (int i = 0; i < tokens; ++i) prompt.push_back(static_cast<Token>(random.Below(1000)));
+  return prompt;
+}
+
+std::vector<Token> Alone(const wire::Submit& submit) {
+  Engine engine;
+  engine.Submit(submit);
+  engine.Run();
+  return engine.Of(submit.request()).ids;
+}
+
+TEST(Loop, SaysWhatWasAskedForAndEndsWithLength) {
+  Engine engine;
+  engine.Submit(Request(7, {1, 2, 3}, 5));
+  engine.Run();
+  const auto& choice = engine.Of(7);
+  EXPECT_EQ(choice.ids.size(), 5U);
+  EXPECT_EQ(choice.finish, wire::LENGTH);
+  std::string text;
+  for (Token id : choice.ids) text += fmt::format("t{} ", id);
+  EXPECT_EQ(choice.text, text);
+  EXPECT_EQ(engine.loop().Load().running(), 0U);
+}
+
+TEST(Loop, SixteenTogetherSayWhatEachSaysAlone) {
+  Engine engine("fake:m", {}, {.memory_bytes = 1 << 30, .max_sequences = 16, .step_tokens = 24});
+  std::vector<wire::Submit> requests;
+  for (uint64_t i = 0; i < 16; ++i)
+    requests.push_back(Request(i + 1, Prompt(i, 5 + static_cast<int>(i) * 7), 40));
+  for (const auto& request : requests) engine.Submit(request);
+  engine.Run();
+  for (const auto& request : requests) EXPECT_EQ(engine.Of(request.request()).ids, Alone(request));
+}
+
+TEST(Loop, PreemptedRequestsSayTheSame) {
+  Engine engine("fake:m?pages=12");
+  std::vector<wire::Submit> requests;
+  for (uint64_t i = 0; i < 6; ++i) requests.push_back(Request(i + 1, Prompt(i, 20), 100));
+  for (const auto& request : requests) engine.Submit(request);
+  engine.Run();
+  EXPECT_GT(engine.heard.notes[wire::Note::PREEMPTED], 0);
+  EXPECT_EQ(engine.heard.notes[wire::Note::PREEMPTED], engine.heard.notes[wire::Note::RESUMED]);
+  for (const auto& request : requests) EXPECT_EQ(engine.Of(request.request()).ids, Alone(request));
+}
+
+TEST(Loop, ChargesAddUpToTheChipTime) {
+  Engine engine("fake:m", {.step_time = 1'000'003, .token_time = 17});
+  for (uint64_t i = 0; i < 7; ++i) engine.Submit(Request(i + 1, Prompt(i, 30), 20));
+  engine.Run();
+  uint64_t steps = 0;
+  for (const auto& report : engine.heard.reports) {
+    uint64_t charged = 0;
+    for (const auto& charge : report.charges()) charged += charge.chip_ns();
+    EXPECT_EQ(charged, report.chip_ns());
+    steps += report.chip_ns() > 0 ? 1 : 0;
+  }
+  EXPECT_GT(steps, 20U);
+  // Equal requests cost the same but for rounding and the prefix of a step.
+  EXPECT_EQ(engine.heard.computed[1], 30U + 19U);
+}
+
+TEST(Loop, PrefixCacheSparesTheSameScopeOnly) {
+  Engine engine;
+  auto again = Request(2, Prompt(1, 100), 4), other = Request(3, Prompt(1, 100), 4),
+       none = Request(4, Prompt(1, 100), 4);
+  other.set_prefix_scope("other team");
+  none.set_prefix_scope("");
+  for (const auto& submit : {Request(1, Prompt(1, 100), 4), again, other, none}) {
+    engine.Submit(submit);
+    engine.Run();
+  }
+  EXPECT_EQ(engine.Of(1).cached, 0U);
+  EXPECT_EQ(engine.Of(2).cached, 96U);
+  EXPECT_EQ(engine.Of(3).cached, 0U);
+  EXPECT_EQ(engine.Of(4).cached, 0U);
+  for (uint64_t i = 2; i <= 4; ++i) EXPECT_EQ(engine.Of(i).ids, engine.Of(1).ids);
+  EXPECT_EQ(engine.heard.computed[2], 4U + 3U);
+}
+
+TEST(Loop, ChoicesShareThePromptAndDrawFromTheirOwnSeeds) {
+  Engine engine;
+  auto submit = Request(1, Prompt(1, 40), 10);
+  submit.set_choices(4);
+  submit.mutable_sampling()->set_temperature(1);
+  submit.mutable_sampling()->set_seed(5);
+  submit.mutable_sampling()->set_top_logprobs(-1);
+  engine.Submit(submit);
+  engine.Run();
+  EXPECT_EQ(engine.heard.computed[1], 40U + 9U + 3 * 10U);
+  for (uint32_t i = 0; i < 4; ++i) {
+    auto alone = submit;
+    alone.set_choices(1);
+    alone.mutable_sampling()->set_seed(5 + i);
+    EXPECT_EQ(engine.Of(1, i).ids, Alone(alone)) << i;
+  }
+  EXPECT_NE(engine.Of(1, 0).ids, engine.Of(1, 1).ids);
+}
+
+TEST(Loop, CancelEndsARequestInTheMiddleOfItsPrompt) {
+  Engine engine("fake:m", {}, {.memory_bytes = 1 << 30, .step_tokens = 16});
+  engine.Submit(Request(1, Prompt(1, 200), 10));
+  EXPECT_TRUE(engine.loop().Step());
+  engine.Cancel(1);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).finish, wire::CANCELLED);
+  EXPECT_EQ(engine.Of(1).ids.size(), 0U);
+  EXPECT_EQ(engine.loop().Load().running(), 0U);
+  EXPECT_EQ(engine.loop().Load().free_pages(), 4096U);
+}
+
+TEST(Loop, AChoiceNeverOutrunsItsCredits) {
+  Engine engine;
+  auto submit = Request(1, {1, 2, 3}, 20);
+  submit.set_credits(4);
+  engine.Submit(submit);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).ids.size(), 4U);
+  EXPECT_EQ(engine.heard.notes[wire::Note::STARVED], 1);
+  engine.Credit(1, 0, 3);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).ids.size(), 7U);
+  engine.Credit(1, 0, 100);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).ids, Alone(Request(1, {1, 2, 3}, 20)));
+}
+
+TEST(Loop, AStopTokenEndsWithoutItsText) {
+  const std::vector<Token> said = Alone(Request(1, {1, 2, 3}, 10));
+  Engine engine;
+  auto submit = Request(1, {1, 2, 3}, 10);
+  submit.add_stop_tokens(said[3]);
+  engine.Submit(submit);
+  submit.set_request(2);
+  submit.set_ignore_eos(true);
+  engine.Submit(submit);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).finish, wire::STOP);
+  EXPECT_EQ(engine.Of(1).ids.size(), 4U);
+  EXPECT_EQ(engine.Of(1).text, fmt::format("t{} t{} t{} ", said[0], said[1], said[2]));
+  EXPECT_EQ(engine.Of(2).ids, said);
+}
+
+TEST(Loop, AStopStringEndsAcrossTokensAndNothingOvershoots) {
+  const std::vector<Token> said = Alone(Request(1, {1, 2, 3}, 10));
+  Engine engine;
+  auto submit = Request(1, {1, 2, 3}, 10);
+  submit.add_stop(fmt::format("{} t{}", said[1], said[2]));  // ends within the third token
+  engine.Submit(submit);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).finish, wire::STOP);
+  EXPECT_EQ(engine.Of(1).text, fmt::format("t{} t", said[0]));
+  EXPECT_EQ(engine.Of(1).ids.size(), 3U);
+}
+
+TEST(Loop, AFailedStepEndsItsOwnRequestsAndTheEngineGoesOn) {
+  // This seed fails some step, not all.
+  Engine engine("fake:m", {.seed = 3, .fail = 0.1});
+  int failed = 0;
+  for (uint64_t i = 1; i <= 40; ++i) {
+    engine.Submit(Request(i, Prompt(i, 10), 5));
+    engine.Run();
+    if (engine.Of(i).finish == wire::ERROR) {
+      ++failed;
+      EXPECT_THAT(engine.Of(i).error, HasSubstr("fails by plan"));
+    } else {
+      EXPECT_EQ(engine.Of(i).ids, Alone(Request(i, Prompt(i, 10), 5)));
+    }
+  }
+  EXPECT_GT(failed, 3);
+  EXPECT_LT(failed, 35);
+  EXPECT_EQ(engine.loop().Load().free_pages(), 4096U);
+}
+
+TEST(Loop, WhatCanNeverFitIsRefusedWithTheSizes) {
+  Engine engine("fake:m?pages=4");
+  EXPECT_EQ(engine.heard.models.back().context(), 64U);
+  engine.Submit(Request(1, Prompt(1, 60), 20));
+  auto too_long = Request(2, Prompt(1, 5), 5000);
+  too_long.set_choices(2);
+  engine.Submit(too_long);
+  engine.Submit(Request(3, {1, 5000}, 2));
+  engine.Submit(Request(4, {}, 2));
+  engine.Run();
+  EXPECT_THAT(engine.Of(1).error, HasSubstr("needs 5 pages of 16 tokens and the engine has 4"));
+  EXPECT_THAT(engine.Of(2, 1).error, HasSubstr("exceed the model's context of 4096"));
+  EXPECT_THAT(engine.Of(3).error, HasSubstr("token 5000 is outside the model's vocabulary"));
+  EXPECT_THAT(engine.Of(4).error, HasSubstr("no tokens"));
+}
+
+TEST(Loop, SeveralModelsTakeTurnsByChipTime) {
+  Engine engine("fake:m", {.step_time = kMillisecond});
+  engine.Load("n", "fake:n");
+  for (uint64_t i = 1; i <= 8; ++i) {
+    auto submit = Request(i, Prompt(i, 10), 50);
+    if (i > 6) submit.set_model("n");
+    engine.Submit(submit);
+  }
+  engine.Run();
+  // Both models had work for their 50 steps: they took turns.
+  std::vector<uint64_t> order;
+  for (const auto& report : engine.heard.reports) {
+    if (report.charges_size() > 0) order.push_back(report.charges(0).request() > 6 ? 1 : 0);
+  }
+  ASSERT_EQ(order.size(), 100U);
+  for (size_t i = 0; i + 1 < order.size(); ++i) EXPECT_NE(order[i], order[i + 1]) << i;
+}
+
+TEST(Loop, AFailedLoadSaysWhyAndTheNextCanSucceed) {
+  Engine engine("fake:m?error=tensor+x+is+short");
+  EXPECT_EQ(engine.heard.models.back().state(), wire::ModelState::FAILED);
+  EXPECT_THAT(engine.heard.models.back().error(), HasSubstr("tensor+x+is+short"));
+  engine.Submit(Request(1, {1}, 1));
+  engine.Run();
+  EXPECT_THAT(engine.Of(1).error, HasSubstr("model m is not loaded"));
+  engine.Load("m", "fake:m");
+  EXPECT_EQ(engine.heard.models.back().state(), wire::ModelState::READY);
+  engine.Submit(Request(2, {1}, 1));
+  engine.Run();
+  EXPECT_EQ(engine.Of(2).finish, wire::LENGTH);
+}
+
+TEST(Loop, LoadingWhatIsLoadedAnswersAtOnceAndUnloadingEndsItsRequests) {
+  Engine engine;
+  engine.Submit(Request(1, {1}, 50));
+  EXPECT_TRUE(engine.loop().Step());
+  const size_t told = engine.heard.models.size();
+  engine.Load("m", "fake:m");
+  EXPECT_EQ(engine.heard.models.size(), told + 1);
+  wire::ToEngine unload;
+  unload.mutable_unload()->set_name("m");
+  engine.loop().Handle(unload);
+  engine.Run();
+  EXPECT_EQ(engine.heard.models.back().state(), wire::ModelState::UNLOADED);
+  EXPECT_EQ(engine.Of(1).finish, wire::ERROR);
+  EXPECT_THAT(engine.Of(1).error, HasSubstr("model m was unloaded"));
+}
+
+TEST(Loop, ADisconnectedGatewayLeavesModelsAndNoWork) {
+  Engine engine;
+  engine.Submit(Request(1, Prompt(1, 50), 50));
+  EXPECT_TRUE(engine.loop().Step());
+  engine.loop().Disconnected();
+  EXPECT_FALSE(engine.loop().Step());
+  EXPECT_EQ(engine.loop().Load().free_pages(), 4096U);
+  engine.heard = {};
+  engine.Submit(Request(1, Prompt(2, 50), 5));  // ids begin anew
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).ids, Alone(Request(1, Prompt(2, 50), 5)));
+}
+
+TEST(Loop, DrainingFinishesWhatRunsAndRefusesTheRest) {
+  Engine engine;
+  engine.Submit(Request(1, {1}, 10));
+  wire::ToEngine drain;
+  drain.mutable_drain();
+  engine.loop().Handle(drain);
+  engine.Submit(Request(2, {1}, 10));
+  EXPECT_FALSE(engine.loop().drained());
+  engine.Run();
+  EXPECT_TRUE(engine.loop().drained());
+  EXPECT_EQ(engine.Of(1).ids.size(), 10U);
+  EXPECT_THAT(engine.Of(2).error, HasSubstr("draining"));
+}
+
+TEST(Loop, LogprobsComeOnePerToken) {
+  Engine engine;
+  auto submit = Request(1, {1, 2}, 6);
+  submit.mutable_sampling()->set_top_logprobs(3);
+  engine.Submit(submit);
+  engine.Run();
+  EXPECT_EQ(engine.Of(1).logprobs, 6);
+  const auto& first = engine.heard.reports.front().tokens(0).logprobs(0);
+  EXPECT_EQ(first.top_size(), 3);
+  EXPECT_EQ(first.text(), fmt::format("t{} ", first.token()));
+}
+
+}  // namespace
+}  // namespace penstock
