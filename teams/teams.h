@@ -151,8 +151,9 @@ class Accounts {
   // store cannot be written (says why), kOverloaded when no journal slot is free.
   virtual Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
                                                int64_t prompt_tokens) = 0;
-  // A request of any state. Errors: kNotFound.
+  // A request of any state. Errors: kInvalid (no request id), kNotFound.
   virtual Result<RequestRecord> Find(std::string_view request_id) const = 0;
+  // Of ended requests, by the time at which they were opened.
   virtual Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) const = 0;
 
   virtual bool healthy() const = 0;       // the last group commit worked
@@ -164,11 +165,15 @@ class Accounts {
 struct AccountsOptions {
   std::string data_dir;  // holds penstock.db and journal
   size_t journal_slots = 16384;
-  std::function<void(std::function<void()>)> post;  // runs a completion on the owner's thread
+  // Runs a completion on the owner's thread, later. Called from another thread.
+  std::function<void(std::function<void()>)> post;
 };
 // Opens or creates the store, upgrades nothing newer than itself, ends what a killed process left open.
 // Errors: kCorrupt (damaged, with the way out), kConflict (another process has it), kUnsupported (made by
 // a newer version).
 Result<std::unique_ptr<Accounts>> OpenAccounts(AccountsOptions options, const Clock& clock);
+
+// The first operator key: created if no operator key exists that works; nothing otherwise.
+Result<std::optional<CreatedKey>> EnsureOperatorKey(Accounts& accounts, const Clock& clock);
 
 }  // namespace penstock

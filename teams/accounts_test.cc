@@ -1,0 +1,267 @@
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "teams/id.h"
+#include "teams/sqlite.h"
+#include "teams/teams.h"
+#include "teams/testing.h"
+
+namespace penstock {
+namespace {
+
+using testing::TempDir;
+using testing::World;
+
+TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
+  World world;
+  const Principal who = world.NewPrincipal("red");
+  auto ticket = world.Open(who, "qwen", 20);
+  world.Durable(*ticket);
+  ticket->Event("queued", "0 waited before it");
+  ticket->Cached(16);
+  ticket->Emitted(3);
+  ticket->Billed(2);
+  ticket->Charged(5000, 22);
+
+  const std::string id = ticket->id();
+  auto running = *world->Find(id);
+  EXPECT_EQ(running.state, "running");
+  EXPECT_EQ(running.usage.billed, 2);
+  ticket->End("stop", "");
+  ticket->Billed(100);  // too late
+  EXPECT_EQ(world->Find(id)->state, "ended") << "at once, from memory";
+  ticket.reset();
+  world.Settle();
+
+  const auto ended = *world->Find(id);
+  EXPECT_EQ(ended.state, "ended");
+  EXPECT_EQ(ended.outcome, "stop");
+  EXPECT_EQ(ended.team_name, "red");
+  EXPECT_EQ(ended.model, "qwen");
+  EXPECT_EQ(ended.usage.prompt, 20);
+  EXPECT_EQ(ended.usage.cached, 16);
+  EXPECT_EQ(ended.usage.billed, 2);
+  EXPECT_EQ(ended.emitted, 3);
+  EXPECT_EQ(ended.computed, 22);
+  EXPECT_EQ(ended.chip_ns, 5000);
+  ASSERT_EQ(ended.trail.size(), 2u);
+  EXPECT_EQ(ended.trail[0].kind, "queued");
+  EXPECT_EQ(ended.trail[0].why, "0 waited before it");
+  EXPECT_EQ(ended.trail[1].kind, "ended");
+}
+
+TEST(Accounts, ATicketThatIsDroppedEndsAsAnErrorWithWhatWasBilled) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 5);
+  const std::string id = ticket->id();
+  ticket->Billed(7);
+  ticket.reset();
+  world.Settle();
+  EXPECT_EQ(world->Find(id)->outcome, "error");
+  EXPECT_EQ(world->Find(id)->usage.billed, 7);
+}
+
+TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
+  World world;
+  const Principal red = world.NewPrincipal("red"), blue = world.NewPrincipal("blue");
+  for (int i = 0; i < 30; ++i) {
+    auto ticket = world.Open(i % 3 == 0 ? blue : red, i % 2 == 0 ? "qwen" : "smol", 10);
+    ticket->Cached(4);
+    ticket->Billed(i);
+    ticket->End("stop", "");
+    // Some ends are durable by now, some are not; none may be missing or counted twice.
+    if (i % 7 == 0) world.Settle();
+    int64_t requests = 0, output = 0;
+    for (const auto& row : *world->UsageOf({})) requests += row.requests, output += row.output;
+    ASSERT_EQ(requests, i + 1);
+    ASSERT_EQ(output, i * (i + 1) / 2);
+  }
+  world.Settle();
+  const auto rows = *world->UsageOf({});
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_EQ(rows[0].team, "blue");
+  EXPECT_EQ(rows[0].model, "qwen");
+  EXPECT_EQ(rows[0].requests, 5);
+  EXPECT_EQ(rows[0].input, 50);
+  EXPECT_EQ(rows[0].cached_input, 20);
+  EXPECT_EQ(rows[0].key, "");
+
+  UsageQuery by_key;
+  by_key.team = red.team;
+  by_key.model = "smol";
+  by_key.by_key = true;
+  const auto narrow = *world->UsageOf(by_key);
+  ASSERT_EQ(narrow.size(), 1u);
+  EXPECT_EQ(narrow[0].requests, 10);
+  EXPECT_EQ(narrow[0].key, red.key_name);
+}
+
+TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
+  World world;
+  const Principal who = world.NewPrincipal("red");
+  std::vector<Nanos> opened;
+  for (int i = 0; i < 60; ++i) {
+    auto ticket = world.Open(who, "qwen", 1);
+    opened.push_back(world.clock.Wall());
+    ticket->End("stop", "");
+    world.clock.Advance(7 * 60 * kSecond);  // 60 requests over 7 hours
+  }
+  world.Settle();
+  for (size_t from = 0; from < opened.size(); from += 3) {
+    for (size_t to = from; to < opened.size(); to += 5) {
+      const auto rows =
+          *world->UsageOf({.team = {}, .key = {}, .model = {}, .since = opened[from], .until = opened[to]});
+      ASSERT_EQ(rows.empty() ? 0 : rows[0].requests, static_cast<int64_t>(to - from)) << from << " " << to;
+    }
+  }
+}
+
+TEST(Accounts, IdsAreUniqueAndInTheOrderOfTime) {
+  IdSource source(0);
+  RequestId last;
+  for (int i = 0; i < 10000; ++i) {
+    const RequestId id = source.Next(1'700'000'000 * kSecond + i / 100 * kMillisecond);
+    ASSERT_GT(id.sequence, last.sequence);
+    ASSERT_EQ(*ParseId(FormatId(id)), id);
+    if (i > 0) ASSERT_GT(FormatId(id), FormatId(last));
+    last = id;
+  }
+  EXPECT_GT(source.Next(0).sequence, last.sequence) << "even if the clock is put back";
+  for (const char* bad :
+       {"", "req_", "req_0123", "req_zzzzzzzzzzzzzzzzzzzzzzzzzz", "req_0000000000000000000000000U",
+        "xyz_00000000000000000000000000", "req_000000000000000000000000000"}) {
+    EXPECT_EQ(ParseId(bad).error().code, Code::kInvalid) << bad;
+  }
+}
+
+TEST(Accounts, AnUnknownRequestIsNotFound) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 5);
+  std::string other = ticket->id();
+  other.back() = other.back() == '0' ? '1' : '0';
+  EXPECT_EQ(world->Find(other).error().code, Code::kNotFound) << "one cannot guess the rest of an id";
+  EXPECT_EQ(world->Find("bananas").error().code, Code::kInvalid);
+}
+
+TEST(Accounts, TeamsKeysAndUsageSurviveARestart) {
+  TempDir dir;
+  std::string secret, id;
+  {
+    World world(dir.path);
+    const CreatedKey key = world.NewKey("red");
+    secret = key.secret;
+    auto ticket = world.Open(*world->Authenticate(secret), "qwen", 11);
+    ticket->Billed(5);
+    ticket->End("length", "");
+    id = ticket->id();
+    world->Flush();
+  }
+  World world(dir.path);
+  EXPECT_EQ(world->Authenticate(secret)->team_name, "red");
+  EXPECT_EQ(world->Teams().size(), 1u);
+  EXPECT_EQ(world->Find(id)->outcome, "length");
+  EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
+}
+
+TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
+  TempDir dir;
+  std::string id;
+  std::unique_ptr<Ticket> survivor;
+  {
+    World world(dir.path);
+    survivor = world.Open(world.NewPrincipal("red"), "qwen", 11);
+    survivor->Cached(8);
+    survivor->Billed(5);
+    world.Durable(*survivor);
+    id = survivor->id();
+  }
+  survivor->End("stop", "");  // nobody is there to write it
+  survivor.reset();
+  World world(dir.path);
+  const auto record = *world->Find(id);
+  EXPECT_EQ(record.state, "ended");
+  EXPECT_EQ(record.outcome, "gateway_restarted");
+  EXPECT_EQ(record.usage.billed, 5);
+  EXPECT_EQ(record.usage.cached, 8);
+  EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
+}
+
+TEST(Accounts, TwoProcessesCannotHaveOneStore) {
+  TempDir dir;
+  World world(dir.path);
+  const auto second = OpenAccounts({dir.path, 16, [](auto) {}}, world.clock);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::kConflict);
+  EXPECT_NE(second.error().message.find(std::to_string(::getpid())), std::string::npos);
+}
+
+TEST(Accounts, AStoreOfANewerVersionIsLeftAlone) {
+  TempDir dir;
+  {
+    World world(dir.path);
+  }
+  {
+    auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
+    ASSERT_TRUE(database.Execute("PRAGMA user_version=99"));
+  }
+  const auto opened = OpenAccounts({dir.path, 16, [](auto) {}}, SystemClock());
+  EXPECT_EQ(opened.error().code, Code::kUnsupported);
+}
+
+TEST(Accounts, ADamagedStoreSaysSoAndTheWayOut) {
+  TempDir dir;
+  testing::WriteFile(dir.path + "/penstock.db", std::string(8192, 'x'));
+  const auto opened = OpenAccounts({dir.path, 16, [](auto) {}}, SystemClock());
+  EXPECT_EQ(opened.error().code, Code::kCorrupt);
+  EXPECT_NE(opened.error().message.find("restore"), std::string::npos) << opened.error().message;
+}
+
+TEST(Accounts, ADamagedJournalIsSetAsideAndItsOpenRequestsEnd) {
+  TempDir dir;
+  std::string id;
+  std::unique_ptr<Ticket> survivor;
+  {
+    World world(dir.path);
+    survivor = world.Open(world.NewPrincipal("red"), "qwen", 11);
+    survivor->Billed(5);
+    world.Durable(*survivor);
+    id = survivor->id();
+  }
+  survivor.reset();
+  testing::WriteFile(dir.path + "/journal", "damage");
+  World world(dir.path);
+  EXPECT_EQ(world->Find(id)->outcome, "gateway_restarted");
+  EXPECT_EQ(world->Find(id)->usage.billed, 0);
+  EXPECT_TRUE(std::filesystem::exists(dir.path + "/journal.damaged"));
+}
+
+TEST(Accounts, FilesAreOnlyForTheirOwner) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 11);
+  world.Durable(*ticket);
+  for (const auto& file : std::filesystem::directory_iterator(world.dir())) {
+    struct stat info{};
+    ASSERT_EQ(::stat(file.path().c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode & 077, 0u) << file.path();
+  }
+}
+
+TEST(Accounts, WhenEveryJournalSlotIsTakenTheNextRequestIsAskedToTryAgain) {
+  World world({}, 4);
+  const Principal who = world.NewPrincipal("red");
+  std::vector<std::unique_ptr<Ticket>> open;
+  for (int i = 0; i < 4; ++i) open.push_back(world.Open(who, "qwen", 1));
+  EXPECT_EQ(world->Open(who, "qwen", 1).error().code, Code::kOverloaded);
+  open.pop_back();
+  world.Settle();
+  EXPECT_TRUE(world->Open(who, "qwen", 1));
+}
+
+}  // namespace
+}  // namespace penstock

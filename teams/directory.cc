@@ -1,0 +1,304 @@
+#include "teams/directory.h"
+
+#include <algorithm>
+#include <charconv>
+#include <ctime>
+
+namespace penstock {
+namespace {
+
+constexpr size_t kMaxName = 64;
+constexpr Role kRoles[] = {Role::kOperator, Role::kFinance, Role::kTeamLead, Role::kDeveloper};
+
+std::string Date(Nanos wall) {
+  const time_t seconds = wall / kSecond;
+  tm utc{};
+  gmtime_r(&seconds, &utc);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &utc)};
+}
+
+Status CheckName(std::string_view what, std::string_view name) {
+  const bool plain = std::ranges::all_of(name, [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
+  if (!name.empty() && name.size() <= kMaxName && plain && name.front() != ' ' && name.back() != ' ')
+    return {};
+  return Fail(Code::kInvalid,
+              "the {} name '{}' must have 1 to {} bytes, no control characters, no space at an end", what,
+              name.substr(0, kMaxName), kMaxName);
+}
+
+std::string Lines(const std::vector<std::string>& items) {
+  return fmt::format("{}", fmt::join(items, "\n"));
+}
+
+std::vector<std::string> SplitLines(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    items.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return items;
+}
+
+Result<Role> ParseRole(std::string_view name) {
+  for (const Role role : kRoles) {
+    if (RoleName(role) == name) return role;
+  }
+  return Fail(Code::kCorrupt, "the store names a role '{}' that this version does not know", name);
+}
+
+bool NeedsTeam(Role role) {
+  return role == Role::kTeamLead || role == Role::kDeveloper;
+}
+
+}  // namespace
+
+std::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kOperator:
+      return "operator";
+    case Role::kFinance:
+      return "finance";
+    case Role::kTeamLead:
+      return "team_lead";
+    case Role::kDeveloper:
+      return "developer";
+  }
+  return "developer";
+}
+
+bool Principal::MayUse(std::string_view model) const {
+  return models.empty() || std::ranges::find(models, model) != models.end();
+}
+
+Status Directory::Load(Database& database) {
+  PENSTOCK_ASSIGN(Statement teams, database.Prepare("SELECT id, name, created FROM teams"));
+  while (true) {
+    PENSTOCK_ASSIGN(const bool row, teams.Step());
+    if (!row) break;
+    teams_[teams.Int(0)] = {teams.Int(0), std::string(teams.Text(1)), teams.Int(2)};
+  }
+  PENSTOCK_ASSIGN(Statement keys,
+                  database.Prepare("SELECT id, team, name, shown, digest, role, models, created,"
+                                   " expires, revoked FROM keys"));
+  while (true) {
+    PENSTOCK_ASSIGN(const bool row, keys.Step());
+    if (!row) break;
+    Key key;
+    key.id = keys.Int(0);
+    key.team = keys.Int(1);
+    key.team_name = TeamName(key.team);
+    key.name = keys.Text(2);
+    key.prefix = keys.Text(3);
+    PENSTOCK_ASSIGN(key.role, ParseRole(keys.Text(5)));
+    key.models = SplitLines(keys.Text(6));
+    key.created = keys.Int(7);
+    key.expires = keys.Int(8);
+    key.revoked = keys.Int(9);
+    const std::string_view stored = keys.Text(4);
+    Digest digest;
+    if (stored.size() != digest.size())
+      return Fail(Code::kCorrupt, "the store's key {} has no digest", key.id);
+    std::memcpy(digest.data(), stored.data(), digest.size());
+    Remember(key, digest);
+  }
+  return {};
+}
+
+void Directory::Remember(const Key& key, const Digest& digest) {
+  keys_[key.id] = key;
+  by_digest_[digest] = key.id;
+}
+
+std::string Directory::TeamName(TeamId team) const {
+  const auto found = teams_.find(team);
+  return found == teams_.end() ? "operator" : found->second.name;
+}
+
+std::string Directory::KeyName(KeyId key) const {
+  const auto found = keys_.find(key);
+  return found == keys_.end() ? "" : found->second.name;
+}
+
+Result<Principal> Directory::Authenticate(std::string_view bearer) const {
+  if (bearer.empty()) {
+    return Fail(Code::kUnauthenticated,
+                "no API key: send it as 'Authorization: Bearer {}...'; an operator makes one with "
+                "'penstock key create --team TEAM'",
+                kSecretPrefix);
+  }
+  const auto found = by_digest_.find(Sha256(bearer));
+  if (found == by_digest_.end()) {
+    if (!bearer.starts_with(kSecretPrefix)) {
+      return Fail(Code::kUnauthenticated, "this is no key of this cloud: those begin with {}", kSecretPrefix);
+    }
+    return Fail(Code::kUnauthenticated,
+                "key {}... is not known here; look for a typing mistake, or ask your operator for a key "
+                "('penstock key ls' shows those that exist)",
+                ShownPart(bearer));
+  }
+  const Key& key = keys_.at(found->second);
+  if (key.revoked != 0) {
+    return Fail(Code::kUnauthenticated, "key {}... was revoked on {}; ask your team lead for a new one",
+                key.prefix, Date(key.revoked));
+  }
+  if (key.expires != 0 && key.expires <= clock_.Wall()) {
+    return Fail(
+        Code::kUnauthenticated,
+        "key {}... expired on {}; ask your team lead for a new one, or renew it: penstock key rotate {}",
+        key.prefix, Date(key.expires), key.id);
+  }
+  return Principal{key.id, key.team, key.team_name, key.name, key.role, key.models};
+}
+
+Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
+  PENSTOCK_TRY(CheckName("team", name));
+  const auto same = [&](const auto& team) { return team.second.name == name; };
+  if (name == "operator" || std::ranges::any_of(teams_, same)) {
+    return Fail(Code::kConflict, "there is a team '{}' already", name);
+  }
+  Team team{0, std::string(name), clock_.Wall()};
+  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
+    PENSTOCK_ASSIGN(Statement insert, database.Prepare("INSERT INTO teams(name, created) VALUES(?1, ?2)"));
+    PENSTOCK_TRY(insert.Bind(team.name, team.created).Run());
+    team.id = database.LastInsertId();
+    return {};
+  }));
+  return teams_[team.id] = team;
+}
+
+std::vector<Team> Directory::Teams() const {
+  std::vector<Team> teams;
+  for (const auto& [id, team] : teams_) teams.push_back(team);
+  return teams;
+}
+
+Status Directory::Insert(Database& database, Key& key, const Digest& digest) const {
+  PENSTOCK_ASSIGN(
+      Statement insert,
+      database.Prepare("INSERT INTO keys(team, name, shown, digest, role, models, created, expires, revoked)"
+                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)"));
+  const std::string models = Lines(key.models);
+  PENSTOCK_TRY(insert
+                   .Bind(key.team, key.name, key.prefix, std::span<const uint8_t>(digest), RoleName(key.role),
+                         models, key.created, key.expires)
+                   .Run());
+  key.id = database.LastInsertId();
+  return {};
+}
+
+Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
+  Key key;
+  key.name = wanted.name.empty() ? "default" : wanted.name;
+  PENSTOCK_TRY(CheckName("key", key.name));
+  for (const std::string& model : wanted.models) {
+    if (model.empty() || model.find('\n') != std::string::npos)
+      return Fail(Code::kInvalid, "a model name is empty");
+  }
+  const auto team =
+      std::ranges::find_if(teams_, [&](const auto& entry) { return entry.second.name == wanted.team; });
+  if (wanted.team.empty() == NeedsTeam(wanted.role)) {
+    return Fail(Code::kInvalid, "a key with the role {} is {}", RoleName(wanted.role),
+                NeedsTeam(wanted.role) ? "of a team: name it" : "of no team: leave the team out");
+  }
+  if (!wanted.team.empty() && team == teams_.end()) {
+    return Fail(Code::kNotFound, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
+  }
+  key.created = clock_.Wall();
+  key.expires = wanted.expires;
+  if (key.expires != 0 && key.expires <= key.created) {
+    return Fail(Code::kInvalid, "the key would have expired on {}, which is past", Date(key.expires));
+  }
+  key.team = wanted.team.empty() ? 0 : team->first;
+  key.team_name = TeamName(key.team);
+  key.role = wanted.role;
+  key.models = wanted.models;
+  const std::string secret = NewSecret();
+  const Digest digest = Sha256(secret);
+  key.prefix = ShownPart(secret);
+  PENSTOCK_TRY(store.Run([&](Database& database) { return Insert(database, key, digest); }));
+  Remember(key, digest);
+  return CreatedKey{key, secret};
+}
+
+std::vector<Key> Directory::Keys(std::optional<TeamId> team) const {
+  std::vector<Key> keys;
+  for (const auto& [id, key] : keys_) {
+    if (!team || key.team == *team) keys.push_back(key);
+  }
+  return keys;
+}
+
+Result<Key> Directory::Get(KeyId id) const {
+  const auto found = keys_.find(id);
+  if (found == keys_.end())
+    return Fail(Code::kNotFound, "no key {}; 'penstock key ls' shows those that exist", id);
+  return found->second;
+}
+
+// The new key lives as long as the old one was meant to, counted from now.
+Result<CreatedKey> Directory::RotateKey(Store& store, KeyId id, Nanos overlap) {
+  PENSTOCK_ASSIGN(Key old, Get(id));
+  if (old.revoked != 0)
+    return Fail(Code::kConflict, "key {}... is revoked; create a new one instead", old.prefix);
+  if (overlap < 0) return Fail(Code::kInvalid, "an overlap cannot be negative");
+  const Nanos now = clock_.Wall();
+  Key key = old;
+  key.created = now;
+  key.expires = old.expires == 0 ? 0 : now + (old.expires - old.created);
+  // From now + overlap on the old one has expired; an earlier end of its own stays.
+  old.expires = old.expires == 0 ? now + overlap : std::min(old.expires, now + overlap);
+  const std::string secret = NewSecret();
+  const Digest digest = Sha256(secret);
+  key.prefix = ShownPart(secret);
+  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
+    PENSTOCK_TRY(Insert(database, key, digest));
+    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET expires=?2 WHERE id=?1"));
+    return update.Bind(old.id, old.expires).Run();
+  }));
+  keys_[old.id].expires = old.expires;
+  Remember(key, digest);
+  return CreatedKey{key, secret};
+}
+
+// In memory first: a revoked key is refused from here on, even if the store cannot be written.
+Status Directory::RevokeKey(Store& store, KeyId id) {
+  PENSTOCK_ASSIGN(const Key key, Get(id));
+  if (key.revoked != 0) return {};
+  const Nanos now = clock_.Wall();
+  keys_[id].revoked = now;
+  const Status written = store.Run([&](Database& database) -> Status {
+    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET revoked=?2 WHERE id=?1"));
+    return update.Bind(id, now).Run();
+  });
+  if (written) return {};
+  return Fail(
+      written.error().code,
+      "key {}... is refused from now on, but only until Penstock is restarted: {}; revoke it again then",
+      key.prefix, written.error().message);
+}
+
+Result<KeyId> Directory::FindKey(std::string_view text) const {
+  KeyId id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+  if (error == std::errc() && end == text.data() + text.size() && keys_.contains(id)) return id;
+
+  std::string_view shown = text;
+  if (shown.starts_with(kSecretPrefix)) shown.remove_prefix(kSecretPrefix.size());
+  shown = shown.substr(0, std::min(shown.find_first_of("."), kShownLength));
+  std::vector<KeyId> matches;
+  for (const auto& [key_id, key] : keys_) {
+    if (!shown.empty() && std::string_view(key.prefix).substr(kSecretPrefix.size()).starts_with(shown)) {
+      matches.push_back(key_id);
+    }
+  }
+  if (matches.size() == 1) return matches.front();
+  if (matches.empty()) {
+    return Fail(Code::kNotFound, "no key '{}'; 'penstock key ls' shows those that exist", ShownPart(text));
+  }
+  return Fail(Code::kConflict, "{} keys begin with '{}'; give its id or more characters", matches.size(),
+              ShownPart(text));
+}
+
+}  // namespace penstock

@@ -1,0 +1,158 @@
+#include "teams/reports.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <tuple>
+
+#include "teams/schema.h"
+
+namespace penstock {
+namespace {
+
+constexpr Nanos kHour = 3600 * kSecond;
+constexpr Nanos kForever = std::numeric_limits<int64_t>::max() / 2;  // the year 2116
+
+// Sums by (team, key, model).
+class Tally {
+ public:
+  explicit Tally(const UsageQuery& query) : query_(query) {}
+
+  void Add(TeamId team, KeyId key, std::string_view model, const UsageRow& sums) {
+    if (query_.team && *query_.team != team) return;
+    if (query_.key && *query_.key != key) return;
+    if (query_.model && *query_.model != model) return;
+    UsageRow& row = rows_[{team, query_.by_key ? key : 0, std::string(model)}];
+    row.requests += sums.requests;
+    row.input += sums.input;
+    row.cached_input += sums.cached_input;
+    row.output += sums.output;
+    row.chip_ns += sums.chip_ns;
+  }
+
+  std::vector<UsageRow> Rows(const Directory& directory) const {
+    std::vector<UsageRow> rows;
+    for (const auto& [at, sums] : rows_) {
+      UsageRow& row = rows.emplace_back(sums);
+      row.team = directory.TeamName(std::get<0>(at));
+      if (query_.by_key) row.key = directory.KeyName(std::get<1>(at));
+      row.model = std::get<2>(at);
+    }
+    std::ranges::sort(rows, {}, [](const UsageRow& row) { return std::tie(row.team, row.model, row.key); });
+    return rows;
+  }
+
+ private:
+  const UsageQuery& query_;
+  std::map<std::tuple<TeamId, KeyId, std::string>, UsageRow> rows_;
+};
+
+// Adds the rows of a query of the form: team, key, model, requests, input, cached, output, chip_ns.
+Status AddAll(Statement& statement, int64_t from, int64_t to, Tally& tally) {
+  statement.Bind(from, to);
+  while (true) {
+    PENSTOCK_ASSIGN(const bool row, statement.Step());
+    if (!row) return {};
+    UsageRow sums;
+    sums.requests = statement.Int(3);
+    sums.input = statement.Int(4);
+    sums.cached_input = statement.Int(5);
+    sums.output = statement.Int(6);
+    sums.chip_ns = statement.Int(7);
+    tally.Add(statement.Int(0), statement.Int(1), statement.Text(2), sums);
+  }
+}
+
+}  // namespace
+
+Result<Reports> Reports::Open(const std::string& path) {
+  Reports reports;
+  PENSTOCK_ASSIGN(reports.database_, Database::Open(path, Database::Mode::kReadOnly));
+  PENSTOCK_TRY(ConfigureReader(reports.database_));
+  PENSTOCK_ASSIGN(reports.find_, reports.database_.Prepare(
+                                     "SELECT nonce, team, key, model, opened, ended, outcome, detail, prompt,"
+                                     " cached, billed, emitted, computed, chip_ns, trail"
+                                     " FROM requests WHERE sequence=?1"));
+  PENSTOCK_ASSIGN(reports.ended_,
+                  reports.database_.Prepare("SELECT 1 FROM requests WHERE sequence=?1 AND ended<>0"));
+  PENSTOCK_ASSIGN(reports.hours_,
+                  reports.database_.Prepare("SELECT team, key, model, sum(requests), sum(input), sum(cached),"
+                                            " sum(output), sum(chip_ns) FROM usage"
+                                            " WHERE hour>=?1 AND hour<?2 GROUP BY team, key, model"));
+  PENSTOCK_ASSIGN(reports.rows_,
+                  reports.database_.Prepare("SELECT team, key, model, count(*), sum(prompt), sum(cached),"
+                                            " sum(billed), sum(chip_ns) FROM requests"
+                                            " WHERE sequence>=?1 AND sequence<?2 AND ended<>0"
+                                            " GROUP BY team, key, model"));
+  return reports;
+}
+
+Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& directory) {
+  find_.Bind(id.sequence);
+  PENSTOCK_ASSIGN(const bool row, find_.Step());
+  if (!row || find_.Int(0) != static_cast<int64_t>(id.nonce)) {
+    find_.Reset();
+    return Fail(Code::kNotFound, "no request {}", FormatId(id));
+  }
+  RequestRecord record;
+  record.id = FormatId(id);
+  record.team = find_.Int(1);
+  record.key = find_.Int(2);
+  record.team_name = directory.TeamName(record.team);
+  record.key_name = directory.KeyName(record.key);
+  record.model = find_.Text(3);
+  record.opened = find_.Int(4);
+  record.ended = find_.Int(5);
+  record.state = record.ended == 0 ? "running" : "ended";
+  record.outcome = find_.Text(6);
+  record.detail = find_.Text(7);
+  record.usage = {find_.Int(8), find_.Int(9), find_.Int(10)};
+  record.emitted = find_.Int(11);
+  record.computed = find_.Int(12);
+  record.chip_ns = find_.Int(13);
+  record.trail = ParseTrail(find_.Text(14));
+  find_.Reset();
+  return record;
+}
+
+// Whole hours come from `usage`, the broken hours at both ends from the requests themselves, which lie
+// in the order of their opening.
+Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestPtr> ending,
+                                             const Directory& directory) {
+  const Nanos since = std::clamp<Nanos>(query.since, 0, kForever);
+  const Nanos until = query.until == 0 ? kForever : std::clamp(query.until, since, kForever);
+  const int64_t first_hour = (since + kHour - 1) / kHour;
+  const int64_t last_hour = std::max(until / kHour, first_hour);
+  Tally tally(query);
+
+  PENSTOCK_TRY(database_.Execute("BEGIN"));
+  const auto read = [&]() -> Status {
+    const Nanos head_end = std::min(first_hour * kHour, until),
+                tail_start = std::max(until / kHour * kHour, head_end);
+    PENSTOCK_TRY(AddAll(hours_, first_hour, last_hour, tally));
+    PENSTOCK_TRY(AddAll(rows_, SequenceAt(since), SequenceAt(head_end), tally));
+    if (until != kForever) PENSTOCK_TRY(AddAll(rows_, SequenceAt(tail_start), SequenceAt(until), tally));
+    for (const RequestPtr& request : ending) {
+      const Nanos opened = WallOf(request->id.sequence);
+      if (opened < since || opened >= until) continue;
+      PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
+      ended_.Reset();
+      if (stored) continue;
+      const Counters& c = request->counters;
+      UsageRow one;
+      one.requests = 1;
+      one.input = request->prompt;
+      one.cached_input = c.cached;
+      one.output = c.billed;
+      one.chip_ns = c.chip_ns;
+      tally.Add(request->team, request->key, request->model, one);
+    }
+    return {};
+  };
+  const Status status = read();
+  PENSTOCK_TRY(database_.Execute("COMMIT"));
+  PENSTOCK_TRY(status);
+  return tally.Rows(directory);
+}
+
+}  // namespace penstock

@@ -1,0 +1,54 @@
+// Request: one request as the accounts hold it, from Open until its end is durable.
+//
+// Threads: the owner's thread alone writes it until End; from then on it is constant and the store's
+//          thread reads it too. `identity` and `opened` are constant from the start.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "teams/id.h"
+#include "teams/journal.h"
+#include "teams/teams.h"
+
+namespace penstock {
+
+struct Request {
+  // constant from the start
+  RequestId id;
+  std::string text_id;
+  TeamId team = 0;
+  KeyId key = 0;
+  std::string team_name, key_name, model;
+  int64_t prompt = 0;
+  Nanos opened = 0;
+  uint32_t slot = 0;
+
+  // constant from End
+  Counters counters;
+  Nanos ended = 0;  // 0: it runs
+  std::string outcome, detail;
+  std::vector<RequestRecord::Event> trail;
+  size_t dropped_events = 0;
+
+  // the owner's thread only
+  std::optional<Status> durable;  // what became of the open record
+  std::vector<std::function<void(Status)>> waiting;
+
+  // guarded by the store's mutex: where its open record is queued
+  uint64_t queued_group = 0;
+  size_t queued_at = 0;
+};
+using RequestPtr = std::shared_ptr<Request>;
+
+RequestRecord RecordOf(const Request& request);
+
+// The trail as text, one event a line: wall nanoseconds, kind, why, separated by tabs.
+std::string FormatTrail(const std::vector<RequestRecord::Event>& trail);
+std::vector<RequestRecord::Event> ParseTrail(
+    std::string_view text);  // lines that are not events are left out
+
+}  // namespace penstock

@@ -1,0 +1,266 @@
+#include "teams/store.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+namespace penstock {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kFirstBackOff{50}, kLongestBackOff{2000}, kIdle{500};
+constexpr int kIdleCheckpointPages = 1000, kForcedCheckpointPages = 20000;  // of the write-ahead log
+constexpr Nanos kHour = 3600 * kSecond;
+
+int CountPages(void* pages, sqlite3*, const char*, int in_wal) {
+  *static_cast<int*>(pages) = in_wal;
+  return SQLITE_OK;
+}
+
+}  // namespace
+
+// ---- statements ----
+
+Result<RequestWriter> RequestWriter::Prepare(Database& database) {
+  RequestWriter writer;
+  writer.database_ = &database;
+  PENSTOCK_ASSIGN(writer.open_,
+                  database.Prepare("INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt)"
+                                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
+  PENSTOCK_ASSIGN(
+      writer.end_,
+      database.Prepare("INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
+                       " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail)"
+                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+                       " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
+                       " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
+                       " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
+                       " trail=excluded.trail WHERE ended=0"));
+  PENSTOCK_ASSIGN(
+      writer.usage_,
+      database.Prepare(
+          "INSERT INTO usage VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+          " ON CONFLICT(hour, team, key, model) DO UPDATE SET requests=requests+excluded.requests,"
+          " input=input+excluded.input, cached=cached+excluded.cached,"
+          " output=output+excluded.output, chip_ns=chip_ns+excluded.chip_ns"));
+  return writer;
+}
+
+Status RequestWriter::Open(const Request& r) {
+  return open_
+      .Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened, r.prompt)
+      .Run();
+}
+
+Status RequestWriter::End(const Request& r) {
+  const std::string trail = FormatTrail(r.trail);
+  const Counters& c = r.counters;
+  PENSTOCK_TRY(end_.Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened,
+                         r.prompt, r.ended, r.outcome, r.detail, c.cached, c.billed, c.emitted, c.computed,
+                         c.chip_ns, trail)
+                   .Run());
+  if (database_->Changes() == 1) Add(r);
+  return {};
+}
+
+void RequestWriter::Add(const Request& r) {
+  const int64_t hour = WallOf(r.id.sequence) / kHour;
+  auto sum = std::ranges::find_if(sums_, [&](const Sum& s) {
+    return s.hour == hour && s.team == r.team && s.key == r.key && s.model == r.model;
+  });
+  if (sum == sums_.end()) sum = sums_.insert(sum, Sum{hour, r.team, r.key, r.model, 0, 0, 0, 0, 0});
+  ++sum->requests;
+  sum->input += r.prompt;
+  sum->cached += r.counters.cached;
+  sum->output += r.counters.billed;
+  sum->chip_ns += r.counters.chip_ns;
+}
+
+Status RequestWriter::WriteUsage() {
+  for (const Sum& s : std::exchange(sums_, {})) {
+    PENSTOCK_TRY(
+        usage_.Bind(s.hour, s.team, s.key, s.model, s.requests, s.input, s.cached, s.output, s.chip_ns)
+            .Run());
+  }
+  return {};
+}
+
+// ---- queueing ----
+
+Store::Store(Database database, std::function<void(Group)> done)
+    : database_(std::move(database)), done_(std::move(done)) {}
+
+Result<std::unique_ptr<Store>> Store::Start(Database database, std::function<void(Group)> done) {
+  std::unique_ptr<Store> store(new Store(std::move(database), std::move(done)));
+  PENSTOCK_ASSIGN(store->writer_, RequestWriter::Prepare(store->database_));
+  store->thread_ = std::thread([raw = store.get()] { raw->Loop(); });
+  return store;
+}
+
+Store::~Store() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Store::Open(const RequestPtr& request) {
+  std::unique_lock lock(mutex_);
+  request->queued_group = group_;
+  request->queued_at = queue_.size();
+  queue_.push_back({request, true, false});
+  const bool wake = sleeping_;
+  lock.unlock();
+  if (wake) wake_.notify_one();
+}
+
+void Store::End(const RequestPtr& request) {
+  std::unique_lock lock(mutex_);
+  if (request->queued_group == group_) {
+    queue_[request->queued_at].end = true;
+  } else {
+    queue_.push_back({request, false, true});
+  }
+  const bool wake = sleeping_;
+  lock.unlock();
+  if (wake) wake_.notify_one();
+}
+
+Status Store::Run(const std::function<Status(Database&)>& function) {
+  Work work{&function, {}};
+  std::unique_lock lock(mutex_);
+  work_.push_back(&work);
+  wake_.notify_one();
+  idle_.wait(lock, [&] { return work.finished; });
+  return work.status;
+}
+
+void Store::Flush() {
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return (queue_.empty() && work_.empty() && !busy_) || !healthy(); });
+}
+
+std::string Store::fault() const {
+  const std::lock_guard lock(mutex_);
+  return fault_;
+}
+
+// ---- the store's thread ----
+
+void Store::Loop() {
+  sqlite3_wal_hook(database_.handle(), CountPages, &pages_in_wal_);
+  std::unique_lock lock(mutex_);
+  bool more = true;
+  while (more) {
+    more = WaitForWork(lock);
+    std::vector<Op> group = std::exchange(queue_, {});
+    std::vector<Work*> work = std::exchange(work_, {});
+    ++group_;
+    busy_ = true;
+    lock.unlock();
+    if (!group.empty() || !kept_.empty() || !healthy()) CommitGroup(std::move(group));
+    RunWork(std::move(work));
+    if (pages_in_wal_ > kForcedCheckpointPages) Checkpoint();
+    lock.lock();
+    busy_ = false;
+    idle_.notify_all();
+  }
+}
+
+// False: this is the last round.
+bool Store::WaitForWork(std::unique_lock<std::mutex>& lock) {
+  const auto ready = [this] { return stop_ || !work_.empty() || (healthy() && !queue_.empty()); };
+  sleeping_ = true;
+  if (!healthy()) {
+    wake_.wait_for(lock, back_off_, ready);
+  } else if (!wake_.wait_for(lock, kIdle, ready)) {
+    if (pages_in_wal_ > kIdleCheckpointPages) {
+      lock.unlock();
+      Checkpoint();
+      lock.lock();
+    }
+    wake_.wait(lock, ready);
+  }
+  sleeping_ = false;
+  return !stop_ || !queue_.empty();
+}
+
+void Store::CommitGroup(std::vector<Op> group) {
+  group.insert(group.end(), std::make_move_iterator(kept_.begin()), std::make_move_iterator(kept_.end()));
+  kept_.clear();
+  const Status status = Transact([&] { return Write(group); });
+  SetHealth(status);
+  Report(status, std::move(group));
+}
+
+Status Store::Write(const std::vector<Op>& group) {
+  writer_.ForgetUsage();
+  for (const Op& op : group) {
+    PENSTOCK_TRY(op.end ? writer_.End(*op.request) : writer_.Open(*op.request));
+  }
+  PENSTOCK_TRY(writer_.WriteUsage());
+  // With nothing else to write, a fault is known to be over only by writing something.
+  return group.empty() ? database_.Execute("INSERT OR REPLACE INTO meta VALUES('probe', unixepoch())")
+                       : Status{};
+}
+
+Status Store::Transact(const std::function<Status()>& work) {
+  PENSTOCK_TRY(database_.Execute("BEGIN IMMEDIATE"));
+  Status status = work();
+  if (status) status = database_.Execute("COMMIT");
+  if (!status && sqlite3_get_autocommit(database_.handle()) == 0) (void)database_.Execute("ROLLBACK");
+  return status;
+}
+
+void Store::Report(const Status& status, std::vector<Op> group) {
+  Group report{.opened = {}, .ended = {}, .status = status};
+  for (Op& op : group) {
+    if (op.open) report.opened.push_back(op.request);
+    if (!op.end) continue;
+    if (status) {
+      report.ended.push_back(std::move(op.request));
+    } else {
+      kept_.push_back({std::move(op.request), false, true});
+    }
+  }
+  if (!report.opened.empty() || !report.ended.empty()) done_(std::move(report));
+}
+
+void Store::RunWork(std::vector<Work*> work) {
+  for (Work* item : work) {
+    const Status status = Transact([&] { return (*item->function)(database_); });
+    if (!status && status.error().code == Code::kIo) SetHealth(status);
+    const std::lock_guard lock(mutex_);
+    item->status = status;
+    item->finished = true;
+    idle_.notify_all();
+  }
+}
+
+void Store::SetHealth(const Status& status) {
+  const bool was = healthy();
+  if (status) {
+    back_off_ = milliseconds(0);
+  } else {
+    back_off_ = std::clamp(back_off_ * 2, kFirstBackOff, kLongestBackOff);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    fault_ = status ? "" : status.error().message;
+    healthy_.store(status.has_value(), std::memory_order_relaxed);
+  }
+  if (was && !status)
+    spdlog::error("the store cannot be written, nothing new is admitted: {}", status.error().message);
+  if (!was && status) spdlog::info("the store can be written again");
+}
+
+// As far as readers allow; never waits for them.
+void Store::Checkpoint() {
+  pages_in_wal_ = 0;
+  sqlite3_wal_checkpoint_v2(database_.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+}
+
+}  // namespace penstock

@@ -1,0 +1,114 @@
+// Store: the one writer of the SQLite file. Its thread commits at once; what queues meanwhile is the next
+// group. A request whose open and end fall into one group is one write.
+//
+// When a commit fails, the ends in it are kept and tried again with back-off until one works, together
+// with everything queued meanwhile; opens are given up and reported. Nothing is dropped while the process
+// lives; if it dies meanwhile, the journal still has the open requests' slots.
+//
+// Threads: any may call; `done` is called from the store's thread.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "teams/request.h"
+#include "teams/sqlite.h"
+
+namespace penstock {
+
+// The statements behind Open and End, also used by recovery. Each is one row of `requests`; an end adds
+// to `usage` only if the request was not ended before, so writing one twice does no harm.
+class RequestWriter {
+ public:
+  static Result<RequestWriter> Prepare(Database& database);
+  Status Open(const Request& request);
+  Status End(const Request& request);
+  // Adds what End gathered; to be called before the commit.
+  Status WriteUsage();
+  void ForgetUsage() { sums_.clear(); }  // the transaction was rolled back
+
+ private:
+  struct Sum {
+    int64_t hour, team, key;
+    std::string model;
+    int64_t requests, input, cached, output, chip_ns;
+  };
+  void Add(const Request& request);
+
+  Database* database_ = nullptr;
+  Statement open_, end_, usage_;
+  std::vector<Sum> sums_;
+};
+
+class Store {
+ public:
+  // What one commit did. On failure `ended` is empty: those ends will come in a later group.
+  struct Group {
+    std::vector<RequestPtr> opened, ended;
+    Status status;
+  };
+  // `database`: set up by ConfigureWriter and PrepareSchema.
+  static Result<std::unique_ptr<Store>> Start(Database database, std::function<void(Group)> done);
+  // Commits what is queued (one try), then stops.
+  ~Store();
+
+  // Queues the open record; REQUIRES: its constant part is filled in.
+  void Open(const RequestPtr& request);
+  // Queues the end record. REQUIRES: the request is constant from here on.
+  void End(const RequestPtr& request);
+  // Runs `work` in a transaction of its own and waits for its commit.
+  Status Run(const std::function<Status(Database&)>& work);
+  // Waits until everything queued before is durable, for as long as the store works.
+  void Flush();
+
+  bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
+  std::string fault() const;
+
+ private:
+  struct Op {
+    RequestPtr request;
+    bool open = false, end = false;
+  };
+  struct Work {
+    const std::function<Status(Database&)>* function;
+    Status status;
+    bool finished = false;
+  };
+
+  Store(Database database, std::function<void(Group)> done);
+  void Loop();
+  bool WaitForWork(std::unique_lock<std::mutex>& lock);
+  void CommitGroup(std::vector<Op> group);
+  void RunWork(std::vector<Work*> work);
+  Status Transact(const std::function<Status()>& work);
+  Status Write(const std::vector<Op>& group);
+  void Report(const Status& status, std::vector<Op> group);
+  void SetHealth(const Status& status);
+  void Checkpoint();
+
+  // the store's thread only
+  Database database_;
+  RequestWriter writer_;
+  const std::function<void(Group)> done_;
+  std::vector<Op> kept_;  // ends of failed groups
+  int pages_in_wal_ = 0;
+  std::chrono::milliseconds back_off_{0};
+
+  std::atomic<bool> healthy_ = true;
+  mutable std::mutex mutex_;  // guards the rest
+  std::condition_variable wake_, idle_;
+  std::string fault_;
+  std::vector<Op> queue_;
+  std::vector<Work*> work_;
+  uint64_t group_ = 1;  // the one that is being queued
+  bool sleeping_ = false, busy_ = false, stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace penstock
