@@ -1,0 +1,30 @@
+// The command line: each group of commands registers itself here; main parses, loads the configuration and
+// runs what was chosen.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "app/config.h"
+#include "base/result.h"
+
+namespace penstock {
+
+struct Cli {
+  ConfigInput input;
+  // Set by the command that was chosen; returns the exit status. An Error is printed, and ends with 1.
+  std::function<Result<int>(const LoadedConfig&)> run;
+};
+
+void AddUpCommand(CLI::App& app, Cli& cli);
+void AddHiddenCommands(CLI::App& app, Cli& cli);  // gateway, engine, inspect: the supervisor's children
+void AddStatusCommand(CLI::App& app, Cli& cli);
+void AddModelCommands(CLI::App& app, Cli& cli);
+void AddChatCommand(CLI::App& app, Cli& cli);
+void AddTeamCommands(CLI::App& app, Cli& cli);  // team, key
+void AddUsageCommand(CLI::App& app, Cli& cli);
+void AddDoctorCommand(CLI::App& app, Cli& cli);
+void AddConfigCommand(CLI::App& app, Cli& cli);
+
+}  // namespace penstock

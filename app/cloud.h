@@ -1,0 +1,46 @@
+// Cloud: the running cloud, as the commands see it: its HTTP API (gateway/admin.h lists the routes).
+#pragma once
+
+#include <boost/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "app/config.h"
+#include "app/http.h"
+#include "base/result.h"
+
+namespace penstock {
+
+class Cloud {
+ public:
+  // The key is the configured one, else the operator key of the data directory. Errors: kNotFound, saying
+  // how to get one.
+  static Result<Cloud> Open(const Config& config);
+
+  // Errors: kUnavailable ("the cloud is not running at …"), or the gateway's own words with the code that
+  // its status stands for.
+  Result<boost::json::object> Get(const std::string& path) const { return Send("GET", path, ""); }
+  Result<boost::json::object> Post(const std::string& path, const boost::json::object& body) const;
+  Result<boost::json::object> Delete(const std::string& path) const { return Send("DELETE", path, ""); }
+
+  // A streamed request; `on_line` gets each line of the answer.
+  Status Stream(const std::string& path, const boost::json::object& body,
+                const std::function<Status(std::string_view line)>& on_line, HttpResponse* response) const;
+
+  const std::string& url() const { return url_; }
+
+ private:
+  Cloud(std::string url, std::string key) : url_(std::move(url)), key_(std::move(key)) {}
+  Result<boost::json::object> Send(const std::string& method, const std::string& path,
+                                   const std::string& body) const;
+  HttpRequest Request(const std::string& method, const std::string& path, const std::string& body) const;
+
+  std::string url_, key_;
+};
+
+// Whether something answers /livez there: for commands that work with and without a running cloud.
+bool CloudRuns(const Config& config);
+// /readyz: a request would be answered. Empty: ready; else why not.
+std::string WhyNotReady(const std::string& url);
+
+}  // namespace penstock

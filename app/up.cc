@@ -1,0 +1,252 @@
+// `penstock up`: the supervisor's command; and the hidden commands that are its children.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "app/cli.h"
+#include "app/cloud.h"
+#include "app/data_dir.h"
+#include "app/inspect.h"
+#include "app/listen.h"
+#include "app/model_store.h"
+#include "app/supervisor.h"
+#include "engine/engine.h"
+#include "gateway/gateway.h"
+#include "runner/fake.h"
+#include "runner/native.h"
+
+namespace penstock {
+namespace {
+
+constexpr std::string_view kEngineName = "cpu0";  // one chip so far: this machine's CPU
+
+// ---- what children are told ------------------------------------------------------------------------
+
+std::string LogFile(const DataDir& data, const Config& config, std::string_view name) {
+  if (config.logs == "stderr") return "";
+  const std::string path = fmt::format("{}/{}.log", data.Logs(), name);
+  std::error_code ignored;
+  std::filesystem::create_directories(data.Logs(), ignored);
+  // One generation is kept, so that logs stay bounded across starts.
+  if (std::filesystem::file_size(path, ignored) > (32U << 20) && !ignored) {
+    std::filesystem::rename(path, path + ".1", ignored);
+  }
+  return path;
+}
+
+std::vector<std::string> ChildArgs(std::string command, const LoadedConfig& loaded) {
+  std::vector<std::string> args = {std::move(command), "--config", "/dev/null", "--data", loaded.config.data};
+  for (auto& flag : AsFlags(loaded)) args.push_back(std::move(flag));
+  return args;
+}
+
+ChildSpec GatewayChild(const LoadedConfig& loaded, const DataDir& data, int listen_fd,
+                       const std::string& socket) {
+  ChildSpec child{.name = "gateway", .args = ChildArgs("gateway", loaded)};
+  for (const auto& word :
+       {std::string("--listen-fd"), std::to_string(listen_fd), std::string("--engine-socket"), socket}) {
+    child.args.push_back(word);
+  }
+  child.keep_fd = listen_fd;
+  child.log = LogFile(data, loaded.config, "gateway");
+  child.stop_within = loaded.config.drain_timeout.value + 15 * kSecond;
+  child.oom_score = 100;
+  return child;
+}
+
+ChildSpec EngineChild(const LoadedConfig& loaded, const DataDir& data, const std::string& socket) {
+  ChildSpec child{.name = fmt::format("engine {}", kEngineName), .args = ChildArgs("engine", loaded)};
+  for (const auto& word :
+       {std::string("--name"), std::string(kEngineName), std::string("--socket"), socket}) {
+    child.args.push_back(word);
+  }
+  child.log = LogFile(data, loaded.config, fmt::format("engine-{}", kEngineName));
+  child.stop_within = 15 * kSecond;
+  child.oom_score = 500;
+  return child;
+}
+
+// ---- what people are told --------------------------------------------------------------------------
+
+void Introduce(const Config& config, const DataDir& data, const std::vector<InstalledModel>& models) {
+  std::string names;
+  for (const auto& model : models) names += (names.empty() ? "" : ", ") + model.name;
+  fmt::print(stderr, "Penstock\n  url     {}\n  data    {}\n", config.BaseUrl(), data.path());
+  if (config.logs == "files") fmt::print(stderr, "  logs    {}\n", data.Logs());
+  fmt::print(stderr, "  models  {}\n", names.empty() ? "none yet: penstock model pull smollm2-135m" : names);
+}
+
+// The gateway makes the operator key on its first start; whoever started the cloud sees it this once.
+void ShowNewOperatorKey(const DataDir& data) {
+  const auto key = ReadTextFile(data.OperatorKeyFile());
+  if (!key.has_value()) return;
+  fmt::print(stderr, "penstock: operator key, shown this once (kept in {}, for you alone):\n  {}\n",
+             data.OperatorKeyFile(), *key);
+}
+
+// Says when requests would be answered, and why not yet. A thread of its own: the supervisor's loop never
+// waits for anything but its children.
+class Announcer {
+ public:
+  Announcer(const Config& config, DataDir data, bool first_start)
+      : url_(config.BaseUrl()),
+        data_(std::move(data)),
+        first_start_(first_start),
+        thread_([this] { Run(); }) {}
+  ~Announcer() {
+    stop_ = true;
+    thread_.join();
+  }
+  Announcer(const Announcer&) = delete;
+  Announcer& operator=(const Announcer&) = delete;
+
+ private:
+  void Run() {
+    const Nanos began = SystemClock().Monotonic();
+    std::string told;
+    while (!stop_) {
+      const std::string why = WhyNotReady(url_);
+      if (first_start_ && std::filesystem::exists(data_.OperatorKeyFile())) {
+        ShowNewOperatorKey(data_);
+        first_start_ = false;
+      }
+      const double seconds = static_cast<double>(SystemClock().Monotonic() - began) / 1e9;
+      if (why.empty() && !first_start_) {
+        fmt::print(stderr, "penstock: ready after {:.1f} s: requests are answered at {}/v1\n", seconds, url_);
+        return;
+      }
+      if (seconds > 2 && why != told && !why.empty()) {
+        fmt::print(stderr, "penstock: not ready yet: {}\n", why);
+        told = why;
+      }
+      for (int tick = 0; tick < 10 && !stop_; ++tick)
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  }
+
+  const std::string url_;
+  const DataDir data_;
+  bool first_start_;
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;
+};
+
+Result<int> Up(const LoadedConfig& loaded) {
+  const Config& config = loaded.config;
+  PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
+  PENSTOCK_ASSIGN(const Fd lock, data.Lock());
+  PENSTOCK_ASSIGN(const Fd listener, Listen(config.listen));
+  PENSTOCK_ASSIGN(const std::string socket, data.EngineSocket());
+  PENSTOCK_TRY(RequireDisk(data.path(), 64ULL << 20, "the usage records"));
+  const bool first_start = !std::filesystem::exists(data.OperatorKeyFile());
+  Introduce(config, data, ModelStore(data).Installed());
+  const std::vector<ChildSpec> children = {GatewayChild(loaded, data, listener.get(), socket),
+                                           EngineChild(loaded, data, socket)};
+  const Announcer announcer(config, data, first_start);
+  return Supervise(children);
+}
+
+// ---- the children ----------------------------------------------------------------------------------
+
+// Errors that another try cannot mend end the supervisor too.
+int FailChild(const Error& error) {
+  fmt::print(stderr, "{}\n", error.message);
+  const bool useless =
+      error.code == Code::kInvalid || error.code == Code::kCorrupt || error.code == Code::kUnsupported;
+  return useless ? kExitDoNotRetry : 1;
+}
+
+struct ChildOptions {
+  int listen_fd = -1;
+  std::string socket, name, path;
+};
+
+Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
+  const Config& config = loaded.config;
+  PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
+  GatewayOptions options;
+  options.data_dir = data.path();
+  options.listen_fd = child.listen_fd;
+  options.listen = config.listen;
+  options.engine_socket = child.socket;
+  options.max_body_bytes = config.max_body.value;
+  options.max_header_bytes = config.max_header.value;
+  options.max_connections = static_cast<size_t>(config.max_connections);
+  options.max_waiting = static_cast<size_t>(config.max_waiting);
+  options.header_timeout = config.header_timeout.value;
+  options.body_timeout = config.body_timeout.value;
+  options.write_timeout = config.write_timeout.value;
+  options.queue_timeout = config.queue_timeout.value;
+  options.drain_timeout = config.drain_timeout.value;
+  options.rescan = [data, &config] {
+    auto models = ModelStore(data).Installed();
+    for (auto& model : models) {
+      if (model.context == 0) model.context = static_cast<uint32_t>(config.context);
+      if (model.kv_bytes == 0) model.kv_bytes = config.kv_memory.value;
+    }
+    return models;
+  };
+  options.models = options.rescan();
+  const auto status = RunGateway(std::move(options));
+  return status.has_value() ? *status : FailChild(status.error());
+}
+
+Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
+  if (config.runner == "fake") return MakeFakeRunner();
+  return MakeNativeRunner({});
+}
+
+Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
+  const Config& config = loaded.config;
+  auto runner = MakeRunner(config);
+  if (!runner.has_value()) return FailChild(runner.error());
+  EngineOptions options;
+  options.name = child.name;
+  options.socket = child.socket;
+  options.memory_bytes = config.engine_memory.value;
+  options.max_sequences = static_cast<uint32_t>(config.max_sequences);
+  options.step_tokens = static_cast<int32_t>(config.step_tokens);
+  options.prefix_cache = config.prefix_cache;
+  const auto status = RunEngine(*std::move(runner), std::move(options));
+  return status.has_value() ? *status : FailChild(status.error());
+}
+
+}  // namespace
+
+void AddUpCommand(CLI::App& app, Cli& cli) {
+  CLI::App* up = app.add_subcommand("up", "Start the cloud here and keep it running until Ctrl-C");
+  up->footer(
+      "Settings of `up` are flags too: --listen, --engine-memory, --gateway-max-waiting, …; `penstock "
+      "config` lists\n"
+      "them all.\n\n"
+      "Example:\n"
+      "  penstock up\n"
+      "  penstock up --listen 0.0.0.0:8700 --data /srv/penstock --engine-memory 48GiB");
+  up->callback([&cli] { cli.run = Up; });
+}
+
+void AddHiddenCommands(CLI::App& app, Cli& cli) {
+  auto child = std::make_shared<ChildOptions>();
+  CLI::App* gateway = app.add_subcommand("gateway", "")->group("");
+  gateway->add_option("--listen-fd", child->listen_fd, "the supervisor's listening socket");
+  gateway->add_option("--engine-socket", child->socket, "where engines dial in")->required();
+  gateway->callback(
+      [&cli, child] { cli.run = [child](const LoadedConfig& loaded) { return Gateway(loaded, *child); }; });
+
+  CLI::App* engine = app.add_subcommand("engine", "")->group("");
+  engine->add_option("--name", child->name, "its name in the fleet")->required();
+  engine->add_option("--socket", child->socket, "where the gateway listens for engines")->required();
+  engine->callback(
+      [&cli, child] { cli.run = [child](const LoadedConfig& loaded) { return Engine(loaded, *child); }; });
+
+  CLI::App* inspect = app.add_subcommand("inspect", "")->group("");
+  inspect->add_option("path", child->path)->required();
+  inspect->callback([&cli, child] {
+    cli.run = [child](const LoadedConfig&) -> Result<int> { return RunInspectCommand(child->path); };
+  });
+}
+
+}  // namespace penstock
