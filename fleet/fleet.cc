@@ -53,7 +53,7 @@ class FleetImpl final : public penstock::Fleet {
   }
   ~FleetImpl() override {
     for (const auto& member : members_) {
-      if (member->connection) member->connection->Close();
+      if (member->link) member->link->Close();
     }
     if (!path_.empty()) ::unlink(path_.c_str());
   }
@@ -88,7 +88,7 @@ class FleetImpl final : public penstock::Fleet {
 
   // ---- engines ----
   void Accept();
-  void Welcome(Connection::Socket socket);
+  void Welcome(EngineLink::Socket socket);
   void OnMessage(Member& member, const wire::FromEngine& message);
   void OnHello(Member& member, const wire::Hello& hello);
   void OnModel(Member& member, const wire::ModelState& state);
@@ -168,7 +168,7 @@ Status FleetImpl::Listen(const std::string& path) {
 }
 
 void FleetImpl::Accept() {
-  acceptor_.async_accept(Guarded([this](boost::system::error_code error, Connection::Socket socket) {
+  acceptor_.async_accept(Guarded([this](boost::system::error_code error, EngineLink::Socket socket) {
     if (error == asio::error::operation_aborted) return;
     if (error) {
       spdlog::error("cannot accept an engine: {}", error.message());
@@ -179,11 +179,11 @@ void FleetImpl::Accept() {
   }));
 }
 
-void FleetImpl::Welcome(Connection::Socket socket) {
+void FleetImpl::Welcome(EngineLink::Socket socket) {
   Member& member = *members_.emplace_back(std::make_unique<Member>());
-  member.connection = std::make_shared<Connection>(std::move(socket), stats_);
+  member.link = std::make_shared<EngineLink>(std::move(socket), stats_);
   member.heard = clock_.Monotonic();
-  member.connection->Start({
+  member.link->Start({
       .message = [this, &member](const wire::FromEngine& message) { OnMessage(member, message); },
       .closed = [this, &member](std::string_view why) { Lose(member, why); },
   });
@@ -217,12 +217,12 @@ void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
                                     hello.protocol(), kProtocol));
   }
   for (const auto& other : members_) {
-    if (other->name() == hello.engine() && other->connection) Lose(*other, "a new one of its name connected");
+    if (other->name() == hello.engine() && other->link) Lose(*other, "a new one of its name connected");
   }
   std::erase_if(members_, [&](const auto& other) { return other->name() == hello.engine(); });
   member.hello = hello;
   for (const auto& state : hello.models()) member.models[state.name()] = state;
-  member.connection->Send().mutable_welcome()->set_protocol(kProtocol);
+  member.link->Send().mutable_welcome()->set_protocol(kProtocol);
   spdlog::info("engine {} connected: {} on {}, pid {}", hello.engine(), hello.runner(), hello.chip(),
                hello.pid());
 
@@ -237,7 +237,7 @@ void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
 }
 
 void FleetImpl::Load(Member& member, const ServedModel& model) {
-  auto& message = *member.connection->Send().mutable_load();
+  auto& message = *member.link->Send().mutable_load();
   message.set_name(model.name);
   message.set_path(model.path);
   message.set_kv_bytes(model.kv_bytes);
@@ -251,7 +251,7 @@ void FleetImpl::Load(Member& member, const ServedModel& model) {
 
 void FleetImpl::Unload(Member& member, const std::string& name) {
   member.models.erase(name);
-  member.connection->Send().mutable_unload()->set_name(name);
+  member.link->Send().mutable_unload()->set_name(name);
 }
 
 void FleetImpl::OnModel(Member& member, const wire::ModelState& state) {
@@ -325,8 +325,8 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
 void FleetImpl::Lose(Member& member, std::string_view why) {
   const std::string name = member.name();
   spdlog::warn("engine {} is gone: {}", name.empty() ? "(unnamed)" : name, why);
-  member.connection->Close();
-  member.connection = nullptr;
+  member.link->Close();
+  member.link = nullptr;
   member.models.clear();
   member.load.Clear();
   if (name.empty()) return;
@@ -512,7 +512,7 @@ void FleetImpl::Send(JobId id, Member& member) {
   ++member.jobs;
   member.sequences += job.choices_left;
   member.promised_pages += job.pages();
-  *member.connection->Send().mutable_submit() = job.submit;
+  *member.link->Send().mutable_submit() = job.submit;
   ++stats_.sent;
   stats_.queue_wait_ns += static_cast<uint64_t>(clock_.Monotonic() - job.queued_at);
   const auto sink = job.sink;
@@ -567,7 +567,7 @@ void FleetImpl::Cancel(JobId id) {
   if (job->engine == nullptr) return Erase(*job);
   job->sink = nullptr;
   --live_;
-  job->engine->connection->Send().mutable_cancel()->set_request(id);
+  job->engine->link->Send().mutable_cancel()->set_request(id);
   cancelled_.emplace_back(clock_.Monotonic(), id);
   CheckDrained();
 }
@@ -575,7 +575,7 @@ void FleetImpl::Cancel(JobId id) {
 void FleetImpl::Grant(JobId id, uint32_t choice, uint32_t tokens) {
   Live* job = Find(id);
   if (job == nullptr || job->engine == nullptr || tokens == 0) return;
-  auto& credit = *job->engine->connection->Send().mutable_credit();
+  auto& credit = *job->engine->link->Send().mutable_credit();
   credit.set_request(id);
   credit.set_choice(choice);
   credit.set_tokens(tokens);
@@ -644,7 +644,7 @@ void FleetImpl::Tick() {
   CheckHeartbeats(now);
   CheckDeadlines(now);
   ForgetCancelled(now);
-  std::erase_if(members_, [](const auto& member) { return !member->connection && member->name().empty(); });
+  std::erase_if(members_, [](const auto& member) { return !member->link && member->name().empty(); });
   last_tick_ = now;
 }
 
@@ -652,7 +652,7 @@ void FleetImpl::CheckHeartbeats(Nanos now) {
   // If this process itself was stopped, the engines' silence says nothing.
   const bool we_slept = now - last_tick_ > options_.engine_timeout / 2;
   for (const auto& member : members_) {
-    if (!member->connection) continue;
+    if (!member->link) continue;
     if (we_slept) member->heard = now;
     const Nanos silence = now - member->heard;
     if (silence > options_.engine_timeout) Lose(*member, fmt::format("silent for {} s", silence / kSecond));

@@ -9,23 +9,23 @@
 
 #include "base/clock.h"
 #include "engine/wire.pb.h"
-#include "fleet/connection.h"
+#include "fleet/engine_link.h"
 #include "fleet/fleet.h"
 #include "fleet/placement.h"
 
 namespace penstock {
 
 struct Member {
-  std::shared_ptr<Connection> connection;  // null: gone
-  wire::Hello hello;                       // no name: it has not said hello yet
-  wire::Load load;                         // as last reported
-  Nanos heard = 0;                         // Clock::Monotonic of its last message
-  uint32_t jobs = 0, sequences = 0;        // sent and not ended
-  uint32_t promised_pages = 0;             // of prompts sent and not admitted yet: not in `load`
+  std::shared_ptr<EngineLink> link;  // null: gone
+  wire::Hello hello;                 // no name: it has not said hello yet
+  wire::Load load;                   // as last reported
+  Nanos heard = 0;                   // Clock::Monotonic of its last message
+  uint32_t jobs = 0, sequences = 0;  // sent and not ended
+  uint32_t promised_pages = 0;       // of prompts sent and not admitted yet: not in `load`
   std::map<std::string, wire::ModelState, std::less<>> models;  // unloaded ones are not in it
 
   const std::string& name() const { return hello.engine(); }
-  bool connected() const { return connection != nullptr && !name().empty(); }
+  bool connected() const { return link != nullptr && !name().empty(); }
   bool HasRoom() const { return connected() && sequences < std::max(hello.max_sequences(), 1U); }
 
   const wire::ModelState* Find(std::string_view model) const {

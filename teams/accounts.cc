@@ -31,27 +31,27 @@ struct Core {
   Directory directory;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<Store> store;  // null once the accounts are gone: what is open then stays in the journal
-  boost::unordered_flat_map<int64_t, RequestPtr> requests;  // whose end is not durable yet, by sequence
+  boost::unordered_flat_map<int64_t, RequestEntryPtr> requests;  // whose end is not durable yet, by sequence
 
   void OnGroup(const Store::Group& group);
 };
 
-void Settle(Request& request, const Status& status) {
+void Settle(RequestEntry& request, const Status& status) {
   request.durable = status;
   for (auto& ready : std::exchange(request.waiting, {})) ready(status);
 }
 
 void Core::OnGroup(const Store::Group& group) {
-  for (const RequestPtr& request : group.ended) {
+  for (const RequestEntryPtr& request : group.ended) {
     journal->Free(request->slot);
     requests.erase(request->id.sequence);
   }
-  for (const RequestPtr& request : group.opened) Settle(*request, group.status);
+  for (const RequestEntryPtr& request : group.opened) Settle(*request, group.status);
 }
 
 class TicketImpl final : public Ticket {
  public:
-  TicketImpl(std::shared_ptr<Core> core, RequestPtr request)
+  TicketImpl(std::shared_ptr<Core> core, RequestEntryPtr request)
       : core_(std::move(core)), request_(std::move(request)) {}
   ~TicketImpl() override { End("error", "the request was given up before its end"); }
 
@@ -82,7 +82,7 @@ class TicketImpl final : public Ticket {
   }
 
   const std::shared_ptr<Core> core_;
-  const RequestPtr request_;
+  const RequestEntryPtr request_;
 };
 
 void TicketImpl::Event(std::string_view kind, std::string_view why) {
@@ -96,7 +96,7 @@ void TicketImpl::Event(std::string_view kind, std::string_view why) {
 
 void TicketImpl::End(std::string_view outcome, std::string_view detail) {
   if (ended() || core_->store == nullptr) return;
-  Request& request = *request_;
+  RequestEntry& request = *request_;
   const Nanos now = std::max<Nanos>(core_->clock.Wall(), 1);
   if (request.dropped_events > 0) {
     request.trail.push_back({now, "more", fmt::format("{} events are left out", request.dropped_events)});
@@ -146,7 +146,7 @@ class AccountsImpl final : public Accounts {
   mutable Reports reports_;
 };
 
-JournalEntry EntryOf(const Request& request) {
+JournalEntry EntryOf(const RequestEntry& request) {
   return {request.id,     request.team,  request.key,     request.prompt,
           request.opened, request.model, request.counters};
 }
@@ -157,7 +157,7 @@ Result<std::unique_ptr<Ticket>> AccountsImpl::Open(const Principal& principal, s
     return Fail(Code::kUnavailable,
                 "no new request is taken while usage cannot be recorded ({}); try again later", fault());
   }
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<RequestEntry>();
   request->opened = core_->clock.Wall();
   request->id = ids.Next(request->opened);
   request->text_id = FormatId(request->id);
@@ -186,7 +186,7 @@ Result<RequestRecord> AccountsImpl::Find(std::string_view request_id) const {
 }
 
 Result<std::vector<UsageRow>> AccountsImpl::UsageOf(const UsageQuery& query) const {
-  std::vector<RequestPtr> ending;
+  std::vector<RequestEntryPtr> ending;
   for (const auto& [sequence, request] : core_->requests) {
     if (request->ended != 0) ending.push_back(request);
   }

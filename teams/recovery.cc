@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::string_view kOutcome = "gateway_restarted";
 
-Request FromJournal(const JournalEntry& entry) {
-  Request request;
+RequestEntry FromJournal(const JournalEntry& entry) {
+  RequestEntry request;
   request.id = entry.id;
   request.team = entry.team;
   request.key = entry.key;
@@ -24,8 +24,8 @@ Request FromJournal(const JournalEntry& entry) {
 }
 
 // REQUIRES: `row` selects sequence, nonce, team, key, model, opened, prompt.
-Request FromRow(const Statement& row) {
-  Request request;
+RequestEntry FromRow(const Statement& row) {
+  RequestEntry request;
   request.id = {row.Int(0), static_cast<uint64_t>(row.Int(1))};
   request.team = row.Int(2);
   request.key = row.Int(3);
@@ -38,7 +38,7 @@ Request FromRow(const Statement& row) {
 }
 
 // False: its end was durable already, only its slot was not yet free.
-Result<bool> EndOne(Database& database, RequestWriter& writer, Request& request, Nanos now) {
+Result<bool> EndOne(Database& database, RequestWriter& writer, RequestEntry& request, Nanos now) {
   request.ended = now;
   request.outcome = kOutcome;
   request.trail = {{request.opened, "opened", ""}, {now, "ended", request.detail}};
@@ -46,10 +46,10 @@ Result<bool> EndOne(Database& database, RequestWriter& writer, Request& request,
   return database.Changes() == 1;
 }
 
-Result<std::vector<Request>> OpenRows(Database& database) {
+Result<std::vector<RequestEntry>> OpenRows(Database& database) {
   PENSTOCK_ASSIGN(Statement open, database.Prepare("SELECT sequence, nonce, team, key, model, opened, prompt"
                                                    " FROM requests WHERE ended=0"));
-  std::vector<Request> requests;
+  std::vector<RequestEntry> requests;
   while (true) {
     PENSTOCK_ASSIGN(const bool row, open.Step());
     if (!row) return requests;
@@ -61,12 +61,12 @@ Result<Recovered> EndAll(Database& database, const JournalContents& journal, Nan
   PENSTOCK_ASSIGN(RequestWriter writer, RequestWriter::Prepare(database));
   Recovered recovered;
   // Open rows first name what the store knows whole (a long model name); the journal adds the counters.
-  PENSTOCK_ASSIGN(std::vector<Request> rows, OpenRows(database));
-  boost::unordered_flat_map<int64_t, Request*> by_sequence;
-  for (Request& row : rows) by_sequence[row.id.sequence] = &row;
+  PENSTOCK_ASSIGN(std::vector<RequestEntry> rows, OpenRows(database));
+  boost::unordered_flat_map<int64_t, RequestEntry*> by_sequence;
+  for (RequestEntry& row : rows) by_sequence[row.id.sequence] = &row;
 
   for (const JournalEntry& entry : journal.open) {
-    Request request = FromJournal(entry);
+    RequestEntry request = FromJournal(entry);
     if (const auto row = by_sequence.find(entry.id.sequence); row != by_sequence.end()) {
       request.model = row->second->model;
       by_sequence.erase(row);

@@ -117,7 +117,7 @@ Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& direct
 
 // Whole hours come from `usage`, the broken hours at both ends from the requests themselves, which lie
 // in the order of their opening.
-Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestPtr> ending,
+Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestEntryPtr> ending,
                                              const Directory& directory) {
   const Nanos since = std::clamp<Nanos>(query.since, 0, kForever);
   const Nanos until = query.until == 0 ? kForever : std::clamp(query.until, since, kForever);
@@ -132,7 +132,7 @@ Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<
     PENSTOCK_TRY(AddAll(hours_, first_hour, last_hour, tally));
     PENSTOCK_TRY(AddAll(rows_, SequenceAt(since), SequenceAt(head_end), tally));
     if (until != kForever) PENSTOCK_TRY(AddAll(rows_, SequenceAt(tail_start), SequenceAt(until), tally));
-    for (const RequestPtr& request : ending) {
+    for (const RequestEntryPtr& request : ending) {
       const Nanos opened = WallOf(request->id.sequence);
       if (opened < since || opened >= until) continue;
       PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());

@@ -22,7 +22,7 @@ class Reports {
   Result<RequestRecord> Find(const RequestId& id, const Directory& directory);
   // Of ended requests, by the time at which they were opened. `ending` are requests whose end may not
   // be in the store yet; each is counted once.
-  Result<std::vector<UsageRow>> Usage(const UsageQuery& query, std::span<const RequestPtr> ending,
+  Result<std::vector<UsageRow>> Usage(const UsageQuery& query, std::span<const RequestEntryPtr> ending,
                                       const Directory& directory);
 
  private:

@@ -5,7 +5,7 @@
 
 namespace penstock {
 
-RequestRecord RecordOf(const Request& request) {
+RequestRecord RecordOf(const RequestEntry& request) {
   RequestRecord record;
   record.id = request.text_id;
   record.team = request.team;

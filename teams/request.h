@@ -1,4 +1,4 @@
-// Request: one request as the accounts hold it, from Open until its end is durable.
+// RequestEntry: one request as the accounts hold it, from Open until its end is durable.
 //
 // Threads: the owner's thread alone writes it until End; from then on it is constant and the store's
 //          thread reads it too. `identity` and `opened` are constant from the start.
@@ -16,7 +16,7 @@
 
 namespace penstock {
 
-struct Request {
+struct RequestEntry {
   // constant from the start
   RequestId id;
   std::string text_id;
@@ -42,9 +42,9 @@ struct Request {
   uint64_t queued_group = 0;
   size_t queued_at = 0;
 };
-using RequestPtr = std::shared_ptr<Request>;
+using RequestEntryPtr = std::shared_ptr<RequestEntry>;
 
-RequestRecord RecordOf(const Request& request);
+RequestRecord RecordOf(const RequestEntry& request);
 
 // The trail as text, one event a line: wall nanoseconds, kind, why, separated by tabs.
 std::string FormatTrail(const std::vector<RequestRecord::Event>& trail);

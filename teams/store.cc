@@ -47,13 +47,13 @@ Result<RequestWriter> RequestWriter::Prepare(Database& database) {
   return writer;
 }
 
-Status RequestWriter::Open(const Request& r) {
+Status RequestWriter::Open(const RequestEntry& r) {
   return open_
       .Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened, r.prompt)
       .Run();
 }
 
-Status RequestWriter::End(const Request& r) {
+Status RequestWriter::End(const RequestEntry& r) {
   const std::string trail = FormatTrail(r.trail);
   const Counters& c = r.counters;
   PENSTOCK_TRY(end_.Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened,
@@ -64,7 +64,7 @@ Status RequestWriter::End(const Request& r) {
   return {};
 }
 
-void RequestWriter::Add(const Request& r) {
+void RequestWriter::Add(const RequestEntry& r) {
   const int64_t hour = WallOf(r.id.sequence) / kHour;
   auto sum = std::ranges::find_if(sums_, [&](const Sum& s) {
     return s.hour == hour && s.team == r.team && s.key == r.key && s.model == r.model;
@@ -107,7 +107,7 @@ Store::~Store() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Store::Open(const RequestPtr& request) {
+void Store::Open(const RequestEntryPtr& request) {
   std::unique_lock lock(mutex_);
   request->queued_group = group_;
   request->queued_at = queue_.size();
@@ -117,7 +117,7 @@ void Store::Open(const RequestPtr& request) {
   if (wake) wake_.notify_one();
 }
 
-void Store::End(const RequestPtr& request) {
+void Store::End(const RequestEntryPtr& request) {
   std::unique_lock lock(mutex_);
   if (request->queued_group == group_) {
     queue_[request->queued_at].end = true;

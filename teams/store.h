@@ -27,8 +27,8 @@ namespace penstock {
 class RequestWriter {
  public:
   static Result<RequestWriter> Prepare(Database& database);
-  Status Open(const Request& request);
-  Status End(const Request& request);
+  Status Open(const RequestEntry& request);
+  Status End(const RequestEntry& request);
   // Adds what End gathered; to be called before the commit.
   Status WriteUsage();
   void ForgetUsage() { sums_.clear(); }  // the transaction was rolled back
@@ -39,7 +39,7 @@ class RequestWriter {
     std::string model;
     int64_t requests, input, cached, output, chip_ns;
   };
-  void Add(const Request& request);
+  void Add(const RequestEntry& request);
 
   Database* database_ = nullptr;
   Statement open_, end_, usage_;
@@ -50,7 +50,7 @@ class Store {
  public:
   // What one commit did. On failure `ended` is empty: those ends will come in a later group.
   struct Group {
-    std::vector<RequestPtr> opened, ended;
+    std::vector<RequestEntryPtr> opened, ended;
     Status status;
   };
   // `database`: set up by ConfigureWriter and PrepareSchema.
@@ -59,9 +59,9 @@ class Store {
   ~Store();
 
   // Queues the open record; REQUIRES: its constant part is filled in.
-  void Open(const RequestPtr& request);
+  void Open(const RequestEntryPtr& request);
   // Queues the end record. REQUIRES: the request is constant from here on.
-  void End(const RequestPtr& request);
+  void End(const RequestEntryPtr& request);
   // Runs `work` in a transaction of its own and waits for its commit.
   Status Run(const std::function<Status(Database&)>& work);
   // Waits until everything queued before is durable, for as long as the store works.
@@ -72,7 +72,7 @@ class Store {
 
  private:
   struct Op {
-    RequestPtr request;
+    RequestEntryPtr request;
     bool open = false, end = false;
   };
   struct Work {

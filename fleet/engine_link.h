@@ -1,4 +1,4 @@
-// Connection: one engine's socket as messages. Whole messages come in; what goes out within one turn of
+// EngineLink: one engine's socket as messages. Whole messages come in; what goes out within one turn of
 // the event loop leaves in one write.
 //
 // Threads: the io thread. Owns the socket. Handlers never run within a call to this class.
@@ -19,7 +19,7 @@
 
 namespace penstock {
 
-class Connection : public std::enable_shared_from_this<Connection> {
+class EngineLink : public std::enable_shared_from_this<EngineLink> {
  public:
   struct Handlers {
     std::function<void(const wire::FromEngine&)> message;  // valid during the call
@@ -27,7 +27,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   };
   using Socket = boost::asio::local::stream_protocol::socket;
 
-  Connection(Socket socket, FleetStats& stats);
+  EngineLink(Socket socket, FleetStats& stats);
   void Start(Handlers handlers);
   // A message to fill in now; it goes out after all others of this turn. Dropped if the connection is lost.
   wire::ToEngine& Send();

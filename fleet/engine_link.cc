@@ -1,4 +1,4 @@
-#include "fleet/connection.h"
+#include "fleet/engine_link.h"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
@@ -22,18 +22,18 @@ google::protobuf::ArenaOptions OnBlock(std::vector<char>& block) {
 
 }  // namespace
 
-Connection::Connection(Socket socket, FleetStats& stats)
+EngineLink::EngineLink(Socket socket, FleetStats& stats)
     : socket_(std::move(socket)),
       stats_(stats),
       in_arena_(OnBlock(in_block_)),
       out_arena_(OnBlock(out_block_)) {}
 
-void Connection::Start(Handlers handlers) {
+void EngineLink::Start(Handlers handlers) {
   handlers_ = std::move(handlers);
   Read();
 }
 
-void Connection::Read() {
+void EngineLink::Read() {
   const std::span<char> space = reader_.Space(kReadBytes);
   socket_.async_read_some(boost::asio::buffer(space.data(), space.size()),
                           [self = shared_from_this()](const boost::system::error_code& error, size_t bytes) {
@@ -43,7 +43,7 @@ void Connection::Read() {
                           });
 }
 
-void Connection::OnRead(size_t bytes) {
+void EngineLink::OnRead(size_t bytes) {
   reader_.Filled(bytes);
   stats_.bytes_in += bytes;
   while (open_) {
@@ -60,7 +60,7 @@ void Connection::OnRead(size_t bytes) {
   }
 }
 
-wire::ToEngine& Connection::Send() {
+wire::ToEngine& EngineLink::Send() {
   if (batch_ != nullptr) {
     const wire::ToEngine& last = batch_->messages(batch_->messages_size() - 1);
     batch_bytes_ += last.ByteSizeLong();
@@ -78,7 +78,7 @@ wire::ToEngine& Connection::Send() {
 }
 
 // The batch becomes a frame of its own; a single message goes as it is.
-void Connection::Seal() {
+void EngineLink::Seal() {
   if (batch_ == nullptr) return;
   wire::ToEngine* frame = batch_->mutable_messages(0);
   if (batch_->messages_size() > 1) {
@@ -92,7 +92,7 @@ void Connection::Seal() {
   out_arena_.Reset();
 }
 
-void Connection::Flush() {
+void EngineLink::Flush() {
   if (!open_) return;  // and `stats_` may be gone
   Seal();
   if (!writing_.empty() || sealed_.empty()) return;
@@ -108,14 +108,14 @@ void Connection::Flush() {
                            });
 }
 
-void Connection::Fail(std::string_view why) {
+void EngineLink::Fail(std::string_view why) {
   if (!open_) return;
   const auto closed = std::move(handlers_.closed);
   Close();
   closed(why);
 }
 
-void Connection::Close() {
+void EngineLink::Close() {
   open_ = false;
   boost::system::error_code ignored;
   socket_.close(ignored);
