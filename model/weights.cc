@@ -54,6 +54,17 @@ std::string ExpertName(std::string_view part) {
   return {};
 }
 
+// A token without a row in the embedding could not be computed. (Rows without a token are padding.)
+Status CheckVocabulary(const Gguf& gguf, const std::map<std::string, Tensor, std::less<>>& tensors) {
+  const auto* tokens = gguf.Find("tokenizer.ggml.tokens");
+  const auto embedding = tensors.find("token_embd.weight");
+  if (tokens == nullptr || embedding == tensors.end()) return {};
+  if (tokens->count <= static_cast<uint64_t>(embedding->second.rows)) return {};
+  return Fail(Code::kCorrupt,
+              "{}: its vocabulary has {} tokens, its embedding {} rows: convert the model again",
+              gguf.origin(), tokens->count, embedding->second.rows);
+}
+
 bool IsFolder(const std::string& path) {
   struct stat info{};
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -101,6 +112,7 @@ Result<ModelFiles> ModelFiles::OpenGguf(const std::string& path) {
   }
   PENSTOCK_ASSIGN(files.config_, ConfigFromGguf(gguf));
   for (const auto& tensor : gguf.tensors()) files.tensors_.emplace(tensor.name, tensor);
+  PENSTOCK_TRY(CheckVocabulary(gguf, files.tensors_));
   files.config_.tied = !files.tensors_.contains("output.weight");
   files.files_.push_back(std::move(file));
   return files;
