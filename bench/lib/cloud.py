@@ -33,13 +33,14 @@ class Cloud:
 
     models:   names to files; each is imported (linked, where the data directory allows).
     settings: by setting name, as in penstock.toml: {"engine.runner": "fake"}.
+    command:  what starts it; a gateway alone is ("gateway", "--engine-socket", PATH).
     """
 
-    def __init__(self, models, settings=None, env=None, data=None, keep=False):
+    def __init__(self, models, settings=None, env=None, data=None, keep=False, command=("up",)):
         self.models, self.settings = dict(models), dict(settings or {})
         self.env = {**os.environ, **(env or {})}
         self.data = pathlib.Path(data or tempfile.mkdtemp(prefix="penstock-bench-"))
-        self.keep = keep
+        self.keep, self.command = keep, list(command)
         self.port = free_port()
         self.process = None
         self._keys = {}
@@ -72,7 +73,7 @@ class Cloud:
 
     def start(self, ready_within=60.0):
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [PENSTOCK, "up", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
+        command = [PENSTOCK, *self.command, "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
         for name, value in self.settings.items():
             command += ["--set", f"{name}={value}"]
         self.began = time.monotonic()
