@@ -10,9 +10,9 @@ namespace {
 
 // Register blocks for 16 registers of 8 lanes; a 16-lane value takes two.
 constexpr int kFloatRows = 2;
-constexpr int kPanelRows = 3, kPanelTiles = 1;
+constexpr int kIntegerRows = 3;
 constexpr int kScoreQueries = 4, kValueQueries = 2, kValueSlices = 2;
-constexpr int kPrefetchBytes = 4096;
+constexpr int64_t kCachedBytes = int64_t{128} << 10;
 
 // VPMADDUBSW adds two products in 16 bits and saturates. Codes of up to 6 bits cannot reach that; of 8 bits
 // they would, so those become signed and give their sign to the activations: |w| ≤ 128, |a| ≤ 127, and
@@ -45,38 +45,33 @@ PENSTOCK_LANES __m256i PairSums(__m256i codes, __m256i activations) {
   return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(activations, codes));
 }
 
-// dot[r][t] += codes of tile t · activations of row r, over kQuads quads.
-template <int kWidth, int kQuads, int kRows, int kTiles>
-PENSTOCK_LANES void DotGroup(const Codes* codes, int64_t stride, const int8_t* q,
-                             Ints (&dot)[kRows][kTiles]) {
+// dot[r] += codes · activations of row r, over kQuads quads.
+template <int kWidth, int kQuads, int kRows>
+PENSTOCK_LANES void DotGroup(const Codes* codes, const int8_t* q, Ints (&dot)[kRows]) {
   constexpr int kRun = QuadsPer16Bits(kWidth) < kQuads ? QuadsPer16Bits(kWidth) : kQuads;
   const __m256i ones = _mm256_set1_epi16(1);
 #pragma unroll
   for (int first = 0; first < kQuads; first += kRun) {
+    __m256i sums[kRows][2];
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      __m256i sums[kRows][2];
-#pragma unroll
-      for (int quad = first; quad < first + kRun; ++quad) {
-        const Codes w = codes[t * stride + quad];
-#pragma unroll
-        for (int r = 0; r < kRows; ++r) {
-          int32_t four = 0;
-          std::memcpy(&four, q + r * sizeof(ActivationBlock) + 4 * quad, sizeof(four));
-          const __m256i activations = _mm256_set1_epi32(four);
-          for (int i = 0; i < 2; ++i) {
-            const __m256i pairs = PairSums<kWidth>(Half(w, i), activations);
-            sums[r][i] = quad == first ? pairs : _mm256_add_epi16(sums[r][i], pairs);
-          }
-        }
-      }
+    for (int quad = first; quad < first + kRun; ++quad) {
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
-        const __m256i both[2] = {_mm256_madd_epi16(sums[r][0], ones), _mm256_madd_epi16(sums[r][1], ones)};
-        Ints sum;
-        std::memcpy(&sum, both, sizeof(sum));
-        dot[r][t] += sum;
+        int32_t four = 0;
+        std::memcpy(&four, q + r * sizeof(ActivationBlock) + 4 * quad, sizeof(four));
+        const __m256i activations = _mm256_set1_epi32(four);
+        for (int i = 0; i < 2; ++i) {
+          const __m256i pairs = PairSums<kWidth>(Half(codes[quad], i), activations);
+          sums[r][i] = quad == first ? pairs : _mm256_add_epi16(sums[r][i], pairs);
+        }
       }
+    }
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i both[2] = {_mm256_madd_epi16(sums[r][0], ones), _mm256_madd_epi16(sums[r][1], ones)};
+      Ints sum;
+      std::memcpy(&sum, both, sizeof(sum));
+      dot[r] += sum;
     }
   }
 }

@@ -10,9 +10,9 @@ namespace {
 
 // Register blocks for 32 registers of 16 lanes.
 constexpr int kFloatRows = 6;
-constexpr int kPanelRows = 6, kPanelTiles = 2;
+constexpr int kIntegerRows = 8;
 constexpr int kScoreQueries = 8, kValueQueries = 4, kValueSlices = 4;
-constexpr int kPrefetchBytes = 4096;
+constexpr int64_t kCachedBytes = int64_t{256} << 10;  // half of a usual second-level cache
 
 constexpr bool kWideIsSigned = false;
 
@@ -21,23 +21,18 @@ PENSTOCK_LANES Codes Lookup16(const uint8_t (&table)[16], Codes codes) {
   return reinterpret_cast<Codes>(_mm512_shuffle_epi8(values, reinterpret_cast<__m512i>(codes)));
 }
 
-// dot[r][t] += codes of tile t · activations of row r, over kQuads quads. VPDPBUSD does not saturate.
-template <int kWidth, int kQuads, int kRows, int kTiles>
-PENSTOCK_LANES void DotGroup(const Codes* codes, int64_t stride, const int8_t* q,
-                             Ints (&dot)[kRows][kTiles]) {
+// dot[r] += codes · activations of row r, over kQuads quads. VPDPBUSD does not saturate.
+template <int kWidth, int kQuads, int kRows>
+PENSTOCK_LANES void DotGroup(const Codes* codes, const int8_t* q, Ints (&dot)[kRows]) {
 #pragma unroll
   for (int quad = 0; quad < kQuads; ++quad) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       int32_t four = 0;
       std::memcpy(&four, q + r * sizeof(ActivationBlock) + 4 * quad, sizeof(four));
-      const __m512i activations = _mm512_set1_epi32(four);
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-        dot[r][t] = reinterpret_cast<Ints>(
-            _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(dot[r][t]),
-                                reinterpret_cast<__m512i>(codes[t * stride + quad]), activations));
-      }
+      dot[r] = reinterpret_cast<Ints>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(dot[r]),
+                                                          reinterpret_cast<__m512i>(codes[quad]),
+                                                          _mm512_set1_epi32(four)));
     }
   }
 }

@@ -5,6 +5,8 @@
 // so that the linker never takes one version's code for the other's.
 #pragma once
 
+#include <immintrin.h>
+
 #include <cstdint>
 #include <cstring>
 
@@ -41,7 +43,16 @@ PENSTOCK_LANES Floats LoadHalves(const void* p) {
   return __builtin_convertvector(v, Floats);
 }
 
-// The first n < 16 lanes; zeros after them.
+// The first n < 16 lanes; LoadFirst puts zeros after them. Neither touches memory past them.
+#ifdef __AVX512F__
+PENSTOCK_LANES Floats LoadFirst(const float* p, int n) {
+  return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << n) - 1), p));
+}
+
+PENSTOCK_LANES void StoreFirst(float* p, Floats v, int n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1), reinterpret_cast<__m512>(v));
+}
+#else
 PENSTOCK_LANES Floats LoadFirst(const float* p, int n) {
   Floats v = {};
   std::memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
@@ -51,6 +62,7 @@ PENSTOCK_LANES Floats LoadFirst(const float* p, int n) {
 PENSTOCK_LANES void StoreFirst(float* p, Floats v, int n) {
   std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(float));
 }
+#endif
 
 PENSTOCK_LANES Floats Fma(Floats a, Floats b, Floats c) {
   return __builtin_elementwise_fma(a, b, c);

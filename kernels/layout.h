@@ -1,12 +1,15 @@
 // How a packed matrix lies in memory. Kernels are written per layout, not per file format.
 //
-// Outputs (rows of w) are cut into TILES of 16; a tile is one contiguous slab:
+// Outputs (rows of w) are cut into TILES of 16. A tile is one run of BLOCKS of 256 k (the last may have
+// fewer), and tile follows tile, so that a matmul reads one stream from beginning to end. A block holds all
+// that its weights need:
 //
-//   quants  k/32 times one GROUP of 32 k × 16 outputs: 64 * bits bytes
+//   quants  its groups of 32 k × 16 outputs, 64 * bits bytes each
 //   scales  [k/group][16]  f16, or int8 where `super`
 //   mins    [k/group][16]  likewise, where has_min
-//   d       [⌈k/256⌉][16]  f16, where `super`: scale = d * int8
-//   dmin    [⌈k/256⌉][16]  f16, where `super` and has_min: min = dmin * int8
+//   d       [16]           f16, where `super`: scale = d * int8
+//   dmin    [16]           f16, where `super` and has_min: min = dmin * int8
+//   padding to 64 bytes
 //
 // In a group, QUAD q (0 … 7) is k = 4q … 4q + 3. One 64-byte vector holds a quad for 16 outputs: byte
 // 4 * output + k % 4. That is the operand of VPDPBUSD, which multiplies it with 4 activations. Codes
@@ -83,33 +86,38 @@ constexpr int32_t WeightOf(const Layout& layout, uint8_t code) {
   return (layout.table ? kTableValues[code] : code) - layout.zero;
 }
 
-// Byte offsets in a tile's slab. `quants` and float weights begin at 0.
-struct TileShape {
+// Byte offsets in a block; its quants begin at 0.
+struct BlockShape {
   int64_t scales = 0, mins = 0, supers = 0, super_mins = 0;
-  int64_t bytes = 0;  // from one tile to the next; a multiple of 64
+  int64_t bytes = 0;  // to the next block; a multiple of 64
 };
 
-constexpr TileShape TileShapeOf(const Layout& layout, int64_t k) {
-  TileShape shape;
-  if (layout.bits == 0) {
-    shape.bytes = k * kTile * layout.float_bytes;
-  } else {
-    const int64_t scale_bytes = k / layout.group * kTile * (layout.super ? 1 : 2);
-    const int64_t super_bytes = layout.super ? (k + kSuper - 1) / kSuper * kTile * 2 : 0;
-    shape.scales = k / kGroup * 64 * layout.bits;
-    shape.mins = shape.scales + scale_bytes;
-    shape.supers = shape.mins + (layout.has_min ? scale_bytes : 0);
-    shape.super_mins = shape.supers + super_bytes;
-    shape.bytes = shape.super_mins + (layout.has_min ? super_bytes : 0);
-  }
-  shape.bytes = (shape.bytes + 63) / 64 * 64;
+// Of a block of `groups` groups of 32 k: 8, or fewer at the end of a row.
+constexpr BlockShape BlockShapeOf(const Layout& layout, int64_t groups) {
+  const int64_t scale_bytes = groups * (kGroup / layout.group) * kTile * (layout.super ? 1 : 2);
+  const int64_t super_bytes = layout.super ? kTile * 2 : 0;
+  BlockShape shape;
+  shape.scales = groups * 64 * layout.bits;
+  shape.mins = shape.scales + scale_bytes;
+  shape.supers = shape.mins + (layout.has_min ? scale_bytes : 0);
+  shape.super_mins = shape.supers + super_bytes;
+  shape.bytes = (shape.super_mins + (layout.has_min ? super_bytes : 0) + 63) / 64 * 64;
   return shape;
 }
 
-// What kernels see of a Matrix: tile t's slab is data + t * shape.bytes.
+// From one tile to the next.
+constexpr int64_t TileBytes(const Layout& layout, int64_t k) {
+  if (layout.bits == 0) return (k * kTile * layout.float_bytes + 63) / 64 * 64;
+  const int64_t rest = k % kSuper / kGroup;
+  return k / kSuper * BlockShapeOf(layout, kSuper / kGroup).bytes +
+         (rest > 0 ? BlockShapeOf(layout, rest).bytes : 0);
+}
+
+// What kernels see of a Matrix: tile t begins at data + t * tile_bytes.
 struct MatrixView {
   const std::byte* data = nullptr;
-  TileShape shape;
+  int64_t tile_bytes = 0;
+  int64_t block_bytes = 0;  // of a whole block; integer layouts only
   Layout layout;
   Format format = Format::kF32;
   int32_t n = 0, k = 0;

@@ -72,27 +72,28 @@ void StoreHalf(std::byte* at, uint16_t bits) {
   std::memcpy(at, &bits, sizeof(bits));
 }
 
-// One block of output `column` into its tile; the block begins at `k_begin`.
-void PackBlock(const MatrixView& w, const BlockCodes& block, int64_t k_begin, int count, int column,
+// One block of the file, of output `column` from weight k on, into its tile.
+void PackBlock(const MatrixView& w, const BlockCodes& codes, int64_t k, int count, int column,
                std::byte* tile) {
   const Layout& layout = w.layout;
+  std::byte* block = tile + k / kSuper * w.block_bytes;
+  const BlockShape shape =
+      BlockShapeOf(layout, std::min<int64_t>(kSuper, w.k - k / kSuper * kSuper) / kGroup);
   for (int i = 0; i < count; i += kGroup) {
-    std::byte* group = tile + (k_begin + i) / kGroup * 64 * layout.bits;
-    StoreGroup(layout.bits, group, column, block.code + i);
+    StoreGroup(layout.bits, block + (k + i) % kSuper / kGroup * 64 * layout.bits, column, codes.code + i);
   }
-  const int64_t first = k_begin / layout.group * kTile + column;
   if (!layout.super) {
-    StoreHalf(tile + w.shape.scales + 2 * first, block.d);
-    if (layout.has_min) StoreHalf(tile + w.shape.mins + 2 * first, block.m);
+    const int64_t at = 2 * (k % kSuper / layout.group * kTile + column);
+    StoreHalf(block + shape.scales + at, codes.d);
+    if (layout.has_min) StoreHalf(block + shape.mins + at, codes.m);
     return;
   }
   for (int g = 0; g < count / layout.group; ++g) {
-    tile[w.shape.scales + first + g * kTile] = static_cast<std::byte>(block.scale[g]);
-    if (layout.has_min) tile[w.shape.mins + first + g * kTile] = static_cast<std::byte>(block.min[g]);
+    block[shape.scales + g * kTile + column] = static_cast<std::byte>(codes.scale[g]);
+    if (layout.has_min) block[shape.mins + g * kTile + column] = static_cast<std::byte>(codes.min[g]);
   }
-  const int64_t super = k_begin / kSuper * kTile + column;
-  StoreHalf(tile + w.shape.supers + 2 * super, block.d);
-  if (layout.has_min) StoreHalf(tile + w.shape.super_mins + 2 * super, block.m);
+  StoreHalf(block + shape.supers + 2 * column, codes.d);
+  if (layout.has_min) StoreHalf(block + shape.super_mins + 2 * column, codes.m);
 }
 
 void PackIntegerRow(const MatrixView& w, const std::byte* row, int column, std::byte* tile) {
@@ -114,7 +115,7 @@ void PackFloatRow(const MatrixView& w, const std::byte* row, int column, std::by
 void PackTile(const MatrixView& w, const std::byte* blocks, int64_t row_bytes, int64_t t, std::byte* tile) {
   const int64_t rows = std::min<int64_t>(kTile, w.n - t * kTile);
   // The missing outputs of the last tile, and the slab's tail, are zeros: finite, and never stored.
-  std::memset(tile, 0, static_cast<size_t>(w.shape.bytes));
+  std::memset(tile, 0, static_cast<size_t>(w.tile_bytes));
   for (int column = 0; column < rows; ++column) {
     const std::byte* row = blocks + (t * kTile + column) * row_bytes;
     if (w.layout.bits != 0) {
@@ -149,17 +150,23 @@ Result<Matrix> Matrix::Pack(Format format, std::span<const std::byte> blocks, in
   const FormatInfo& info = InfoOf(format);
   PENSTOCK_TRY(CheckShape(info, blocks.size(), n, k));
   const Layout layout = LayoutOf(format);
-  const TileShape shape = TileShapeOf(layout, k);
+  const int64_t tile_bytes = TileBytes(layout, k);
   const int64_t tiles = (int64_t{n} + kTile - 1) / kTile;
-  PENSTOCK_ASSIGN(Buffer memory, AllocateBuffer(tiles * shape.bytes));
+  PENSTOCK_ASSIGN(Buffer memory, AllocateBuffer(tiles * tile_bytes));
 
   Matrix matrix;
-  matrix.view_ = {.data = memory.get(), .shape = shape, .layout = layout, .format = format, .n = n, .k = k};
-  matrix.bytes_ = tiles * shape.bytes;
+  matrix.view_ = {.data = memory.get(),
+                  .tile_bytes = tile_bytes,
+                  .block_bytes = layout.bits != 0 ? BlockShapeOf(layout, kSuper / kGroup).bytes : 0,
+                  .layout = layout,
+                  .format = format,
+                  .n = n,
+                  .k = k};
+  matrix.bytes_ = tiles * tile_bytes;
   const int64_t row_bytes = int64_t{k} / info.block_elements * info.block_bytes;
   const auto pack = [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t) {
-      PackTile(matrix.view_, blocks.data(), row_bytes, t, memory.get() + t * shape.bytes);
+      PackTile(matrix.view_, blocks.data(), row_bytes, t, memory.get() + t * tile_bytes);
     }
   };
   if (pool != nullptr) {

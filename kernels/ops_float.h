@@ -33,15 +33,15 @@ struct FloatBlock {  // outputs [n, n_end) of rows [row, row + kRows)
 template <Format kFormat, int kRows, int kTiles>
 void FloatMicro(const FloatBlock& job, int32_t row, int32_t n, int32_t n_end) {
   constexpr int64_t kStep = kTile * (kFormat == Format::kF32 ? 4 : 2);
-  const std::byte* tile = job.w.data + n / kTile * job.w.shape.bytes;
+  const std::byte* tile = job.w.data + n / kTile * job.w.tile_bytes;
   const float* x[kRows];
   for (int r = 0; r < kRows; ++r) x[r] = job.a.x(row + r);
   Floats acc[kRows][kTiles] = {};
   for (int64_t k = 0; k < job.w.k; ++k) {
     Floats weights[kTiles];
     for (int t = 0; t < kTiles; ++t) {
-      weights[t] = LoadWeights<kFormat>(tile + t * job.w.shape.bytes + k * kStep);
-      __builtin_prefetch(tile + t * job.w.shape.bytes + k * kStep + 2048);
+      weights[t] = LoadWeights<kFormat>(tile + t * job.w.tile_bytes + k * kStep);
+      __builtin_prefetch(tile + t * job.w.tile_bytes + k * kStep + 2048);
     }
     for (int r = 0; r < kRows; ++r) {
       for (int t = 0; t < kTiles; ++t) acc[r][t] = Fma(weights[t], All(x[r][k]), acc[r][t]);

@@ -1,9 +1,9 @@
 // Matmul of integer layouts, over the lanes of kernels/lanes.h. Included like it, after the version's own
 // Lookup16 and DotGroup.
 //
-// Two ways through the same arithmetic. Few rows: a group's codes are expanded to bytes in registers and
-// used at once, so that weights stream from memory. Many rows: 256 k of two tiles are expanded once into a
-// panel in the first-level cache, and blocks of rows pass over it; between panels the sums rest in `out`.
+// A group's codes are expanded to bytes in registers and multiplied at once with a block of rows, whose sums
+// stay in registers along k. For one row that streams weights from memory; for many it expands a tile again
+// for each block of rows, which costs less than keeping the expanded codes would.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -95,18 +95,18 @@ PENSTOCK_LANES Floats LoadScale(const std::byte* scales, int64_t i, Floats super
   }
 }
 
-// The scales of one tile for one block of 256 k.
+// The scales of one block.
 template <Layout kLayout>
-struct TileScales {
+struct BlockScales {
   const std::byte *scales, *mins;
   Floats super = {}, super_min = {};
 
-  PENSTOCK_LANES TileScales(const std::byte* tile, const TileShape& shape, int32_t block)
-      : scales(tile + shape.scales), mins(tile + shape.mins) {
-    if constexpr (kLayout.super) super = LoadHalves(tile + shape.supers + int64_t{block} * kTile * 2);
-    if constexpr (kLayout.super && kLayout.has_min) {
-      super_min = LoadHalves(tile + shape.super_mins + int64_t{block} * kTile * 2);
-    }
+  PENSTOCK_LANES BlockScales(const std::byte* block, int32_t groups) {
+    const BlockShape shape = BlockShapeOf(kLayout, groups);
+    scales = block + shape.scales;
+    mins = block + shape.mins;
+    if constexpr (kLayout.super) super = LoadHalves(block + shape.supers);
+    if constexpr (kLayout.super && kLayout.has_min) super_min = LoadHalves(block + shape.super_mins);
   }
   PENSTOCK_LANES Floats Scale(int64_t i) const { return LoadScale<kLayout>(scales, i, super); }
   PENSTOCK_LANES Floats MinusMin(int64_t i) const { return -LoadScale<kLayout>(mins, i, super_min); }
@@ -130,31 +130,25 @@ constexpr Kind KindOf(const Layout& layout) {
           .zero = wide && kWideIsSigned ? 0 : layout.zero};
 }
 
-// Adds scale group `part` (0, or 0 and 1 where a group is half of 32) of group g of kRows × kTiles.
-// codes, scale, minus_min: of tile t at [t * stride].
-template <Kind kKind, int kRows, int kTiles>
-PENSTOCK_LANES void AddGroup(const Codes* codes, int64_t codes_stride, const Floats* scale,
-                             const Floats* minus_min, const ActivationBlock* rows, int g, int part,
-                             Floats (&acc)[kRows][kTiles]) {
+// Adds scale group `part` (0, or 0 and 1 where a group is half of 32) of group g to the sums of kRows rows.
+template <Kind kKind, int kRows>
+PENSTOCK_LANES void AddGroup(const Codes* codes, Floats scale, Floats minus_min, const ActivationBlock* rows,
+                             int g, int part, Floats (&acc)[kRows]) {
   constexpr int kQuads = kKind.group / 4;
-  Ints dot[kRows][kTiles];
+  Ints dot[kRows];
   for (int r = 0; r < kRows; ++r) {
     const int32_t minus_sum = kKind.group == 32 ? rows[r].minus_sum[g] : rows[r].minus_sum16[2 * g + part];
-    const Ints start = kKind.zero == 0 ? Ints{} : (Ints{} + minus_sum) * kKind.zero;
-    for (int t = 0; t < kTiles; ++t) dot[r][t] = start;
+    dot[r] = kKind.zero == 0 ? Ints{} : (Ints{} + minus_sum) * kKind.zero;
   }
-  DotGroup<kKind.width, kQuads, kRows, kTiles>(codes + part * kQuads, codes_stride,
-                                               rows->q + g * kGroup + part * 16, dot);
+  DotGroup<kKind.width, kQuads, kRows>(codes + part * kQuads, rows->q + g * kGroup + part * 16, dot);
   for (int r = 0; r < kRows; ++r) {
     const float a_scale = rows[r].scale[g];
-    for (int t = 0; t < kTiles; ++t) {
-      acc[r][t] = Fma(__builtin_convertvector(dot[r][t], Floats), scale[t] * a_scale, acc[r][t]);
-      if constexpr (kKind.has_min) {
-        const float min_sum = kKind.group == 32
-                                  ? rows[r].min_sum[g]
-                                  : a_scale * -static_cast<float>(rows[r].minus_sum16[2 * g + part]);
-        acc[r][t] = Fma(minus_min[t], All(min_sum), acc[r][t]);
-      }
+    acc[r] = Fma(__builtin_convertvector(dot[r], Floats), scale * a_scale, acc[r]);
+    if constexpr (kKind.has_min) {
+      const float min_sum = kKind.group == 32
+                                ? rows[r].min_sum[g]
+                                : a_scale * -static_cast<float>(rows[r].minus_sum16[2 * g + part]);
+      acc[r] = Fma(minus_min, All(min_sum), acc[r]);
     }
   }
 }
@@ -165,127 +159,72 @@ struct IntegerJob {
   float* out;
   int64_t out_stride;
   int32_t n_end;
-
-  PENSTOCK_LANES const std::byte* Tile(int32_t n) const { return w.data + n / kTile * w.shape.bytes; }
-  PENSTOCK_LANES int32_t GroupsIn(int32_t block) const {
-    const int32_t left = w.k / kGroup - block * (kSuper / kGroup);
-    return left < kSuper / kGroup ? left : kSuper / kGroup;
-  }
-  PENSTOCK_LANES Floats LoadOut(int32_t row, int32_t n) const {
-    const float* at = out + row * out_stride + n;
-    return n_end - n >= kTile ? Load(at) : LoadFirst(at, n_end - n);
-  }
-  PENSTOCK_LANES void StoreOut(int32_t row, int32_t n, Floats v) const {
-    float* at = out + row * out_stride + n;
-    if (n_end - n >= kTile) {
-      Store(at, v);
-    } else {
-      StoreFirst(at, v, n_end - n);
-    }
-  }
 };
 
-// --- few rows ---
-
+// Weights come from memory in one stream; what is touched now is asked for so many blocks ahead, beyond the
+// end of the tile too, since the next one follows.
 template <Layout kLayout>
-PENSTOCK_LANES void PrefetchGroup(const std::byte* group) {
-  for (int line = 0; line < kLayout.bits; ++line) __builtin_prefetch(group + kPrefetchBytes + 64 * line);
+PENSTOCK_LANES void Prefetch(const std::byte* at, int64_t lines) {
+  constexpr int64_t kAhead = BlockShapeOf(kLayout, kSuper / kGroup).bytes * (kLayout.bits < 6 ? 2 : 1);
+  for (int64_t line = 0; line < lines; ++line) __builtin_prefetch(at + kAhead + 64 * line);
 }
 
-template <Layout kLayout, int kRows, int kTiles>
-void StreamTiles(const IntegerJob& job, int32_t row, int32_t n) {
+template <Layout kLayout, int kRows>
+PENSTOCK_LANES void AddBlock(const std::byte* block, int32_t groups, const ActivationBlock* rows,
+                             Floats (&acc)[kRows]) {
   constexpr Kind kKind = KindOf(kLayout);
   constexpr int kParts = kGroup / kKind.group;
-  const std::byte* tile = job.Tile(n);
-  const int64_t slab = job.w.shape.bytes;
-  Floats acc[kRows][kTiles] = {};
-  for (int32_t b = 0; b < job.a.blocks(); ++b) {
-    const ActivationBlock* rows = job.a.block(b, row);
-    for (int32_t g = 0, groups = job.GroupsIn(b); g < groups; ++g) {
-      const int64_t group = int64_t{b} * (kSuper / kGroup) + g;
-      Codes codes[kTiles][8];
-      for (int t = 0; t < kTiles; ++t) {
-        const std::byte* at = tile + t * slab + group * 64 * kLayout.bits;
-        PrefetchGroup<kLayout>(at);
-        Expand<kLayout>(at, codes[t]);
-      }
-      for (int part = 0; part < kParts; ++part) {
-        Floats scale[kTiles], minus_min[kTiles];
-        for (int t = 0; t < kTiles; ++t) {
-          const TileScales<kLayout> scales(tile + t * slab, job.w.shape, b);
-          scale[t] = scales.Scale(group * kParts + part);
-          minus_min[t] = kKind.has_min ? scales.MinusMin(group * kParts + part) : Floats{};
-        }
-        AddGroup<kKind, kRows, kTiles>(codes[0], 8, scale, minus_min, rows, g, part, acc);
-      }
-    }
+  const BlockScales<kLayout> scales(block, groups);
+  if constexpr (kRows <= 4) {
+    constexpr BlockShape kShape = BlockShapeOf(kLayout, kSuper / kGroup);
+    Prefetch<kLayout>(block + kShape.scales, (kShape.bytes - kShape.scales) / 64);
   }
-  for (int r = 0; r < kRows; ++r) {
-    for (int t = 0; t < kTiles; ++t) job.StoreOut(row + r, n + t * kTile, acc[r][t]);
-  }
-}
-
-// --- many rows ---
-
-template <int kTiles>
-struct Panel {  // one block of 256 k
-  Codes codes[kSuper / kGroup][kTiles][8];
-  Floats scale[kSuper / 16][kTiles], minus_min[kSuper / 16][kTiles];
-};
-
-template <Layout kLayout, int kTiles>
-void FillPanel(const IntegerJob& job, int32_t n, int32_t b, Panel<kTiles>& panel) {
-  constexpr int kParts = kGroup / kLayout.group;
-  for (int t = 0; t < kTiles; ++t) {
-    const std::byte* tile = job.Tile(n) + t * job.w.shape.bytes;
-    const TileScales<kLayout> scales(tile, job.w.shape, b);
-    for (int32_t g = 0, groups = job.GroupsIn(b); g < groups; ++g) {
-      const int64_t group = int64_t{b} * (kSuper / kGroup) + g;
-      const std::byte* at = tile + group * 64 * kLayout.bits;
-      PrefetchGroup<kLayout>(at);
-      Expand<kLayout>(at, panel.codes[g][t]);
-      for (int part = 0; part < kParts; ++part) {
-        panel.scale[g * kParts + part][t] = scales.Scale(group * kParts + part);
-        if constexpr (kLayout.has_min) {
-          panel.minus_min[g * kParts + part][t] = scales.MinusMin(group * kParts + part);
-        }
-      }
-    }
-  }
-}
-
-template <Kind kKind, int kRows, int kTiles>
-void MultiplyPanel(const IntegerJob& job, const Panel<kTiles>& panel, int32_t b, int32_t row, int32_t n) {
-  constexpr int kParts = kGroup / kKind.group;
-  Floats acc[kRows][kTiles];
-  for (int r = 0; r < kRows; ++r) {
-    for (int t = 0; t < kTiles; ++t) {
-      acc[r][t] = b == 0 ? Floats{} : job.LoadOut(row + r, n + t * kTile);
-    }
-  }
-  const ActivationBlock* rows = job.a.block(b, row);
-  for (int32_t g = 0, groups = job.GroupsIn(b); g < groups; ++g) {
+  for (int32_t g = 0; g < groups; ++g) {
+    const std::byte* group = block + g * 64 * kLayout.bits;
+    Prefetch<kLayout>(group, kLayout.bits);
+    Codes codes[8];
+    Expand<kLayout>(group, codes);
     for (int part = 0; part < kParts; ++part) {
-      const int i = g * kParts + part;
-      AddGroup<kKind, kRows, kTiles>(panel.codes[g][0], 8, panel.scale[i], panel.minus_min[i], rows, g, part,
-                                     acc);
+      const Floats scale = scales.Scale(g * kParts + part);
+      const Floats minus_min = kKind.has_min ? scales.MinusMin(g * kParts + part) : Floats{};
+      AddGroup<kKind, kRows>(codes, scale, minus_min, rows, g, part, acc);
     }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    for (int t = 0; t < kTiles; ++t) job.StoreOut(row + r, n + t * kTile, acc[r][t]);
   }
 }
 
-// Blocks of rows as even as can be: 8 rows are 4 + 4, not 6 + 2.
-template <Kind kKind, int kTiles>
-void MultiplyRows(const IntegerJob& job, const Panel<kTiles>& panel, int32_t b, int32_t n) {
-  const int32_t rows = job.a.rows();
-  for (int32_t row = 0, blocks = (rows + kPanelRows - 1) / kPanelRows; blocks > 0; --blocks) {
-    const int32_t count = (rows - row + blocks - 1) / blocks;
+// One tile of outputs for kRows rows. The sums stay in registers from the first k to the last.
+template <Layout kLayout, int kRows>
+void MultiplyTile(const IntegerJob& job, int32_t row, int32_t n) {
+  const std::byte* block = job.w.data + n / kTile * job.w.tile_bytes;
+  Floats acc[kRows] = {};
+  int32_t b = 0;
+  for (; b < job.w.k / kSuper; ++b, block += job.w.block_bytes) {
+    AddBlock<kLayout, kRows>(block, kSuper / kGroup, job.a.block(b, row), acc);
+  }
+  if (const int32_t rest = job.w.k % kSuper / kGroup; rest > 0 && !kLayout.super) {
+    AddBlock<kLayout, kRows>(block, rest, job.a.block(b, row), acc);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    float* out = job.out + (row + r) * job.out_stride + n;
+    if (job.n_end - n >= kTile) {
+      Store(out, acc[r]);
+    } else {
+      StoreFirst(out, acc[r], job.n_end - n);
+    }
+  }
+}
+
+// --- one layout, then all ---
+
+// Rows [row, end) in blocks as even as can be: 9 rows are 5 + 4, not 8 + 1.
+template <Layout kLayout>
+void MultiplyRows(const IntegerJob& job, int32_t row, int32_t end, int32_t n) {
+  for (int32_t blocks = (end - row + kIntegerRows - 1) / kIntegerRows; blocks > 0; --blocks) {
+    const int32_t count = (end - row + blocks - 1) / blocks;
     switch (count) {
-#define PENSTOCK_ROWS(R)                                                           \
-  case R:                                                                          \
-    if constexpr (R <= kPanelRows) MultiplyPanel<kKind, R>(job, panel, b, row, n); \
+#define PENSTOCK_ROWS(R)                                                    \
+  case R:                                                                   \
+    if constexpr (R <= kIntegerRows) MultiplyTile<kLayout, R>(job, row, n); \
     break;
       PENSTOCK_ROWS(1)
       PENSTOCK_ROWS(2)
@@ -293,6 +232,8 @@ void MultiplyRows(const IntegerJob& job, const Panel<kTiles>& panel, int32_t b, 
       PENSTOCK_ROWS(4)
       PENSTOCK_ROWS(5)
       PENSTOCK_ROWS(6)
+      PENSTOCK_ROWS(7)
+      PENSTOCK_ROWS(8)
 #undef PENSTOCK_ROWS
       default:
         break;
@@ -301,28 +242,20 @@ void MultiplyRows(const IntegerJob& job, const Panel<kTiles>& panel, int32_t b, 
   }
 }
 
-template <Layout kLayout, int kTiles>
-void PanelTiles(const IntegerJob& job, int32_t n) {
-  Panel<kTiles> panel;
-  for (int32_t b = 0; b < job.a.blocks(); ++b) {
-    FillPanel<kLayout>(job, n, b, panel);
-    MultiplyRows<KindOf(kLayout)>(job, panel, b, n);
-  }
+// So many rows at a time that their activations stay in the second-level cache while all tiles pass by.
+PENSTOCK_LANES int32_t RowsInCache(const Activations& a) {
+  const auto fit =
+      static_cast<int32_t>(kCachedBytes / (a.blocks() * static_cast<int64_t>(sizeof(ActivationBlock))));
+  return fit < kIntegerRows ? kIntegerRows : fit / kIntegerRows * kIntegerRows;
 }
-
-// --- one layout, then all ---
 
 template <Layout kLayout>
 void IntegerMatmul(const IntegerJob& job, int32_t n_begin) {
-  int32_t n = n_begin;
-  if (job.a.rows() == 1) {
-    for (; n < job.n_end; n += kTile) StreamTiles<kLayout, 1, 1>(job, 0, n);
-    return;
+  const int32_t rows = job.a.rows(), step = RowsInCache(job.a);
+  for (int32_t row = 0; row < rows; row += step) {
+    const int32_t end = rows - row < step ? rows : row + step;
+    for (int32_t n = n_begin; n < job.n_end; n += kTile) MultiplyRows<kLayout>(job, row, end, n);
   }
-  for (; n + (kPanelTiles - 1) * kTile < job.n_end; n += kPanelTiles * kTile) {
-    PanelTiles<kLayout, kPanelTiles>(job, n);
-  }
-  for (; n < job.n_end; n += kTile) PanelTiles<kLayout, 1>(job, n);
 }
 
 void IntegerMatmul(const MatrixView& w, int32_t n_begin, int32_t n_end, const Activations& a, float* out,

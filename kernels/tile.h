@@ -9,10 +9,6 @@
 
 namespace penstock::kernels {
 
-inline const std::byte* TileOf(const MatrixView& w, int32_t n) {
-  return w.data + n / kTile * w.shape.bytes;
-}
-
 inline float HalfAt(const std::byte* halves, int64_t i) {
   uint16_t bits = 0;
   std::memcpy(&bits, halves + 2 * i, sizeof(bits));
@@ -40,31 +36,46 @@ inline uint8_t CodeAt(const std::byte* group, int bits, int column, int k) {
   }
 }
 
+// The block that holds weight (n, k), and its shape.
+struct BlockAt {
+  const std::byte* block;
+  BlockShape shape;
+
+  BlockAt(const MatrixView& w, int32_t n, int32_t k)
+      : block(w.data + n / kTile * w.tile_bytes + k / kSuper * w.block_bytes) {
+    const int32_t left = w.k - k / kSuper * kSuper;
+    shape = BlockShapeOf(w.layout, (left < kSuper ? left : kSuper) / kGroup);
+  }
+};
+
 // Weight (n, k) without its scale and minimum. REQUIRES: an integer layout.
 inline int32_t IntegerAt(const MatrixView& w, int32_t n, int32_t k) {
-  const std::byte* group = TileOf(w, n) + int64_t{k} / kGroup * 64 * w.layout.bits;
+  const std::byte* group = BlockAt(w, n, k).block + int64_t{k} % kSuper / kGroup * 64 * w.layout.bits;
   return WeightOf(w.layout, CodeAt(group, w.layout.bits, n % kTile, k % kGroup));
 }
 
-inline float ScaledAt(const MatrixView& w, int32_t n, int32_t k, int64_t values, int64_t supers) {
-  const std::byte* tile = TileOf(w, n);
-  const int64_t i = int64_t{k} / w.layout.group * kTile + n % kTile;
-  if (!w.layout.super) return HalfAt(tile + values, i);
-  const float d = HalfAt(tile + supers, int64_t{k} / kSuper * kTile + n % kTile);
-  return d * static_cast<float>(static_cast<int8_t>(tile[values + i]));
+// Entry (n, k) of a block's `values` (scales or mins), times that of `supers`.
+inline float ScaledAt(const MatrixView& w, int32_t n, int32_t k, const std::byte* values,
+                      const std::byte* supers) {
+  const int64_t i = int64_t{k} % kSuper / w.layout.group * kTile + n % kTile;
+  if (!w.layout.super) return HalfAt(values, i);
+  return HalfAt(supers, n % kTile) * static_cast<float>(static_cast<int8_t>(values[i]));
 }
 
 inline float ScaleAt(const MatrixView& w, int32_t n, int32_t k) {
-  return ScaledAt(w, n, k, w.shape.scales, w.shape.supers);
+  const BlockAt at(w, n, k);
+  return ScaledAt(w, n, k, at.block + at.shape.scales, at.block + at.shape.supers);
 }
 
 inline float MinAt(const MatrixView& w, int32_t n, int32_t k) {
-  return ScaledAt(w, n, k, w.shape.mins, w.shape.super_mins);
+  const BlockAt at(w, n, k);
+  return ScaledAt(w, n, k, at.block + at.shape.mins, at.block + at.shape.super_mins);
 }
 
 // Weight (n, k) of a float layout.
 inline float FloatAt(const MatrixView& w, int32_t n, int32_t k) {
-  const std::byte* at = TileOf(w, n) + (int64_t{k} * kTile + n % kTile) * w.layout.float_bytes;
+  const std::byte* at =
+      w.data + n / kTile * w.tile_bytes + (int64_t{k} * kTile + n % kTile) * w.layout.float_bytes;
   if (w.format == Format::kF32) {
     float value = 0;
     std::memcpy(&value, at, sizeof(value));
