@@ -36,6 +36,11 @@ struct Core {
   void OnGroup(const Store::Group& group);
 };
 
+Error Unwritable(std::string_view why) {
+  return {Code::kUnavailable,
+          fmt::format("no new request is taken while usage cannot be recorded ({}); try again later", why)};
+}
+
 void Settle(RequestEntry& request, const Status& status) {
   request.durable = status;
   for (auto& ready : std::exchange(request.waiting, {})) ready(status);
@@ -46,7 +51,8 @@ void Core::OnGroup(const Store::Group& group) {
     journal->Free(request->slot);
     requests.erase(request->id.sequence);
   }
-  for (const RequestEntryPtr& request : group.opened) Settle(*request, group.status);
+  const Status status = group.status ? Status() : std::unexpected(Unwritable(group.status.error().message));
+  for (const RequestEntryPtr& request : group.opened) Settle(*request, status);
 }
 
 class TicketImpl final : public Ticket {
@@ -153,10 +159,7 @@ JournalEntry EntryOf(const RequestEntry& request) {
 
 Result<std::unique_ptr<Ticket>> AccountsImpl::Open(const Principal& principal, std::string_view model,
                                                    int64_t prompt_tokens) {
-  if (!healthy()) {
-    return Fail(Code::kUnavailable,
-                "no new request is taken while usage cannot be recorded ({}); try again later", fault());
-  }
+  if (!healthy()) return std::unexpected(Unwritable(fault()));
   auto request = std::make_shared<RequestEntry>();
   request->opened = core_->clock.Wall();
   request->id = ids.Next(request->opened);

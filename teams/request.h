@@ -1,7 +1,7 @@
 // RequestEntry: one request as the accounts hold it, from Open until its end is durable.
 //
 // Threads: the owner's thread alone writes it until End; from then on it is constant and the store's
-//          thread reads it too. `identity` and `opened` are constant from the start.
+//          thread reads it too.
 #pragma once
 
 #include <functional>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -59,6 +60,7 @@ class World {
  public:
   explicit World(std::string dir = {}, size_t slots = 64)
       : dir_(dir.empty() ? own_.path : std::move(dir)), mail_(std::make_shared<Mailbox>()) {
+    spdlog::set_level(spdlog::level::off);  // faults are the daily bread here
     auto opened =
         OpenAccounts({dir_, slots, [mail = mail_](auto letter) { mail->Post(std::move(letter)); }}, clock);
     if (!opened) {
@@ -94,11 +96,14 @@ class World {
     });
     RunUntil([&] { return durable; });
   }
+  void RunAll() {
+    while (mail_->RunOne()) {
+    }
+  }
   // Everything posted is durable and its completions have run.
   void Settle() {
     accounts_->Flush();
-    while (mail_->RunOne()) {
-    }
+    RunAll();
   }
 
   ManualClock clock;

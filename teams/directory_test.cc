@@ -1,0 +1,168 @@
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "teams/secret.h"
+#include "teams/testing.h"
+
+namespace penstock {
+namespace {
+
+using testing::TempDir;
+using testing::World;
+
+bool Says(const Error& error, std::string_view text) {
+  return error.message.find(text) != std::string::npos;
+}
+
+TEST(Directory, AKeySpeaksForItsPrincipal) {
+  World world;
+  (void)world->CreateTeam("red");
+  const auto key = *world->CreateKey({"red", "ci", Role::kTeamLead, {"qwen", "smol"}, 0});
+  EXPECT_EQ(key.secret.size(), kSecretPrefix.size() + kSecretLength);
+  EXPECT_TRUE(key.secret.starts_with(key.key.prefix));
+  const auto who = *world->Authenticate(key.secret);
+  EXPECT_EQ(who.team_name, "red");
+  EXPECT_EQ(who.key_name, "ci");
+  EXPECT_EQ(who.role, Role::kTeamLead);
+  EXPECT_TRUE(who.MayUse("smol"));
+  EXPECT_FALSE(who.MayUse("deepseek"));
+  EXPECT_TRUE(world.NewPrincipal("blue").MayUse("deepseek")) << "no scope: all models";
+}
+
+TEST(Directory, EveryRefusalSaysWhatIsWrongAndTheWayOut) {
+  World world;
+  EXPECT_TRUE(Says(world->Authenticate("").error(), "Authorization: Bearer"));
+  EXPECT_TRUE(Says(world->Authenticate("sk-proj-abc").error(), "begin with sk-penstock-"));
+  const auto unknown = world->Authenticate("sk-penstock-0123456789secret").error();
+  EXPECT_TRUE(Says(unknown, "sk-penstock-012345...")) << unknown.message;
+  EXPECT_FALSE(Says(unknown, "secret")) << "no more of a secret than its beginning";
+  for (const auto& error : {world->Authenticate("").error(), unknown}) {
+    EXPECT_EQ(error.code, Code::kUnauthenticated);
+  }
+
+  (void)world->CreateTeam("red");
+  const Nanos expires = world.clock.Wall() + 100 * kSecond;
+  const auto expiring = *world->CreateKey({"red", "ci", Role::kDeveloper, {}, expires});
+  EXPECT_TRUE(world->Authenticate(expiring.secret));
+  world.clock.Advance(100 * kSecond);
+  const auto expired = world->Authenticate(expiring.secret).error();
+  EXPECT_TRUE(Says(expired, expiring.key.prefix)) << expired.message;
+  EXPECT_TRUE(Says(expired, "expired on 2023-11-14 22:15 UTC")) << expired.message;
+  EXPECT_TRUE(Says(expired, "penstock key rotate")) << expired.message;
+
+  const auto revoked = world.NewKey("blue");
+  ASSERT_TRUE(world->RevokeKey(revoked.key.id));
+  EXPECT_TRUE(Says(world->Authenticate(revoked.secret).error(), "was revoked on"));
+  EXPECT_TRUE(world->RevokeKey(revoked.key.id)) << "once more does no harm";
+}
+
+TEST(Directory, ARevokedKeyIsRefusedAtOnceAndAfterARestart) {
+  TempDir dir;
+  std::string secret;
+  {
+    World world(dir.path);
+    const auto key = world.NewKey("red");
+    secret = key.secret;
+    auto ticket = world.Open(*world->Authenticate(secret), "qwen", 1);
+    ASSERT_TRUE(world->RevokeKey(key.key.id));
+    EXPECT_FALSE(world->Authenticate(secret));
+    ticket->End("stop", "");  // what runs may finish
+    world->Flush();
+  }
+  World world(dir.path);
+  EXPECT_FALSE(world->Authenticate(secret));
+  EXPECT_NE(world->Keys(std::nullopt).at(0).revoked, 0);
+}
+
+TEST(Directory, RotationOverlaps) {
+  World world;
+  (void)world->CreateTeam("red");
+  const Nanos day = 24 * 3600 * kSecond;
+  const auto old =
+      *world->CreateKey({"red", "ci", Role::kDeveloper, {"qwen"}, world.clock.Wall() + 30 * day});
+  world.clock.Advance(20 * day);
+  const auto renewed = *world->RotateKey(old.key.id, day);
+  EXPECT_NE(renewed.secret, old.secret);
+  EXPECT_EQ(renewed.key.models, old.key.models);
+  EXPECT_EQ(renewed.key.expires - renewed.key.created, 30 * day) << "as long a life as the old one was given";
+  EXPECT_TRUE(world->Authenticate(old.secret));
+  EXPECT_TRUE(world->Authenticate(renewed.secret));
+  world.clock.Advance(day);
+  EXPECT_FALSE(world->Authenticate(old.secret));
+  EXPECT_TRUE(world->Authenticate(renewed.secret));
+
+  const auto at_once = *world->RotateKey(renewed.key.id, 0);
+  EXPECT_FALSE(world->Authenticate(renewed.secret));
+  EXPECT_TRUE(world->Authenticate(at_once.secret));
+  ASSERT_TRUE(world->RevokeKey(at_once.key.id));
+  EXPECT_EQ(world->RotateKey(at_once.key.id, 0).error().code, Code::kConflict);
+}
+
+TEST(Directory, AnOverlapNeverLengthensAKeysLife) {
+  World world;
+  (void)world->CreateTeam("red");
+  const auto old = *world->CreateKey({"red", "ci", Role::kDeveloper, {}, world.clock.Wall() + kSecond});
+  (void)world->RotateKey(old.key.id, 3600 * kSecond);
+  world.clock.Advance(kSecond);
+  EXPECT_FALSE(world->Authenticate(old.secret));
+}
+
+TEST(Directory, BadWishesAreRefusedByName) {
+  World world;
+  (void)world->CreateTeam("red");
+  const auto create = [&](NewKey key) { return world->CreateKey(key).error(); };
+  EXPECT_EQ(create({"green", "", Role::kDeveloper, {}, 0}).code, Code::kNotFound);
+  EXPECT_TRUE(Says(create({"green", "", Role::kDeveloper, {}, 0}), "penstock team create green"));
+  EXPECT_EQ(create({"", "", Role::kDeveloper, {}, 0}).code, Code::kInvalid) << "a developer is in a team";
+  EXPECT_EQ(create({"red", "", Role::kOperator, {}, 0}).code, Code::kInvalid) << "an operator is not";
+  EXPECT_EQ(create({"red", "a\nb", Role::kDeveloper, {}, 0}).code, Code::kInvalid);
+  EXPECT_EQ(create({"red", "", Role::kDeveloper, {}, 1}).code, Code::kInvalid) << "expired before it lived";
+  EXPECT_EQ(create({"red", "", Role::kDeveloper, {""}, 0}).code, Code::kInvalid);
+  for (const char* name : {"", " red", "red ", "a\tb", "operator"})
+    EXPECT_FALSE(world->CreateTeam(name)) << name;
+  EXPECT_EQ(world->CreateTeam("red").error().code, Code::kConflict);
+  EXPECT_EQ(world->RevokeKey(99).error().code, Code::kNotFound);
+}
+
+TEST(Directory, AKeyIsFoundByItsIdOrItsFirstCharacters) {
+  World world;
+  const auto red = world.NewKey("red"), blue = world.NewKey("blue");
+  EXPECT_EQ(*world->FindKey(std::to_string(blue.key.id)), blue.key.id);
+  EXPECT_EQ(*world->FindKey(red.key.prefix), red.key.id);
+  EXPECT_EQ(*world->FindKey(red.key.prefix + "..."), red.key.id);
+  EXPECT_EQ(*world->FindKey(red.secret), red.key.id);
+  EXPECT_EQ(*world->FindKey(red.key.prefix.substr(kSecretPrefix.size())), red.key.id);
+  EXPECT_EQ(world->FindKey("").error().code, Code::kNotFound);
+  EXPECT_EQ(world->FindKey("sk-penstock-").error().code, Code::kNotFound);
+  EXPECT_EQ(world->FindKey("nothing").error().code, Code::kNotFound);
+}
+
+TEST(Directory, TheFirstOperatorKeyIsMadeOnce) {
+  World world;
+  const auto first = *EnsureOperatorKey(*world.operator->(), world.clock);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(world->Authenticate(first->secret)->role, Role::kOperator);
+  EXPECT_EQ(world->Authenticate(first->secret)->team, 0);
+  EXPECT_FALSE(*EnsureOperatorKey(*world.operator->(), world.clock));
+  ASSERT_TRUE(world->RevokeKey(first->key.id));
+  EXPECT_TRUE(*EnsureOperatorKey(*world.operator->(), world.clock)) << "nobody is locked out for ever";
+}
+
+TEST(Directory, NoSecretIsInAnyFile) {
+  World world;
+  const auto key = world.NewKey("red");
+  auto ticket = world.Open(*world->Authenticate(key.secret), "qwen", 1);
+  ticket->End("stop", "");
+  world.Settle();
+  const std::string hidden = key.secret.substr(kSecretPrefix.size() + kShownLength);
+  for (const auto& file : std::filesystem::directory_iterator(world.dir())) {
+    std::ifstream in(file.path(), std::ios::binary);
+    const std::string bytes(std::istreambuf_iterator<char>(in), {});
+    EXPECT_EQ(bytes.find(hidden), std::string::npos) << file.path();
+  }
+}
+
+}  // namespace
+}  // namespace penstock
