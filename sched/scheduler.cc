@@ -6,6 +6,10 @@
 
 namespace penstock {
 
+int32_t LongestSequence(const LoadedModel& model) {
+  return static_cast<int32_t>(std::min<int64_t>(model.context, int64_t{model.pages} * kPageTokens));
+}
+
 // One model's memory and its sequences.
 struct Scheduler::Model {
   LoadedModel info;
@@ -47,11 +51,6 @@ void Scheduler::RemoveModel(ModelId model) {
   models_.erase(it);
 }
 
-int32_t Scheduler::MaxTokens(ModelId model) const {
-  const LoadedModel& info = models_.at(model)->info;
-  return std::min<int64_t>(info.context, int64_t{info.pages} * kPageTokens);
-}
-
 Result<SequenceId> Scheduler::Add(NewSequence fresh) {
   const auto it = models_.find(fresh.model);
   PENSTOCK_CHECK(it != models_.end());
@@ -63,7 +62,7 @@ Result<SequenceId> Scheduler::Add(NewSequence fresh) {
                   model.info.vocabulary);
     }
   }
-  const auto total = static_cast<int64_t>(fresh.prompt.size()) + fresh.max_tokens;
+  const auto total = static_cast<int64_t>(fresh.prompt.size()) + std::min(fresh.max_tokens, int64_t{1} << 31);
   if (total > model.info.context) {
     return Fail(Code::kTooLarge,
                 "a prompt of {} tokens and up to {} more exceed the model's context of {}; shorten the "
@@ -113,7 +112,7 @@ void Scheduler::Grant(SequenceId id, int64_t tokens) {
 }
 
 void Scheduler::Finish(SequenceId id) {
-  PENSTOCK_CHECK(under_way_.empty());
+  PENSTOCK_CHECK(stepping_ == nullptr);
   const auto it = sequences_.find(id);
   PENSTOCK_CHECK(it != sequences_.end());
   Model& model = *it->second->model;
@@ -136,12 +135,13 @@ std::vector<Scheduler::Model*> Scheduler::ByService() {
   for (const auto& [id, model] : models_) {
     if (model->busy()) models.push_back(model.get());
   }
-  std::ranges::stable_sort(models, {}, &Model::served);
+  std::ranges::sort(models, {}, [](const Model* model) { return std::pair(model->served, model->info.id); });
   return models;
 }
 
 std::optional<StepPlan> Scheduler::Next() {
-  PENSTOCK_CHECK(under_way_.empty());
+  PENSTOCK_CHECK(stepping_ == nullptr);
+  work_.clear();
   for (Model* model : ByService()) {
     if (auto plan = NextOf(*model)) {
       stepping_ = model;
@@ -322,12 +322,12 @@ void Scheduler::Compute(Model& model, Sequence& sequence, int32_t tokens, StepPl
       step.history = sequence.tokens;
     }
   }
-  under_way_.push_back({.id = sequence.id, .tokens = tokens, .sample = step.sample});
+  work_.push_back({.id = sequence.id, .tokens = tokens, .sample = step.sample});
 }
 
 Status Scheduler::Commit(const StepResult& result) {
   size_t sampled = 0;
-  for (const Work& work : under_way_) {
+  for (const Work& work : work_) {
     if (!work.sample) continue;
     if (sampled == result.sampled.size() || result.sampled[sampled].sequence != work.id ||
         result.sampled[sampled].token < 0 || result.sampled[sampled].token >= stepping_->info.vocabulary) {
@@ -341,7 +341,7 @@ Status Scheduler::Commit(const StepResult& result) {
                 sampled);
   }
   sampled = 0;
-  for (const Work& work : under_way_) {
+  for (const Work& work : work_) {
     Sequence& sequence = sequences_.at(work.id)->sequence;
     sequence.computed += work.tokens;
     computed_tokens_ += static_cast<uint64_t>(work.tokens);
@@ -351,7 +351,7 @@ Status Scheduler::Commit(const StepResult& result) {
     if (sequence.credits > 0) --sequence.credits;
   }
   stepping_->served += result.chip_time;
-  under_way_.clear();
+  stepping_ = nullptr;
   return {};
 }
 

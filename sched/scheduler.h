@@ -36,6 +36,9 @@ struct SchedulerOptions {
   bool prefix_cache = true;
 };
 
+// The longest sequence that a model can hold: its context, or all of its pages.
+int32_t LongestSequence(const LoadedModel& model);
+
 struct SchedulerStats {
   uint32_t running = 0, waiting = 0;  // sequences
   uint32_t free_pages = 0;            // cached ones that nobody uses included
@@ -51,8 +54,6 @@ class Scheduler {
   void AddModel(const LoadedModel& model);
   // REQUIRES: no sequence of this model is left.
   void RemoveModel(ModelId model);
-  // The longest sequence that this model can hold: its context, or all of its pages.
-  int32_t MaxTokens(ModelId model) const;
 
   // Errors: kTooLarge if the prompt and max_tokens can never fit; kInvalid for an empty prompt or a
   // token outside the vocabulary.
@@ -67,19 +68,19 @@ class Scheduler {
   // can go on. REQUIRES: no step is under way.
   std::optional<StepPlan> Next();
 
-  // What the step under way computes.
+  // What the last step computes: the one under way, or, until Next, the one that ended.
   struct Work {
     SequenceId id = 0;
     int32_t tokens = 0;
     bool sample = false;
   };
-  std::span<const Work> under_way() const { return under_way_; }
+  std::span<const Work> work() const { return work_; }
   // The step ended well: counts what it computed and appends what was sampled.
   // Errors: kInternal if the result does not answer the plan; then nothing is changed and the step is
   // still under way.
   Status Commit(const StepResult& result);
   // The step failed: what it was to compute is not computed.
-  void Abort() { under_way_.clear(); }
+  void Abort() { stepping_ = nullptr; }
 
   // Turns since the last call, in order.
   std::vector<std::pair<SequenceId, Turn>> TakeTurns() { return std::exchange(turns_, {}); }
@@ -111,8 +112,8 @@ class Scheduler {
   std::map<ModelId, std::unique_ptr<Model>> models_;
   struct Owned;
   std::unordered_map<SequenceId, std::unique_ptr<Owned>> sequences_;
-  std::vector<Work> under_way_;
-  Model* stepping_ = nullptr;  // whose step is under way
+  std::vector<Work> work_;
+  Model* stepping_ = nullptr;  // whose step is under way; null: none is
   std::vector<std::pair<SequenceId, Turn>> turns_;
   SequenceId next_id_ = 1;
   int32_t running_ = 0;

@@ -13,7 +13,7 @@ namespace penstock {
 struct NewSequence {
   ModelId model = 0;
   std::vector<Token> prompt;  // ≥ 1 token
-  int32_t max_tokens = 1;     // how many it may add: what is checked against the memory
+  int64_t max_tokens = 1;     // how many it may add: what is checked against the memory
   Sampling sampling;
   std::string prefix_scope;  // empty: shares nothing
   int64_t credits = -1;      // tokens it may be given before Grant; negative: no limit
