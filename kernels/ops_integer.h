@@ -161,12 +161,16 @@ struct IntegerJob {
   int32_t n_end;
 };
 
-// Weights come from memory in one stream; what is touched now is asked for so many blocks ahead, beyond the
-// end of the tile too, since the next one follows.
-template <Layout kLayout>
+// Weights come from memory in one stream; what is touched now is asked for some blocks ahead, beyond the end
+// of the tile too, since the next one follows. A few rows wait for memory and ask for it into the second
+// level, which holds more misses in flight than the first; many rows compute long enough for the first.
+// Measured on Zen 4: 4 rows of Q4_0 at 20 GB/s against 16, 8 rows at 350 GOP/s against 250.
+template <Layout kLayout, int kRows>
 PENSTOCK_LANES void Prefetch(const std::byte* at, int64_t lines) {
   constexpr int64_t kAhead = BlockShapeOf(kLayout, kSuper / kGroup).bytes * (kLayout.bits < 6 ? 2 : 1);
-  for (int64_t line = 0; line < lines; ++line) __builtin_prefetch(at + kAhead + 64 * line);
+  for (int64_t line = 0; line < lines; ++line) {
+    __builtin_prefetch(at + kAhead + 64 * line, 0, kRows <= 4 ? 2 : 3);
+  }
 }
 
 template <Layout kLayout, int kRows>
@@ -175,13 +179,11 @@ PENSTOCK_LANES void AddBlock(const std::byte* block, int32_t groups, const Activ
   constexpr Kind kKind = KindOf(kLayout);
   constexpr int kParts = kGroup / kKind.group;
   const BlockScales<kLayout> scales(block, groups);
-  if constexpr (kRows <= 4) {
-    constexpr BlockShape kShape = BlockShapeOf(kLayout, kSuper / kGroup);
-    Prefetch<kLayout>(block + kShape.scales, (kShape.bytes - kShape.scales) / 64);
-  }
+  constexpr BlockShape kShape = BlockShapeOf(kLayout, kSuper / kGroup);
+  Prefetch<kLayout, kRows>(block + kShape.scales, (kShape.bytes - kShape.scales) / 64);
   for (int32_t g = 0; g < groups; ++g) {
     const std::byte* group = block + g * 64 * kLayout.bits;
-    Prefetch<kLayout>(group, kLayout.bits);
+    Prefetch<kLayout, kRows>(group, kLayout.bits);
     Codes codes[8];
     Expand<kLayout>(group, codes);
     for (int part = 0; part < kParts; ++part) {
