@@ -55,7 +55,7 @@ class FrameReader {
 
  private:
   void MakeRoom(size_t wanted) {
-    std::memmove(bytes_.data(), bytes_.data() + begin_, end_ - begin_);
+    if (end_ > begin_) std::memmove(bytes_.data(), bytes_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
     if (bytes_.size() - end_ < wanted) bytes_.resize(std::max(end_ + wanted, bytes_.size() * 2));
