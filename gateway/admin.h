@@ -8,7 +8,8 @@
 // GET    /admin/v1/teams                 → {"data":[Team]}
 //          Team: {"id":1,"name":"search","created":1700000000}
 //
-// POST   /admin/v1/keys                  {"team"?,"name"?,"role"?,"models"?:["m"],"expires"?:seconds} → 201 Created
+// POST   /admin/v1/keys                  {"team"?,"name"?,"role"?,"models"?:["m"],"expires"?:seconds} → 201
+// Created
 //          role: "developer" (default), "team_lead", "finance", "operator" (then without team)
 // GET    /admin/v1/keys?team=NAME        → {"data":[Key]}
 // POST   /admin/v1/keys/{key}/rotate     {"overlap"?: seconds the old secret still works, 0} → 200 Created
@@ -48,4 +49,3 @@
 // Beside these, any key may ask GET /v1/requests/{id} (its own team's) and
 // GET /v1/usage?model=&since=&until=&by_key=1 (its own team's, same answer as above).
 #pragma once
-

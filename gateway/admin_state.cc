@@ -1,0 +1,160 @@
+// The admin routes that tell of usage, requests, models and the pool.
+#include "gateway/json_out.h"
+#include "gateway/records.h"
+
+namespace penstock::gateway {
+namespace {
+
+std::string_view StateName(wire::ModelState::State state) {
+  switch (state) {
+    case wire::ModelState::LOADING:
+      return "loading";
+    case wire::ModelState::READY:
+      return "ready";
+    case wire::ModelState::FAILED:
+      return "failed";
+    default:
+      return "unloaded";
+  }
+}
+
+void AppendEngineModel(const wire::ModelState& state, JsonWriter& writer) {
+  writer.Object().Field("name", state.name()).Field("state", StateName(state.state()));
+  writer.Field("error", state.error()).Field("context", state.context()).Field("pages", state.pages());
+  writer.Field("page_bytes", static_cast<int64_t>(state.page_bytes()));
+  writer.Field("weight_bytes", static_cast<int64_t>(state.weight_bytes())).Field("kernel", state.kernel());
+  writer.EndObject();
+}
+
+void AppendEngine(const EngineView& engine, JsonWriter& writer) {
+  const auto count = [&](std::string_view name, uint64_t value) {
+    writer.Field(name, static_cast<int64_t>(value));
+  };
+  writer.Object().Field("name", engine.name).Field("runner", engine.runner).Field("chip", engine.chip);
+  writer.Field("kernel", engine.kernel);
+  count("pid", engine.pid);
+  writer.FieldBool("connected", engine.connected);
+  count("memory_bytes", engine.memory_bytes);
+  count("resident_bytes", engine.load.resident_bytes());
+  count("sent", engine.sent);
+  count("running", engine.load.running());
+  count("waiting", engine.load.waiting());
+  count("free_pages", engine.load.free_pages());
+  count("cached_pages", engine.load.cached_pages());
+  count("preemptions", engine.load.preemptions());
+  count("prefix_hit_tokens", engine.load.prefix_hit_tokens());
+  count("computed_tokens", engine.load.computed_tokens());
+  writer.Key("models").Array();
+  for (const wire::ModelState& state : engine.models) AppendEngineModel(state, writer);
+  writer.EndArray().EndObject();
+}
+
+void AppendModel(const CatalogueEntry& entry, JsonWriter& writer) {
+  writer.Object().Field("name", entry.model.name).Field("path", entry.model.path);
+  writer.Field("created", entry.model.created).Field("context", entry.context);
+  writer.Field("kv_bytes", static_cast<int64_t>(entry.model.kv_bytes));
+  writer.FieldBool("served", entry.served)
+      .FieldBool("ready", entry.ready)
+      .Field("error", entry.error)
+      .EndObject();
+}
+
+void AppendModels(const Call& call, std::string_view key, JsonWriter& writer) {
+  call.service.catalogue.Refresh();
+  writer.Key(key).Array();
+  for (const auto& [_, entry] : call.service.catalogue.entries()) AppendModel(entry, writer);
+  writer.EndArray();
+}
+
+void AppendNames(std::string_view key, const std::vector<std::string>& names, JsonWriter& writer) {
+  writer.Key(key).Array();
+  for (const std::string& name : names) writer.String(name);
+  writer.EndArray();
+}
+
+void SetServed(const Call& call, bool served) {
+  const Status done = call.service.catalogue.SetServed(call.argument, served);
+  if (!done) return call.SendError(ToApiError(done.error()));
+  std::string out;
+  JsonWriter writer(out);
+  AppendModel(*call.service.catalogue.Find(call.argument), writer);
+  call.SendJson(std::move(out));
+}
+
+}  // namespace
+
+void HandleUsage(Call& call) {
+  UsageQuery scope;
+  const std::string name = QueryValue(call.request, "team");
+  for (const Team& team : call.service.accounts.Teams()) {
+    if (!name.empty() && team.name == name) scope.team = team.id;
+  }
+  if (!name.empty() && !scope.team) {
+    return call.SendError(ToApiError({Code::kNotFound, fmt::format("there is no team '{}'", name)}));
+  }
+  SendUsage(call, std::move(scope));
+}
+
+void HandleAnyRequest(Call& call) {
+  HandleRequest(call);
+}
+
+void HandleStatus(Call& call) {
+  const Service& service = call.service;
+  const std::string reason = service.NotReady();
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object().Field("version", PENSTOCK_VERSION);
+  writer.Field("uptime_s", (service.clock.Monotonic() - service.started) / kSecond);
+  writer.FieldBool("ready", reason.empty()).Field("reason", reason).FieldBool("draining", service.draining);
+  writer.Key("store").Object().FieldBool("healthy", service.accounts.healthy());
+  writer.Field("fault", service.accounts.fault()).EndObject();
+  writer.Field("open_streams", static_cast<int64_t>(service.open_stories));
+  writer.Field("connections", static_cast<int64_t>(service.connections ? service.connections() : 0));
+  writer.Field("waiting", static_cast<int64_t>(service.fleet.Waiting()));
+  writer.Field("running", static_cast<int64_t>(service.fleet.Running()));
+  writer.Key("engines").Array();
+  for (const EngineView& engine : service.fleet.Engines()) AppendEngine(engine, writer);
+  writer.EndArray().Key("queue").Array();
+  for (const TeamQueueView& team : service.fleet.Queue()) {
+    writer.Object().Field("team", team.name).Field("waiting", team.waiting).Field("running", team.running);
+    writer.FieldNumber("virtual_ms", team.virtual_seconds * 1000);
+    writer.FieldNumber("chip_ms", static_cast<double>(team.chip_ns) / kMillisecond).EndObject();
+  }
+  writer.EndArray();
+  AppendModels(call, "models", writer);
+  writer.EndObject();
+  call.SendJson(std::move(out));
+}
+
+void HandleInstalledModels(Call& call) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object();
+  AppendModels(call, "data", writer);
+  writer.EndObject();
+  call.SendJson(std::move(out));
+}
+
+void HandleRescan(Call& call) {
+  CatalogueChange change;
+  if (call.service.options.rescan) change = call.service.catalogue.Install(call.service.options.rescan());
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object();
+  AppendNames("added", change.added, writer);
+  AppendNames("removed", change.removed, writer);
+  AppendModels(call, "data", writer);
+  writer.EndObject();
+  call.SendJson(std::move(out));
+}
+
+void HandleLoad(Call& call) {
+  SetServed(call, true);
+}
+
+void HandleUnload(Call& call) {
+  SetServed(call, false);
+}
+
+}  // namespace penstock::gateway

@@ -1,0 +1,147 @@
+#include "gateway/api.h"
+
+#include <array>
+
+#include "gateway/json_out.h"
+
+namespace penstock::gateway {
+namespace {
+
+constexpr std::array kRoutes = {
+    Route{Method::kGet, "/", Access::kAnyone, HandleHome},
+    Route{Method::kGet, "/livez", Access::kAnyone, HandleLive},
+    Route{Method::kGet, "/readyz", Access::kAnyone, HandleReady},
+    Route{Method::kGet, "/metrics", Access::kAnyone, HandleMetrics},
+
+    Route{Method::kPost, "/v1/chat/completions", Access::kKey, HandleChat},
+    Route{Method::kPost, "/v1/completions", Access::kKey, HandleCompletion},
+    Route{Method::kGet, "/v1/models", Access::kKey, HandleModels},
+    Route{Method::kGet, "/v1/models/{}", Access::kKey, HandleModel},
+    Route{Method::kGet, "/v1/requests/{}", Access::kKey, HandleRequest},
+    Route{Method::kGet, "/v1/usage", Access::kKey, HandleTeamUsage},
+
+    Route{Method::kPost, "/admin/v1/teams", Access::kOperator, HandleCreateTeam},
+    Route{Method::kGet, "/admin/v1/teams", Access::kOperator, HandleTeams},
+    Route{Method::kPost, "/admin/v1/keys", Access::kOperator, HandleCreateKey},
+    Route{Method::kGet, "/admin/v1/keys", Access::kOperator, HandleKeys},
+    Route{Method::kPost, "/admin/v1/keys/{}/rotate", Access::kOperator, HandleRotateKey},
+    Route{Method::kDelete, "/admin/v1/keys/{}", Access::kOperator, HandleRevokeKey},
+    Route{Method::kGet, "/admin/v1/usage", Access::kOperator, HandleUsage},
+    Route{Method::kGet, "/admin/v1/requests/{}", Access::kOperator, HandleAnyRequest},
+    Route{Method::kGet, "/admin/v1/status", Access::kOperator, HandleStatus},
+    Route{Method::kGet, "/admin/v1/models", Access::kOperator, HandleInstalledModels},
+    Route{Method::kPost, "/admin/v1/models/rescan", Access::kOperator, HandleRescan},
+    Route{Method::kPost, "/admin/v1/models/{}/load", Access::kOperator, HandleLoad},
+    Route{Method::kPost, "/admin/v1/models/{}/unload", Access::kOperator, HandleUnload},
+};
+
+// What {} stands for when `path` is of the form `pattern`.
+std::optional<std::string_view> Match(std::string_view pattern, std::string_view path) {
+  const size_t hole = pattern.find("{}");
+  if (hole == std::string_view::npos)
+    return pattern == path ? std::optional(std::string_view()) : std::nullopt;
+  const std::string_view before = pattern.substr(0, hole), after = pattern.substr(hole + 2);
+  if (path.size() <= before.size() + after.size()) return std::nullopt;
+  if (!path.starts_with(before) || !path.ends_with(after)) return std::nullopt;
+  return path.substr(before.size(), path.size() - before.size() - after.size());
+}
+
+Method ServedAs(Method method) {
+  return method == Method::kHead ? Method::kGet : method;
+}
+
+std::string AllowedMethods(const HttpRequest& request) {
+  std::string allowed;
+  const auto add = [&](std::string_view name) { allowed.append(allowed.empty() ? "" : ", ").append(name); };
+  for (const Route& route : kRoutes) {
+    if (!Match(route.path, request.path)) continue;
+    add(MethodName(route.method));
+    if (route.method == Method::kGet) add("HEAD");
+  }
+  if (!allowed.empty()) add("OPTIONS");
+  return allowed;
+}
+
+HttpResponse NotFound(const HttpRequest& request) {
+  std::string routes;
+  for (const Route& route : kRoutes) {
+    routes += fmt::format("{}{} {}", routes.empty() ? "" : ", ", MethodName(route.method), route.path);
+  }
+  return ErrorResponse(ToApiError(
+      {Code::kNotFound, fmt::format("there is nothing at '{}'; there is: {}", request.path, routes)}));
+}
+
+HttpResponse WrongMethod(const HttpRequest& request, const std::string& allowed) {
+  ApiError error = ToApiError({Code::kInvalid, fmt::format("'{}' takes {}", request.path, allowed)});
+  error.status = 405;
+  error.code = "method_not_allowed";
+  HttpResponse response = ErrorResponse(error);
+  response.headers += "allow: " + allowed + "\r\n";
+  return response;
+}
+
+HttpResponse Options(const std::string& allowed) {
+  HttpResponse response;
+  response.status = 204;
+  response.headers = "allow: " + allowed + "\r\n";
+  return response;
+}
+
+}  // namespace
+
+void Call::SendJson(std::string body, int status) const {
+  HttpResponse response;
+  response.status = status;
+  response.body = std::move(body);
+  Send(std::move(response));
+}
+
+Api::Found Api::Find(const HttpRequest& request) {
+  for (const Route& route : kRoutes) {
+    if (route.method != ServedAs(request.method)) continue;
+    if (const auto argument = Match(route.path, request.path)) return {&route, std::string(*argument)};
+  }
+  return {};
+}
+
+Result<Principal> Api::Authorise(const Route& route, const HttpRequest& request) const {
+  if (route.access == Access::kAnyone) return Principal{};
+  PENSTOCK_ASSIGN(Principal principal, service_.accounts.Authenticate(request.bearer));
+  if (route.access == Access::kOperator && principal.role != Role::kOperator) {
+    return Fail(Code::kForbidden, "'{}' wants the operator's key; this one is of role {}", request.path,
+                RoleName(principal.role));
+  }
+  return principal;
+}
+
+std::optional<HttpResponse> Api::Refuse(const HttpRequest& request) {
+  std::optional<HttpResponse> refusal;
+  const Found found = Find(request);
+  if (found.route == nullptr) {
+    const std::string allowed = AllowedMethods(request);
+    if (allowed.empty()) {
+      refusal = NotFound(request);
+    } else {
+      refusal = request.method == Method::kOptions ? Options(allowed) : WrongMethod(request, allowed);
+    }
+  } else if (const auto principal = Authorise(*found.route, request); !principal) {
+    refusal = ErrorResponse(ToApiError(principal.error()));
+  }
+  if (!refusal) return std::nullopt;
+  service_.metrics.HttpAnswer(refusal->status);
+  return WithRequestId(*std::move(refusal));
+}
+
+void Api::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
+  Found found = Find(request);
+  const auto principal = Authorise(*found.route, request);  // asked again: a key may be revoked meanwhile
+  Call call{.service = service_,
+            .request = request,
+            .principal = *principal,
+            .argument = std::move(found.argument),
+            .reply = std::move(reply)};
+  if (!principal) return call.SendError(ToApiError(principal.error()));
+  found.route->handle(call);
+}
+
+}  // namespace penstock::gateway

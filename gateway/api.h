@@ -1,0 +1,87 @@
+// Api: which path and method leads where, who may go there, and the pages that are no dialect's.
+// Threads: the io thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "gateway/http_connection.h"
+#include "gateway/service.h"
+
+namespace penstock::gateway {
+
+// One request on its way through a handler.
+struct Call {
+  Service& service;
+  HttpRequest& request;
+  const Principal& principal;  // empty where no key is needed
+  std::string argument;        // what the route's {} stood for
+  std::shared_ptr<Reply> reply;
+
+  bool Send(HttpResponse response) const { return reply->Send(WithRequestId(std::move(response))); }
+  void SendJson(std::string body, int status = 200) const;
+  void SendError(const ApiError& error) const { Send(ErrorResponse(error)); }
+};
+
+enum class Access : uint8_t { kAnyone, kKey, kOperator };
+
+struct Route {
+  Method method;
+  std::string_view path;  // may hold one {}: any text that is not empty, slashes included
+  Access access;
+  void (*handle)(Call&);
+};
+
+class Api final : public HttpHandler {
+ public:
+  explicit Api(Service& service) : service_(service) {}
+  std::optional<HttpResponse> Refuse(const HttpRequest& request) override;
+  void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) override;
+
+ private:
+  struct Found {
+    const Route* route = nullptr;
+    std::string argument;
+  };
+  static Found Find(const HttpRequest& request);
+  Result<Principal> Authorise(const Route& route, const HttpRequest& request) const;
+
+  Service& service_;
+};
+
+// ---- handlers, by file ----
+
+// openai_routes.cc
+void HandleChat(Call& call);
+void HandleCompletion(Call& call);
+void HandleModels(Call& call);
+void HandleModel(Call& call);
+void HandleRequest(Call& call);    // GET /v1/requests/{id}
+void HandleTeamUsage(Call& call);  // GET /v1/usage
+
+// pages.cc
+void HandleHome(Call& call);
+void HandleLive(Call& call);
+void HandleReady(Call& call);
+void HandleMetrics(Call& call);
+
+// admin.cc
+void HandleCreateTeam(Call& call);
+void HandleTeams(Call& call);
+void HandleCreateKey(Call& call);
+void HandleKeys(Call& call);
+void HandleRotateKey(Call& call);
+void HandleRevokeKey(Call& call);
+
+// admin_state.cc
+void HandleUsage(Call& call);
+void HandleAnyRequest(Call& call);
+void HandleStatus(Call& call);
+void HandleInstalledModels(Call& call);
+void HandleRescan(Call& call);
+void HandleLoad(Call& call);
+void HandleUnload(Call& call);
+
+}  // namespace penstock::gateway

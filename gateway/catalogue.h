@@ -1,0 +1,84 @@
+// Catalogue: the installed models, each with its tokenizer and template kept loaded.
+//
+// Loading takes up to a second and runs on the pool; until then a model is known and not ready. What the
+// engines say of a model (context, kernel, readiness) is looked up once a second, not for each request.
+// Threads: the io thread. ModelText is immutable and may be used by any thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fleet/fleet.h"
+#include "gateway/gateway.h"
+#include "gateway/http.h"
+#include "text/text.h"
+
+namespace penstock::gateway {
+
+// How one model reads and writes.
+struct ModelText {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat;  // nullptr: the model has no template, so it cannot chat
+  std::string bos_token, eos_token;    // as templates want them
+  Token bos = -1;
+  bool add_bos = false;           // to a plain completion's prompt
+  bool thinks = false;            // the template knows <think>
+  std::vector<Token> end_tokens;  // each ends a generation
+  uint32_t context = 0;           // the model's own limit
+};
+using ModelTextPtr = std::shared_ptr<const ModelText>;
+using ModelTextLoader = std::function<Result<ModelTextPtr>(const InstalledModel&)>;
+
+// By model/assets.h; warmed up: the first text costs no more than the second.
+Result<ModelTextPtr> LoadModelText(const InstalledModel& model);
+
+struct CatalogueEntry {
+  InstalledModel model;
+  ModelTextPtr text;  // nullptr: not yet, or `error` says why not
+  std::string error;
+  bool served = true;  // false: unloaded by an operator
+  bool ready = false;  // an engine has it and its text is loaded
+  uint32_t context = 0;
+  std::string fingerprint;  // of model and kernel, for system_fingerprint
+};
+
+struct CatalogueChange {
+  std::vector<std::string> added, removed;
+};
+
+class Catalogue {
+ public:
+  Catalogue(boost::asio::io_context& io, boost::asio::thread_pool& pool, Fleet& fleet,
+            ModelTextLoader loader);
+  ~Catalogue();
+
+  // Makes the installed models these: new ones are loaded and served, missing ones withdrawn.
+  CatalogueChange Install(std::vector<InstalledModel> models);
+  // Offers or withdraws an installed model. Errors: kNotFound.
+  Status SetServed(std::string_view name, bool served);
+  // Asks the fleet what became of the models.
+  void Refresh();
+
+  const CatalogueEntry* Find(std::string_view name) const;
+  const std::map<std::string, CatalogueEntry, std::less<>>& entries() const { return entries_; }
+  bool AnyReady() const;
+
+ private:
+  void LoadText(const InstalledModel& model);
+  void Serve(const CatalogueEntry& entry);
+
+  boost::asio::io_context& io_;
+  boost::asio::thread_pool& pool_;
+  Fleet& fleet_;
+  ModelTextLoader loader_;
+  std::map<std::string, CatalogueEntry, std::less<>> entries_;
+  std::shared_ptr<Catalogue*> self_;  // what a load that is under way comes back to; null when gone
+};
+
+}  // namespace penstock::gateway

@@ -1,0 +1,177 @@
+#include "gateway/gateway.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <csignal>
+
+#include "gateway/api.h"
+#include "gateway/server.h"
+
+namespace penstock {
+namespace {
+
+namespace asio = boost::asio;
+using namespace penstock::gateway;  // NOLINT: this file is where its parts are put together
+
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// The running gateway: its parts, its housekeeping and its graceful stop.
+class Process {
+ public:
+  Process(asio::io_context& io, GatewayOptions options, std::unique_ptr<Accounts> accounts, int listen_fd)
+      : io_(io),
+        options_(std::move(options)),
+        accounts_(std::move(accounts)),
+        log_(STDERR_FILENO, SystemClock()),
+        fleet_(MakeFleet(io, SystemClock(), {.max_waiting = options_.max_waiting})),
+        catalogue_(io, pool_, *fleet_, LoadModelText),
+        service_{.io = io,
+                 .pool = pool_,
+                 .clock = SystemClock(),
+                 .options = options_,
+                 .accounts = *accounts_,
+                 .fleet = *fleet_,
+                 .catalogue = catalogue_,
+                 .metrics = metrics_,
+                 .log = log_},
+        api_(service_),
+        server_(io, listen_fd, api_, SystemClock(), Limits(options_), options_.max_connections),
+        signals_(io, SIGTERM, SIGINT),
+        timer_(io) {}
+  ~Process();
+
+  Status Start();
+  int exit_status() const { return exit_status_; }
+
+ private:
+  static HttpConnectionLimits Limits(const GatewayOptions& options) {
+    return {.http = {.header_bytes = options.max_header_bytes, .body_bytes = options.max_body_bytes},
+            .header_timeout = options.header_timeout,
+            .body_timeout = options.body_timeout,
+            .write_timeout = options.write_timeout};
+  }
+  void AwaitSignal();
+  void Housekeep();
+  void Drain();
+  void StopWhenDrained();
+  void Stop(int status, std::string_view why);
+
+  asio::io_context& io_;
+  GatewayOptions options_;
+  std::unique_ptr<Accounts> accounts_;
+  Metrics metrics_;
+  Log log_;
+  asio::thread_pool pool_{1};
+  std::unique_ptr<Fleet> fleet_;
+  Catalogue catalogue_;
+  Service service_;
+  Api api_;
+  Server server_;
+  asio::signal_set signals_;
+  asio::steady_timer timer_;
+  Nanos drain_until_ = 0;
+  bool store_was_healthy_ = true;
+  int exit_status_ = 0;
+};
+
+// What is still under way refers to the parts below: it ends while they are there.
+Process::~Process() {
+  pool_.join();
+  server_.CutAll("the server stopped");
+  boost::system::error_code ignored;
+  signals_.cancel(ignored);
+  timer_.cancel();
+  io_.restart();
+  io_.poll();
+  accounts_->Flush();
+}
+
+Status Process::Start() {
+  PENSTOCK_TRY(fleet_->Listen(options_.engine_socket));
+  service_.started = SystemClock().Monotonic();
+  service_.connections = [this] { return server_.connections(); };
+  catalogue_.Install(options_.models);
+  server_.Run();
+  AwaitSignal();
+  Housekeep();
+  log_.Note("started", fmt::format("port {}, {} models, pid {}", server_.port(), catalogue_.entries().size(),
+                                   ::getpid()));
+  return {};
+}
+
+void Process::AwaitSignal() {
+  signals_.async_wait([this](const boost::system::error_code& ec, int /*signal*/) {
+    if (ec) return;
+    if (service_.draining) return Stop(1, "a second signal");
+    Drain();
+    AwaitSignal();
+  });
+}
+
+// Once a second: what the fleet and the store say, and the log's batch.
+void Process::Housekeep() {
+  catalogue_.Refresh();
+  if (accounts_->healthy() != store_was_healthy_) {
+    store_was_healthy_ = !store_was_healthy_;
+    log_.Warn(store_was_healthy_ ? "store_healthy" : "store_failed", accounts_->fault());
+  }
+  log_.Flush();
+  if (service_.draining) StopWhenDrained();
+  if (io_.stopped()) return;
+  timer_.expires_after(service_.draining ? std::chrono::milliseconds(20) : std::chrono::milliseconds(1000));
+  timer_.async_wait([this](const boost::system::error_code& ec) {
+    if (!ec) Housekeep();
+  });
+}
+
+void Process::Drain() {
+  service_.draining = true;
+  drain_until_ = SystemClock().Monotonic() + options_.drain_timeout;
+  log_.Note("draining", fmt::format("{} requests run; a second signal stops at once", service_.open_stories));
+  server_.StopAccepting();
+  timer_.cancel();
+  asio::post(io_, [this] { Housekeep(); });
+}
+
+void Process::StopWhenDrained() {
+  if (service_.open_stories == 0 && server_.connections() == 0) return Stop(0, "all requests are done");
+  if (SystemClock().Monotonic() > drain_until_) Stop(0, "what still ran was cut");
+}
+
+void Process::Stop(int status, std::string_view why) {
+  exit_status_ = status;
+  log_.Note("stopped", why);
+  io_.stop();
+}
+
+}  // namespace
+
+Result<int> RunGateway(GatewayOptions options) {
+  RaiseDescriptorLimit();
+  asio::io_context io(1);
+  int listen_fd = options.listen_fd;
+  if (listen_fd < 0) {
+    PENSTOCK_ASSIGN(listen_fd, ListenTcp(options.listen));
+  }
+  PENSTOCK_ASSIGN(
+      auto accounts,
+      OpenAccounts({.data_dir = options.data_dir,
+                    .post = [&io](std::function<void()> done) { asio::post(io, std::move(done)); }},
+                   SystemClock()));
+  Process process(io, std::move(options), std::move(accounts), listen_fd);
+  PENSTOCK_TRY(process.Start());
+  io.run();
+  return process.exit_status();
+}
+
+}  // namespace penstock

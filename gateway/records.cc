@@ -1,0 +1,112 @@
+#include "gateway/records.h"
+
+#include <charconv>
+#include <limits>
+
+#include "gateway/json_out.h"
+
+namespace penstock::gateway {
+namespace {
+
+double Millis(int64_t nanos) {
+  return static_cast<double>(nanos) / kMillisecond;
+}
+
+// A time in the query string: Unix seconds. Absent: `otherwise`.
+Result<Nanos> TimeOf(const HttpRequest& request, std::string_view name, Nanos otherwise) {
+  const std::string text = QueryValue(request, name);
+  if (text.empty()) return otherwise;
+  int64_t seconds = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  constexpr int64_t kMost = std::numeric_limits<Nanos>::max() / kSecond;
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || seconds < 0 || seconds > kMost) {
+    return Fail(Code::kInvalid, "'{}' must be Unix seconds", name);
+  }
+  return seconds * kSecond;
+}
+
+Result<UsageQuery> ReadQuery(const Call& call, UsageQuery query) {
+  PENSTOCK_ASSIGN(query.since, TimeOf(call.request, "since", 0));
+  PENSTOCK_ASSIGN(query.until, TimeOf(call.request, "until", call.service.clock.Wall()));
+  if (const std::string model = QueryValue(call.request, "model"); !model.empty()) query.model = model;
+  if (const std::string key = QueryValue(call.request, "key"); !key.empty()) {
+    PENSTOCK_ASSIGN(query.key, call.service.accounts.FindKey(key));
+  }
+  const std::string by_key = QueryValue(call.request, "by_key");
+  query.by_key = !by_key.empty() && by_key != "0" && by_key != "false";
+  return query;
+}
+
+void AppendRow(const UsageRow& row, bool by_key, JsonWriter& writer) {
+  writer.Object().Field("team", row.team).Field("model", row.model);
+  if (by_key) writer.Field("key", row.key);
+  writer.Field("requests", row.requests)
+      .Field("input_tokens", row.input)
+      .Field("cached_input_tokens", row.cached_input)
+      .Field("output_tokens", row.output)
+      .FieldNumber("chip_ms", Millis(row.chip_ns))
+      .EndObject();
+}
+
+}  // namespace
+
+double FractionalSeconds(Nanos wall) {
+  return static_cast<double>(wall / kMillisecond) / 1000;
+}
+
+std::string RequestJson(const RequestRecord& record) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object().Field("id", record.id).Field("object", "request").Field("team", record.team_name);
+  writer.Field("key", record.key_name).Field("model", record.model).Field("state", record.state);
+  writer.Field("outcome", record.outcome).Field("detail", record.detail);
+  writer.Key("usage").Object().Field("prompt_tokens", record.usage.prompt);
+  writer.Field("completion_tokens", record.usage.billed);
+  writer.Field("total_tokens", record.usage.prompt + record.usage.billed);
+  writer.Key("prompt_tokens_details")
+      .Object()
+      .Field("cached_tokens", record.usage.cached)
+      .EndObject()
+      .EndObject();
+  writer.Field("emitted_tokens", record.emitted).Field("computed_tokens", record.computed);
+  writer.FieldNumber("chip_ms", Millis(record.chip_ns));
+  writer.FieldNumber("opened", FractionalSeconds(record.opened));
+  writer.FieldNumber("ended", FractionalSeconds(record.ended)).Key("trail").Array();
+  for (const RequestRecord::Event& event : record.trail) {
+    writer.Object().FieldNumber("at", FractionalSeconds(event.at)).Field("kind", event.kind);
+    writer.Field("why", event.why).EndObject();
+  }
+  writer.EndArray().EndObject();
+  return out;
+}
+
+void SendUsage(const Call& call, UsageQuery scope) {
+  const auto query = ReadQuery(call, std::move(scope));
+  if (!query) return call.SendError(ToApiError(query.error()));
+  const auto rows = call.service.accounts.UsageOf(*query);
+  if (!rows) return call.SendError(ToApiError(rows.error()));
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object().Field("since", query->since / kSecond).Field("until", query->until / kSecond);
+  writer.Key("data").Array();
+  for (const UsageRow& row : *rows) AppendRow(row, query->by_key, writer);
+  writer.EndArray().EndObject();
+  call.SendJson(std::move(out));
+}
+
+Result<RequestRecord> FindRequest(const Call& call) {
+  std::string_view id = call.argument;
+  for (const std::string_view prefix : {"chatcmpl-", "cmpl-"}) {
+    if (id.starts_with(prefix)) id.remove_prefix(prefix.size());
+  }
+  auto record = call.service.accounts.Find(id);
+  const bool unknown =
+      !record && (record.error().code == Code::kNotFound || record.error().code == Code::kInvalid);
+  const bool theirs = record && record->team != call.principal.team && call.principal.role != Role::kOperator;
+  if (!unknown && !theirs) return record;
+  // Another team's request and none at all look the same.
+  return Fail(Code::kNotFound,
+              "your team has no request '{}'; one that was refused before it ran leaves no record", id);
+}
+
+}  // namespace penstock::gateway

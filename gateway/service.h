@@ -1,0 +1,43 @@
+// Service: everything that a request's story needs, in one place. Plain references; the parts outlive it.
+// Threads: the io thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <random>
+
+#include "base/clock.h"
+#include "fleet/fleet.h"
+#include "gateway/catalogue.h"
+#include "gateway/gateway.h"
+#include "gateway/idempotency.h"
+#include "gateway/log.h"
+#include "gateway/metrics.h"
+#include "teams/teams.h"
+
+namespace penstock::gateway {
+
+struct Service {
+  boost::asio::io_context& io;
+  boost::asio::thread_pool& pool;  // long prompts are tokenised here
+  const Clock& clock;
+  const GatewayOptions& options;
+  Accounts& accounts;
+  Fleet& fleet;
+  Catalogue& catalogue;
+  Metrics& metrics;
+  Log& log;
+
+  IdempotencyKeys idempotency{};
+  std::mt19937_64 seeds{std::random_device()()};
+  Nanos started = 0;      // monotonic
+  bool draining = false;  // no new work
+  size_t open_stories = 0;
+  std::function<size_t()> connections{};
+
+  // Empty: a request would be answered. Else why not.
+  std::string NotReady() const;
+};
+
+}  // namespace penstock::gateway

@@ -1,0 +1,516 @@
+#include "gateway/story.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <deque>
+
+#include "gateway/prompt.h"
+
+namespace penstock::gateway {
+namespace {
+
+constexpr size_t kInlineBytes = 8 << 10;  // longer bodies are tokenised on the pool
+constexpr uint32_t kCredits = 256;        // tokens a choice may be ahead of its client
+constexpr uint32_t kGrantAt = 64;         // accepted tokens that are worth a message to the engine
+constexpr Nanos kKeepAlive = 10 * kSecond;
+constexpr size_t kIgnoredHeader = 1024;
+
+// What a piece's acceptance means: so many tokens of a choice to bill and to grant again.
+struct Cookie {
+  uint32_t choice = 0, bill = 0, grant = 0;
+  bool last = false;
+
+  static constexpr int kBits = 24;
+  static constexpr uint64_t kMask = (1U << kBits) - 1;
+  uint64_t Pack() const {
+    return uint64_t{last} << 62 | uint64_t{choice} << 48 | uint64_t{bill} << kBits | grant;
+  }
+  static Cookie Unpack(uint64_t packed) {
+    return {.choice = static_cast<uint32_t>(packed >> 48 & 0x3fff),
+            .bill = static_cast<uint32_t>(packed >> kBits & kMask),
+            .grant = static_cast<uint32_t>(packed & kMask),
+            .last = (packed >> 62 & 1) != 0};
+  }
+};
+
+std::string_view FinishName(wire::Finish finish) {
+  return finish == wire::LENGTH ? "length" : "stop";
+}
+
+std::string_view EventName(JobEvent event) {
+  switch (event) {
+    case JobEvent::kQueued:
+      return "queued";
+    case JobEvent::kSent:
+      return "sent";
+    case JobEvent::kAdmitted:
+      return "admitted";
+    case JobEvent::kPaused:
+      return "paused";
+    case JobEvent::kResumed:
+      return "resumed";
+    case JobEvent::kRequeued:
+      return "requeued";
+  }
+  return "";
+}
+
+// A header's value from names that a client chose: nothing that could end the line.
+std::string HeaderList(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names) {
+    if (list.size() + name.size() > kIgnoredHeader) return list + ", ...";
+    if (!list.empty()) list += ", ";
+    for (const char c : name) list += c > ' ' && c < 0x7F && c != ',' ? c : '?';
+  }
+  return list;
+}
+
+class Story final : public Reply::Listener, public std::enable_shared_from_this<Story> {
+ public:
+  Story(Service& service, StoryRequest request, std::shared_ptr<Reply> reply)
+      : service_(service),
+        request_(std::move(request)),
+        reply_(std::move(reply)),
+        arrived_(service.clock.Monotonic()) {
+    ++service_.open_stories;
+  }
+  ~Story() override { --service_.open_stories; }
+
+  void Begin();
+
+  void OnAccepted(uint64_t cookie) override { Accepted(Cookie::Unpack(cookie)); }
+  void OnGone(std::string_view why) override { End(499, "cancelled", why); }
+  void OnTick(Nanos now) override;
+
+ private:
+  // One job: a prompt with its choices.
+  struct Part final : JobSink {
+    Part(Story& story, uint32_t first) : story(story), first(first) {}
+    void OnEvent(JobEvent event, std::string_view why) override {
+      if (story.ticket_) story.ticket_->Event(EventName(event), why);
+    }
+    void OnTokens(const wire::TokenEvent& event) override { story.OnTokens(*this, event); }
+    void OnCharge(Nanos chip_time, uint32_t computed) override {
+      if (story.ticket_) story.ticket_->Charged(chip_time, computed);
+    }
+    void OnFailed(const Error& error) override {
+      job = 0;
+      story.Fail(ToApiError(error));
+    }
+    Story& story;
+    uint32_t first;  // its first choice's index in the answer
+    JobId job = 0;   // 0: none, or ended
+    uint32_t choices_left = 0;
+  };
+  struct Choice {
+    ReasoningSplitter splitter;
+    ChoiceAnswer answer;
+    uint32_t unbilled = 0, ungranted = 0;
+    bool begun = false;
+    Nanos last_event = 0;
+  };
+
+  ApiResult<const CatalogueEntry*> Admit();
+  void Encode(const CatalogueEntry& entry);
+  void OnEncoded(ApiResult<EncodedPrompts> encoded);
+  std::optional<ApiError> Submit(EncodedPrompts encoded);
+  std::optional<ApiError> Open(int64_t prompt_tokens);
+  void OnDurable(const Status& status);
+  void OnTokens(Part& part, const wire::TokenEvent& event);
+  void Take(Part& part, const wire::TokenEvent& event);
+  void Count(const Choice& choice, const wire::TokenEvent& event);
+  void Stream(Part& part, uint32_t index, const wire::TokenEvent& event, bool last);
+  void Collect(uint32_t index, const wire::TokenEvent& event);
+  void Split(Choice& choice, const wire::TokenEvent& event);
+  void SendWhole();
+  void Accepted(const Cookie& cookie);
+  void Grant(uint32_t index, uint32_t tokens);
+  Part& PartOf(uint32_t choice) { return parts_[choice / request_.chat.choices]; }
+  void Refuse(const ApiError& error);
+  void Fail(const ApiError& error);
+  void End(int status, std::string_view outcome, std::string_view detail);
+  std::string Headers() const;
+
+  Service& service_;
+  StoryRequest request_;
+  std::shared_ptr<Reply> reply_;
+  const Nanos arrived_;
+  ModelTextPtr text_;
+  uint32_t context_ = 0;
+  std::unique_ptr<Ticket> ticket_;
+  std::unique_ptr<Renderer> renderer_;
+  std::deque<Part> parts_;
+  std::vector<Choice> choices_;
+  std::vector<std::pair<Part*, wire::TokenEvent>> early_;  // tokens that came before the record was durable
+  AnswerUsage usage_;
+  size_t choices_left_ = 0;
+  bool durable_ = false, ended_ = false, cut_by_length_ = false;
+  Nanos first_token_ = 0, last_write_ = 0;
+  std::string out_, reasoning_, answer_;  // scratch
+};
+
+void Story::Begin() {
+  reply_->Listen(shared_from_this());
+  const auto entry = Admit();
+  if (!entry) return Refuse(entry.error());
+  Encode(**entry);
+}
+
+// ---- may it run? ----
+
+ApiResult<const CatalogueEntry*> Story::Admit() {
+  const std::string& name = request_.chat.model;
+  const CatalogueEntry* const entry = service_.catalogue.Find(name);
+  const bool allowed = request_.principal.MayUse(name);
+  if (entry == nullptr || !allowed) {
+    std::string yours;
+    for (const auto& [other, _] : service_.catalogue.entries()) {
+      if (request_.principal.MayUse(other)) yours += (yours.empty() ? "" : ", ") + other;
+    }
+    ApiError error =
+        ToApiError({entry == nullptr ? Code::kNotFound : Code::kForbidden,
+                    fmt::format("{}; yours are: {}",
+                                entry == nullptr ? fmt::format("the model '{}' does not exist here", name)
+                                                 : fmt::format("this key may not use the model '{}'", name),
+                                yours.empty() ? "none" : yours)});
+    error.param = "model";
+    error.code = entry == nullptr ? "model_not_found" : "model_not_allowed";
+    return std::unexpected(error);
+  }
+  const auto unavailable = [](std::string why) {
+    return std::unexpected(ToApiError({Code::kUnavailable, std::move(why)}));
+  };
+  if (service_.draining) return unavailable("the server is stopping; try again in a moment");
+  if (!service_.accounts.healthy()) {
+    return unavailable(
+        fmt::format("usage cannot be stored ({}), so nothing new is admitted; tell the operator",
+                    service_.accounts.fault()));
+  }
+  if (!entry->served)
+    return unavailable(fmt::format("the model '{}' is unloaded; an operator can load it", name));
+  if (entry->text == nullptr) {
+    return unavailable(entry->error.empty()
+                           ? fmt::format("the model '{}' is being loaded; try again in a moment", name)
+                           : fmt::format("the model '{}' cannot be served: {}", name, entry->error));
+  }
+  if (!request_.idempotency_key.empty()) {
+    const std::string* const before = service_.idempotency.Find(
+        request_.principal.key, request_.idempotency_key, service_.clock.Monotonic());
+    if (before != nullptr) {
+      ApiError error = ToApiError(
+          {Code::kConflict,
+           fmt::format("this Idempotency-Key was used by request {}; GET /v1/requests/{} tells what "
+                       "became of it (answers are not replayed)",
+                       *before, *before)});
+      error.code = "idempotency_key_used";
+      return std::unexpected(error);
+    }
+  }
+  return entry;
+}
+
+// ---- to the engine ----
+
+void Story::Encode(const CatalogueEntry& entry) {
+  text_ = entry.text;
+  context_ = entry.context;
+  if (request_.body_bytes <= kInlineBytes) {
+    OnEncoded(EncodePrompts(*text_, request_.chat, context_));
+    return;
+  }
+  boost::asio::post(service_.pool, [self = shared_from_this()]() mutable {
+    auto encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
+    // Moved, not copied: the story must end its life on the io thread.
+    boost::asio::post(self->service_.io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
+      self->OnEncoded(std::move(encoded));
+    });
+  });
+}
+
+void Story::OnEncoded(ApiResult<EncodedPrompts> encoded) {
+  if (ended_) return;
+  if (!encoded) return Refuse(encoded.error());
+  const int64_t prompt_tokens = encoded->tokens();
+  auto error = Submit(*std::move(encoded));
+  if (!error) error = Open(prompt_tokens);
+  if (error) return Refuse(*error);
+  usage_.prompt = prompt_tokens;
+  if (!request_.idempotency_key.empty()) {
+    service_.idempotency.Remember(request_.principal.key, request_.idempotency_key, ticket_->id(),
+                                  service_.clock.Monotonic());
+  }
+  ticket_->WhenDurable([weak = weak_from_this()](const Status& status) {
+    if (const auto self = weak.lock()) self->OnDurable(status);
+  });
+}
+
+std::optional<ApiError> Story::Submit(EncodedPrompts encoded) {
+  const ChatRequest& chat = request_.chat;
+  choices_.resize(encoded.prompts.size() * chat.choices);
+  choices_left_ = choices_.size();
+  for (Choice& choice : choices_) choice.splitter = ReasoningSplitter(encoded.start);
+  const uint64_t seed = chat.seed.value_or(service_.seeds());
+  for (size_t i = 0; i < encoded.prompts.size(); ++i) {
+    for (uint32_t c = 0; c < chat.choices && chat.echo; ++c) {
+      choices_[i * chat.choices + c].answer.text = encoded.echoes[i];
+    }
+    Part& part = parts_.emplace_back(*this, static_cast<uint32_t>(i * chat.choices));
+    part.choices_left = chat.choices;
+    Job job{.submit = ToSubmit(*text_, chat, std::move(encoded.prompts[i]), i, context_, seed),
+            .team = static_cast<uint64_t>(request_.principal.team),
+            .team_name = request_.principal.team_name,
+            .deadline = arrived_ + service_.options.queue_timeout};
+    job.submit.set_prefix_scope(fmt::format("team{}", request_.principal.team));
+    job.submit.set_credits(chat.stream ? kCredits : 0);
+    const auto id =
+        service_.fleet.Submit(std::move(job), std::shared_ptr<JobSink>(shared_from_this(), &part));
+    if (!id) return ToApiError(id.error());
+    part.job = *id;
+  }
+  return std::nullopt;
+}
+
+std::optional<ApiError> Story::Open(int64_t prompt_tokens) {
+  auto ticket = service_.accounts.Open(request_.principal, request_.chat.model, prompt_tokens);
+  if (!ticket) return ToApiError(ticket.error());
+  ticket_ = *std::move(ticket);
+  const CatalogueEntry* const entry = service_.catalogue.Find(request_.chat.model);
+  renderer_ = request_.renderer(request_.chat, ticket_->id(), *entry);
+  return std::nullopt;
+}
+
+void Story::OnDurable(const Status& status) {
+  if (ended_) return;
+  if (!status) {
+    return Fail(
+        ToApiError({Code::kUnavailable, fmt::format("usage cannot be stored ({}), so nothing was run; tell "
+                                                    "the operator",
+                                                    status.error().message)}));
+  }
+  durable_ = true;
+  if (request_.chat.stream) {
+    HttpResponse head;
+    head.content_type = renderer_->content_type(true);
+    head.headers = Headers() + "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
+    reply_->Start(head);
+    last_write_ = service_.clock.Monotonic();
+  }
+  for (const auto& [part, event] : std::exchange(early_, {})) {
+    if (!ended_) Take(*part, event);
+  }
+}
+
+std::string Story::Headers() const {
+  std::string headers = fmt::format("x-request-id: {}\r\n", ticket_->id());
+  if (!request_.chat.ignored.empty()) {
+    headers += fmt::format("x-penstock-ignored: {}\r\n", HeaderList(request_.chat.ignored));
+  }
+  // What the queue has room for. Tokens are not limited, so nothing is said of them.
+  const size_t most = service_.options.max_waiting, waiting = std::min(most, service_.fleet.Waiting());
+  fmt::format_to(std::back_inserter(headers),
+                 "x-ratelimit-limit-requests: {}\r\nx-ratelimit-remaining-requests: {}\r\n", most,
+                 most - waiting);
+  return headers;
+}
+
+// ---- tokens ----
+
+void Story::OnTokens(Part& part, const wire::TokenEvent& event) {
+  if (ended_) return;
+  if (durable_) {
+    Take(part, event);
+  } else {
+    early_.emplace_back(&part, event);
+  }
+}
+
+void Story::Take(Part& part, const wire::TokenEvent& event) {
+  const uint32_t index = part.first + event.choice();
+  if (event.choice() >= request_.chat.choices) {
+    return Fail(ToApiError({Code::kInternal, "the engine answered a choice that was not asked for"}));
+  }
+  Count(choices_[index], event);
+  const wire::Finish finish = event.finish();
+  if (finish != wire::NONE && --part.choices_left == 0) part.job = 0;
+  if (finish == wire::ERROR || finish == wire::CANCELLED) {
+    return Fail(ToApiError(
+        {Code::kInternal, event.error().empty() ? "the engine gave up this request" : event.error()}));
+  }
+  if (finish != wire::NONE) --choices_left_;
+  cut_by_length_ |= finish == wire::LENGTH;
+  Split(choices_[index], event);
+  if (request_.chat.stream) {
+    Stream(part, index, event, choices_left_ == 0);
+  } else {
+    Collect(index, event);
+  }
+}
+
+void Story::Count(const Choice& choice, const wire::TokenEvent& event) {
+  const Nanos now = service_.clock.Monotonic();
+  if (event.new_tokens() > 0 && first_token_ == 0) {
+    first_token_ = now;
+    ticket_->Event("first_token", "");
+  }
+  if (choice.last_event > 0) service_.metrics.InterToken(now - choice.last_event);
+  choices_[&choice - choices_.data()].last_event = now;
+  if (event.cached_tokens() > 0) {
+    ticket_->Cached(event.cached_tokens());
+    usage_.cached += event.cached_tokens();
+  }
+  ticket_->Emitted(event.new_tokens());
+  usage_.completion += event.new_tokens();
+  if (choice.splitter.thinking()) usage_.reasoning += event.new_tokens();
+}
+
+// Parts the event's text into reasoning_ and answer_.
+void Story::Split(Choice& choice, const wire::TokenEvent& event) {
+  choice.splitter.Feed(event.text(), reasoning_, answer_);
+  if (event.finish() == wire::NONE || choice.splitter.off()) return;
+  std::string reasoning, answer;
+  choice.splitter.End(reasoning, answer);
+  reasoning_ += reasoning;
+  answer_ += answer;
+}
+
+void Story::Stream(Part& part, uint32_t index, const wire::TokenEvent& event, bool last) {
+  Choice& choice = choices_[index];
+  choice.unbilled += event.new_tokens();
+  choice.ungranted += event.new_tokens();
+  if (!choice.begun && !choice.answer.text.empty()) answer_.insert(0, choice.answer.text);  // echo
+  const bool silent = answer_.empty() && reasoning_.empty() && event.logprobs().empty();
+  if (silent && event.finish() == wire::NONE) {
+    Grant(index, std::exchange(choice.ungranted, 0));  // nothing that the client could be slow to take
+    return;
+  }
+  out_.clear();
+  if (!silent || !choice.begun) {
+    renderer_->Piece({.choice = index,
+                      .text = answer_,
+                      .reasoning = reasoning_,
+                      .logprobs = &event.logprobs(),
+                      .first = !choice.begun},
+                     out_);
+    choice.begun = true;
+  }
+  if (event.finish() != wire::NONE) renderer_->ChoiceEnd(index, FinishName(event.finish()), out_);
+  if (last) renderer_->StreamEnd(usage_, out_);
+  const Cookie cookie{.choice = index,
+                      .bill = std::exchange(choice.unbilled, 0),
+                      .grant = part.job == 0 ? 0 : std::exchange(choice.ungranted, 0),
+                      .last = last};
+  last_write_ = service_.clock.Monotonic();
+  const bool accepted = last ? reply_->Finish(out_, cookie.Pack()) : reply_->Write(out_, cookie.Pack());
+  if (accepted) Accepted(cookie);
+}
+
+void Story::Collect(uint32_t index, const wire::TokenEvent& event) {
+  ChoiceAnswer& answer = choices_[index].answer;
+  answer.text += answer_;
+  answer.reasoning += reasoning_;
+  answer.logprobs.MergeFrom(event.logprobs());
+  if (event.finish() != wire::NONE) answer.finish = FinishName(event.finish());
+  if (choices_left_ == 0) SendWhole();
+}
+
+void Story::SendWhole() {
+  std::vector<ChoiceAnswer> answers;
+  answers.reserve(choices_.size());
+  for (Choice& choice : choices_) answers.push_back(std::move(choice.answer));
+  HttpResponse response;
+  response.content_type = renderer_->content_type(false);
+  response.headers = Headers();
+  renderer_->Whole(answers, usage_, response.body);
+  const Cookie cookie{.last = true};
+  if (reply_->Send(response, cookie.Pack())) Accepted(cookie);
+}
+
+// ---- the client took it ----
+
+void Story::Accepted(const Cookie& cookie) {
+  if (ended_) return;
+  const int64_t tokens = request_.chat.stream ? cookie.bill : usage_.completion;
+  if (tokens > 0) ticket_->Billed(tokens);
+  if (cookie.last) return End(200, cut_by_length_ ? "length" : "stop", "");
+  Choice& choice = choices_[cookie.choice];
+  choice.ungranted += cookie.grant;
+  if (choice.ungranted >= kGrantAt) Grant(cookie.choice, std::exchange(choice.ungranted, 0));
+}
+
+void Story::Grant(uint32_t index, uint32_t tokens) {
+  const Part& part = PartOf(index);
+  if (part.job != 0 && tokens > 0) service_.fleet.Grant(part.job, index - part.first, tokens);
+}
+
+void Story::OnTick(Nanos now) {
+  if (ended_ || !durable_ || !request_.chat.stream || now - last_write_ < kKeepAlive) return;
+  last_write_ = now;
+  out_.clear();
+  const std::string note =
+      first_token_ > 0 ? "waiting" : fmt::format("waiting; {} jobs in the queue", service_.fleet.Waiting());
+  renderer_->KeepAlive(note, out_);
+  reply_->Write(out_, Reply::kNoCookie);
+}
+
+// ---- ends ----
+
+// Nothing ran, or nothing that left a record.
+void Story::Refuse(const ApiError& error) {
+  const auto reply = reply_;
+  End(error.status, "refused", error.message);
+  reply->Send(WithRequestId(ErrorResponse(error)), Reply::kNoCookie);
+}
+
+// The request ran and failed.
+void Story::Fail(const ApiError& error) {
+  if (ended_) return;
+  const auto self = shared_from_this();
+  const auto reply = reply_;
+  if (usage_.completion == 0 && !request_.idempotency_key.empty()) {
+    service_.idempotency.Forget(request_.principal.key, request_.idempotency_key);
+  }
+  const bool streaming = durable_ && request_.chat.stream;
+  const std::string id = ticket_ ? ticket_->id() : "";
+  End(error.status, "error", error.message);
+  if (!streaming) {
+    reply->Send(WithRequestId(ErrorResponse(error), id), Reply::kNoCookie);
+    return;
+  }
+  out_.clear();
+  renderer_->StreamError(error, out_);
+  reply->Finish(out_, Reply::kNoCookie);
+}
+
+void Story::End(int status, std::string_view outcome, std::string_view detail) {
+  if (std::exchange(ended_, true)) return;
+  for (Part& part : parts_) {
+    if (part.job != 0) service_.fleet.Cancel(std::exchange(part.job, 0));
+  }
+  RequestEnd end;
+  if (ticket_) {
+    end.id = ticket_->id();
+    end.usage = ticket_->usage();
+    ticket_->End(outcome, detail);
+  }
+  end.team = request_.principal.team_name;
+  end.key = request_.principal.key_name;
+  if (service_.catalogue.Find(request_.chat.model) != nullptr) end.model = request_.chat.model;
+  end.endpoint = request_.endpoint;
+  end.status = status;
+  end.outcome = outcome;
+  end.detail = detail;
+  if (first_token_ > 0) end.first_token = first_token_ - arrived_;
+  end.duration = service_.clock.Monotonic() - arrived_;
+  service_.metrics.Ended(end);
+  service_.log.Ended(end);
+  reply_.reset();
+}
+
+}  // namespace
+
+void BeginStory(Service& service, StoryRequest request, std::shared_ptr<Reply> reply) {
+  std::make_shared<Story>(service, std::move(request), std::move(reply))->Begin();
+}
+
+}  // namespace penstock::gateway
