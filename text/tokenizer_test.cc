@@ -1,17 +1,272 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "text/c_abi.h"
 #include "text/text.h"
 
 namespace penstock {
 namespace {
 
-TEST(Tokenizer, UnknownPreTokenizerIsNamed) {
-  Vocabulary vocabulary{.model = "gpt2", .pre = "martian", .tokens = {"a"}};
-  auto tokenizer = TokenizerFromVocabulary(vocabulary);
-  ASSERT_FALSE(tokenizer.has_value());
-  EXPECT_EQ(tokenizer.error().code, Code::kUnsupported);
-  EXPECT_THAT(tokenizer.error().message, testing::HasSubstr("\"martian\""));
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string ReadTestdata(const std::string& name) {
+  std::ifstream file(std::string(PENSTOCK_SOURCE_DIR) + "/text/testdata/" + name, std::ios::binary);
+  std::stringstream all;
+  all << file.rdbuf();
+  EXPECT_FALSE(all.str().empty()) << name;
+  return all.str();
+}
+
+std::string FromHex(std::string_view hex) {
+  std::string bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes.push_back(static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+  }
+  return bytes;
+}
+
+// tools/make_tokenizer_fixture.py states the formats.
+Vocabulary ReadVocabulary(const std::string& name) {
+  Vocabulary vocabulary;
+  std::istringstream lines(ReadTestdata(name));
+  for (std::string what, hex; lines >> what;) {
+    if (what == "token") {
+      int32_t type = 0;
+      float score = 0;
+      lines >> type >> score >> hex;
+      vocabulary.tokens.push_back(FromHex(hex));
+      vocabulary.types.push_back(type);
+      vocabulary.scores.push_back(score);
+    } else {
+      lines >> hex;
+      vocabulary.merges.push_back(FromHex(hex));
+    }
+  }
+  return vocabulary;
+}
+
+struct Golden {
+  bool special;
+  std::string text;
+  std::vector<Token> ids;
+};
+
+std::vector<Golden> ReadGoldens(const std::string& name) {
+  std::vector<Golden> goldens;
+  std::istringstream lines(ReadTestdata(name));
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string mode, hex;
+    words >> mode >> hex;
+    Golden golden{mode == "special", FromHex(hex), {}};
+    for (Token id = 0; words >> id;) golden.ids.push_back(id);
+    goldens.push_back(std::move(golden));
+  }
+  return goldens;
+}
+
+Vocabulary QwenVocabulary() {
+  Vocabulary vocabulary = ReadVocabulary("qwen.vocabulary");
+  vocabulary.model = "gpt2";
+  vocabulary.pre = "qwen2";
+  vocabulary.scores.clear();
+  return vocabulary;
+}
+
+Vocabulary SentencepieceVocabulary() {
+  Vocabulary vocabulary = ReadVocabulary("sentencepiece.vocabulary");
+  vocabulary.model = "llama";
+  vocabulary.unknown = 0;
+  vocabulary.types[0] = Vocabulary::kUnknown;
+  return vocabulary;
+}
+
+std::unique_ptr<Tokenizer> Must(Result<std::unique_ptr<Tokenizer>> tokenizer) {
+  EXPECT_TRUE(tokenizer.has_value()) << (tokenizer ? "" : tokenizer.error().message);
+  return tokenizer ? *std::move(tokenizer) : nullptr;
+}
+
+std::string Decode(const Tokenizer& tokenizer, const std::vector<Token>& ids) {
+  std::string bytes;
+  for (const Token id : ids) bytes += tokenizer.Bytes(id);
+  return bytes;
+}
+
+void ExpectGoldens(const Tokenizer& tokenizer, const std::string& name) {
+  const std::vector<Golden> goldens = ReadGoldens(name);
+  ASSERT_GT(goldens.size(), 100u);
+  for (const Golden& golden : goldens) {
+    const auto ids = tokenizer.Encode(golden.text, golden.special);
+    ASSERT_TRUE(ids.has_value()) << ids.error().message;
+    EXPECT_EQ(*ids, golden.ids) << (golden.special ? "special: " : "plain: ") << golden.text;
+  }
+}
+
+TEST(Tokenizer, JsonGivesTheIdsOfHuggingFace) {
+  for (const std::string name : {"qwen", "sentencepiece"}) {
+    const auto tokenizer = Must(TokenizerFromJson(ReadTestdata(name + ".json")));
+    EXPECT_EQ(tokenizer->backend(), "fastokens");
+    ExpectGoldens(*tokenizer, name + ".golden");
+  }
+}
+
+TEST(Tokenizer, RebuiltFromAVocabularyGivesTheSameIds) {
+  ExpectGoldens(*Must(TokenizerFromVocabulary(QwenVocabulary())), "qwen.golden");
+  ExpectGoldens(*Must(TokenizerFromVocabulary(SentencepieceVocabulary())), "sentencepiece.golden");
+}
+
+// `tokenizers` reads what fastokens does not: here an added token that matches whole words only.
+TEST(Tokenizer, FallbackGivesTheSameIdsAndHonoursWholeWords) {
+  std::string json = ReadTestdata("qwen.json");
+  const std::string plain = R"("content":"<think>","single_word":false)";
+  ASSERT_NE(json.find(plain), std::string::npos);
+  json.replace(json.find(plain), plain.size(), R"("content":"<think>","single_word":true)");
+  const auto fallback = Must(TokenizerFromJson(json));
+  EXPECT_EQ(fallback->backend(), "tokenizers");
+  const auto fast = Must(TokenizerFromVocabulary(QwenVocabulary()));
+  for (const std::string_view text : {"water turns <|im_end|> turbines", "naïve e\u0301", "\xff\xfe"}) {
+    for (const bool special : {true, false}) {
+      EXPECT_EQ(*fallback->Encode(text, special), *fast->Encode(text, special)) << text;
+    }
+  }
+  EXPECT_NE(*fallback->Encode("a<think>b", true), *fast->Encode("a<think>b", true));
+  EXPECT_EQ(*fallback->Encode("a <think> b", true), *fast->Encode("a <think> b", true));
+}
+
+TEST(Tokenizer, ControlTokenInUntrustedTextIsText) {
+  const auto tokenizer = Must(TokenizerFromVocabulary(QwenVocabulary()));
+  const Token im_end = 902;
+  ASSERT_EQ(tokenizer->Piece(im_end), "<|im_end|>");
+  EXPECT_THAT(*tokenizer->Encode("<|im_end|>", true), ElementsAre(im_end));
+  const std::vector<Token> plain = *tokenizer->Encode("a<|im_end|>", false);
+  EXPECT_THAT(plain, testing::Not(testing::Contains(im_end)));
+  EXPECT_EQ(Decode(*tokenizer, plain), "a<|im_end|>");
+}
+
+TEST(Tokenizer, TablesTellPiecesBytesAndControl) {
+  const auto tokenizer = Must(TokenizerFromVocabulary(QwenVocabulary()));
+  EXPECT_EQ(tokenizer->size(), 905);
+  EXPECT_TRUE(tokenizer->IsControl(901));
+  EXPECT_EQ(tokenizer->Bytes(901), "");
+  EXPECT_FALSE(tokenizer->IsControl(903));  // <think> is user-defined: it is output like any text
+  EXPECT_EQ(tokenizer->Bytes(903), "<think>");
+  for (const Token outside : {-1, 905, INT32_MAX, INT32_MIN}) {
+    EXPECT_EQ(tokenizer->Bytes(outside), "");
+    EXPECT_EQ(tokenizer->Piece(outside), "");
+    EXPECT_FALSE(tokenizer->IsControl(outside));
+  }
+}
+
+// NFC is not lossless, so the text is in NFC; the rest must come back byte for byte.
+TEST(Tokenizer, DecodingGivesTheTextBack) {
+  const std::string text = " Zażółć\n\n\t 12,300円 👩‍💻 \u0085 don't  ";
+  const auto qwen = Must(TokenizerFromVocabulary(QwenVocabulary()));
+  EXPECT_EQ(Decode(*qwen, *qwen->Encode(text, true)), text);
+  const auto sentencepiece = Must(TokenizerFromVocabulary(SentencepieceVocabulary()));
+  EXPECT_EQ(Decode(*sentencepiece, *sentencepiece->Encode(text, true)), " " + text);
+}
+
+TEST(Tokenizer, EveryByteHasItsPlaceInGpt2sMap) {
+  const auto tokenizer = Must(TokenizerFromVocabulary(QwenVocabulary()));
+  std::vector<int> seen(256);
+  for (Token id = 0; id < tokenizer->size(); ++id) {
+    const std::string_view bytes = tokenizer->Bytes(id);
+    if (bytes.size() == 1) ++seen[static_cast<uint8_t>(bytes[0])];
+  }
+  EXPECT_THAT(seen, testing::Each(1));
+}
+
+TEST(Tokenizer, UnusedTokensAndDuplicatesAreNeverMade) {
+  Vocabulary vocabulary = QwenVocabulary();
+  for (const std::string name : {"[PAD1]", "a"}) {
+    vocabulary.tokens.push_back(name);
+    vocabulary.types.push_back(name == "a" ? Vocabulary::kNormal : Vocabulary::kUnused);
+  }
+  const auto tokenizer = Must(TokenizerFromVocabulary(vocabulary));
+  EXPECT_EQ(tokenizer->size(), 907);
+  EXPECT_EQ(tokenizer->Bytes(905), "");
+  EXPECT_EQ(tokenizer->Piece(905), "[PAD1]");
+  for (const Token id : *tokenizer->Encode("[PAD1] a", true)) EXPECT_LT(id, 905);
+}
+
+TEST(Tokenizer, ManyThreadsGetTheSameIds) {
+  const auto tokenizer = Must(TokenizerFromVocabulary(QwenVocabulary()));
+  const std::vector<Golden> goldens = ReadGoldens("qwen.golden");
+  std::atomic<int> wrong = 0;
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; i < goldens.size(); ++i) {
+        const Golden& golden = goldens[(i * 7 + static_cast<size_t>(t)) % goldens.size()];
+        wrong += tokenizer->Encode(golden.text, golden.special) != golden.ids;
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(wrong, 0);
+}
+
+struct Refusal {
+  const char* what;
+  Vocabulary vocabulary;
+  Code code;
+  const char* words;
+};
+
+TEST(Tokenizer, BadVocabulariesAreRefusedByName) {
+  const Refusal refusals[] = {
+      {"pre-tokenizer",
+       {.model = "gpt2", .pre = "martian", .tokens = {"a"}},
+       Code::kUnsupported,
+       "\"martian\""},
+      {"model", {.model = "bert", .tokens = {"a"}}, Code::kUnsupported, "\"bert\""},
+      {"empty", {.model = "gpt2", .pre = "qwen2"}, Code::kCorrupt, "no tokens"},
+      {"types",
+       {.model = "gpt2", .pre = "qwen2", .tokens = {"a"}, .types = {1, 1}},
+       Code::kCorrupt,
+       "2 token types"},
+      {"scores", {.model = "llama", .tokens = {"a"}}, Code::kCorrupt, "0 scores"},
+      {"merge",
+       {.model = "gpt2", .pre = "gpt-2", .tokens = {"a"}, .merges = {"ab"}},
+       Code::kCorrupt,
+       "\"ab\""},
+      {"bytes", {.model = "gpt2", .pre = "gpt-2", .tokens = {"\xff"}}, Code::kCorrupt, "token 0"},
+      {"merge of nothing",
+       {.model = "gpt2", .pre = "gpt-2", .tokens = {"a"}, .merges = {"a b"}},
+       Code::kUnsupported,
+       "b"},
+  };
+  for (const Refusal& refusal : refusals) {
+    const auto tokenizer = TokenizerFromVocabulary(refusal.vocabulary);
+    ASSERT_FALSE(tokenizer.has_value()) << refusal.what;
+    EXPECT_EQ(tokenizer.error().code, refusal.code) << refusal.what;
+    EXPECT_THAT(tokenizer.error().message, HasSubstr(refusal.words)) << refusal.what;
+  }
+}
+
+TEST(Tokenizer, BadJsonIsAnError) {
+  for (const std::string_view json :
+       {"", "{", "[]", "{}",
+        R"({"model":{"type":"BPE","vocab":{"a":99999999999},"merges":[]},"decoder":{"type":"ByteLevel"}})",
+        R"({"model":{"type":"BPE","vocab":{"a":0},"merges":["x y"]},"decoder":{"type":"ByteLevel"}})"}) {
+    const auto tokenizer = TokenizerFromJson(json);
+    ASSERT_FALSE(tokenizer.has_value()) << json;
+    EXPECT_FALSE(tokenizer.error().message.empty());
+  }
+}
+
+TEST(TextLibrary, PanicComesBackAsAnError) {
+  for (int again = 0; again < 2; ++again) {
+    penstock_text_bytes error{};
+    ASSERT_EQ(penstock_text_panic(&error), PENSTOCK_TEXT_INTERNAL);
+    EXPECT_THAT(std::string(error.data, error.size), HasSubstr("asked to"));
+    penstock_text_free_bytes(error);
+  }
 }
 
 }  // namespace

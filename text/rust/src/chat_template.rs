@@ -12,20 +12,31 @@ use minijinja_contrib::pycompat;
 use crate::border::Failure;
 use crate::python;
 
-const FUEL: u64 = 10_000_000; // instructions; a thousand messages with tools take 200 thousand
+// Fuel is instructions; Qwen3's template takes 76 a message. A template may nest a value as deeply as its
+// fuel lasts, and dropping that recurses, up to 200 bytes of stack a level. So the first try's fuel fits
+// any thread's stack, and one that needs more starts again on a stack that fits the rest (mapping it takes
+// longer than most renderings; only what is touched becomes memory).
+const FUEL: u64 = 20_000;
+const MORE_FUEL: u64 = 1_000_000;
+const MORE_STACK: usize = 256 << 20;
 const MAX_OUTPUT: usize = 64 << 20; // bytes
 
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    quick: Environment<'static>,
+    patient: Environment<'static>,
 }
 
 impl ChatTemplate {
     pub fn compile(source: &str) -> Result<Self, Failure> {
-        let mut environment = environment();
-        environment
-            .add_template_owned("chat", without_generation_tags(source))
-            .map_err(|e| Failure::invalid(format!("the chat template does not compile: {e}")))?;
-        Ok(Self { environment })
+        let source = without_generation_tags(source);
+        let with_fuel = |fuel| {
+            let mut environment = environment(fuel);
+            environment
+                .add_template_owned("chat", source.clone())
+                .map_err(|e| Failure::invalid(format!("the chat template does not compile: {e}")))?;
+            Ok(environment)
+        };
+        Ok(Self { quick: with_fuel(FUEL)?, patient: with_fuel(MORE_FUEL)? })
     }
 
     pub fn render(&self, context_json: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -34,11 +45,19 @@ impl ChatTemplate {
         if context.kind() != ValueKind::Map {
             return Err(Failure::invalid("the chat template's context is not a JSON object"));
         }
-        let template = self.environment.get_template("chat").map_err(failure)?;
-        let mut out = Bounded(Vec::new());
-        template.render_captured_to(context, &mut out).map_err(failure)?;
-        Ok(out.0)
+        match render(&self.quick, &context) {
+            Err(e) if out_of_fuel(&e) => {
+                stacker::grow(MORE_STACK, || render(&self.patient, &context).map_err(failure))
+            }
+            result => result.map_err(failure),
+        }
     }
+}
+
+fn render(environment: &Environment, context: &Value) -> Result<Vec<u8>, Error> {
+    let mut out = Bounded(Vec::new());
+    environment.get_template("chat")?.render_captured_to(context, &mut out)?;
+    Ok(out.0)
 }
 
 /// Memory for the rendered text, up to MAX_OUTPUT.
@@ -68,25 +87,30 @@ impl fmt::Display for Raised {
 }
 impl std::error::Error for Raised {}
 
+/// The error and what caused it, and so on.
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source())
+}
+
+fn out_of_fuel(error: &Error) -> bool {
+    causes(error).any(|cause| cause.downcast_ref::<Error>().is_some_and(|e| e.kind() == ErrorKind::OutOfFuel))
+}
+
 fn failure(error: Error) -> Failure {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(cause) = source {
-        if let Some(Raised(words)) = cause.downcast_ref() {
-            return Failure::invalid(words.clone());
-        }
-        source = cause.source();
+    if let Some(Raised(words)) = causes(&error).find_map(|cause| cause.downcast_ref()) {
+        return Failure::invalid(words.clone());
     }
-    if error.kind() == ErrorKind::OutOfFuel {
-        return Failure::invalid(format!("the chat template ran for more than {FUEL} steps"));
+    if out_of_fuel(&error) {
+        return Failure::invalid(format!("the chat template ran for more than {MORE_FUEL} steps"));
     }
     Failure::invalid(format!("the chat template failed: {error}"))
 }
 
-fn environment() -> Environment<'static> {
+fn environment(fuel: u64) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_trim_blocks(true);
     env.set_lstrip_blocks(true);
-    env.set_fuel(Some(FUEL));
+    env.set_fuel(Some(fuel));
     env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     env.set_formatter(|out, _, value| match value.as_str() {
         Some(text) => out.write_str(text).map_err(Error::from),
@@ -105,6 +129,8 @@ fn environment() -> Environment<'static> {
         python::strip(&python::str_of(value)?, "strip", chars)
     });
     env.add_filter("join", join);
+    env.add_filter("replace", python::replace);
+    env.add_filter("int", python::int);
     // Python's strings and mappings are sequences, too.
     env.add_test("sequence", |v: &Value| matches!(v.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map));
     env.add_test("iterable", |v: &Value| v.kind() == ValueKind::String || v.try_iter().is_ok());

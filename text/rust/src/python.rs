@@ -276,11 +276,18 @@ pub fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<
         "rfind" => with(&|what| Value::from(chars_before(text.rfind(what)))),
         "removeprefix" => with(&|what| Value::from(text.strip_prefix(what).unwrap_or(text))),
         "removesuffix" => with(&|what| Value::from(text.strip_suffix(what).unwrap_or(text))),
+        // Python says no of an empty string; isascii alone says yes.
+        _ if text.is_empty() && method.starts_with("is") && method != "isascii" => Ok(false.into()),
+        "isspace" => Ok(text.chars().all(is_space).into()),
+        "index" => with(&|what| Value::from(chars_before(text.find(what)))).and_then(|at| match at.as_i64() {
+            Some(-1) => Err(Error::new(ErrorKind::InvalidOperation, "substring not found")),
+            _ => Ok(at),
+        }),
+        "rsplit" if !args.is_empty() => rsplit(text, args),
         "split" if args.is_empty() => {
             Ok(text.split(is_space).filter(|word| !word.is_empty()).map(Value::from).collect())
         }
         "splitlines" if args.is_empty() => Ok(split_lines(text).into_iter().map(Value::from).collect()),
-        "isspace" => Ok((!text.is_empty() && text.chars().all(is_space)).into()),
         "join" => first.map_or_else(|| argument().map(Value::from), |items| join(text, items)),
         _ => return None,
     })
@@ -308,6 +315,36 @@ pub fn join(separator: &str, items: &Value) -> Result<Value, Error> {
         out.push_str(&str_of(&item)?);
     }
     Ok(Value::from(out))
+}
+
+fn rsplit(text: &str, args: &[Value]) -> Result<Value, Error> {
+    let (separator, most): (&str, Option<i64>) = minijinja::value::from_args(args)?;
+    if separator.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidOperation, "empty separator"));
+    }
+    let parts = match most.and_then(|n| usize::try_from(n).ok()) {
+        Some(most) => text.rsplitn(most.saturating_add(1), separator).collect::<Vec<_>>(),
+        None => text.rsplit(separator).collect(),
+    };
+    Ok(parts.into_iter().rev().map(Value::from).collect())
+}
+
+/// replace(s, old, new, count=None)
+pub fn replace(text: &Value, old: &str, new: &str, count: Option<i64>) -> Result<String, Error> {
+    let text = str_of(text)?;
+    Ok(match count.and_then(|n| usize::try_from(n).ok()) {
+        Some(count) => text.replacen(old, new, count),
+        None => text.replace(old, new),
+    })
+}
+
+/// int(value, default=0)
+pub fn int(value: &Value, default: Option<i64>) -> Value {
+    let parsed = match value.as_str() {
+        Some(text) => text.trim_matches(is_space).parse().ok().or_else(|| text.parse::<f64>().ok().map(|x| x as i64)),
+        None => i64::try_from(value.clone()).ok().or_else(|| number(value).ok().map(|x| x as i64)),
+    };
+    Value::from(parsed.unwrap_or(default.unwrap_or(0)))
 }
 
 /// str.splitlines(): Python's line ends are more than Rust's.
