@@ -105,11 +105,11 @@ std::string CatalogueModel::FileName() const {
   return hub.file.empty() ? std::string(name) + ".gguf" : std::string(hub.file);
 }
 
-std::span<const CatalogueModel> Catalogue() {
+std::span<const CatalogueModel> KnownModels() {
   return kCatalogue;
 }
 
-const CatalogueModel* FindInCatalogue(std::string_view name) {
+const CatalogueModel* FindKnownModel(std::string_view name) {
   const auto found = std::ranges::find(kCatalogue, name, &CatalogueModel::name);
   return found == kCatalogue.end() ? nullptr : &*found;
 }

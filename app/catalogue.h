@@ -39,7 +39,7 @@ struct CatalogueModel {
   std::string FileName() const;
 };
 
-std::span<const CatalogueModel> Catalogue();
-const CatalogueModel* FindInCatalogue(std::string_view name);
+std::span<const CatalogueModel> KnownModels();
+const CatalogueModel* FindKnownModel(std::string_view name);
 
 }  // namespace penstock

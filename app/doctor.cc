@@ -4,10 +4,6 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
-#include <set>
-#include <sstream>
-#include <thread>
 
 #include "app/cli.h"
 #include "app/cloud.h"
@@ -18,6 +14,7 @@
 #include "app/process.h"
 #include "app/progress.h"
 #include "app/table.h"
+#include "chip/cpu.h"
 
 namespace penstock {
 namespace fs = std::filesystem;
@@ -30,22 +27,14 @@ struct Finding {
   std::string mend;  // one command; empty where good
 };
 
-Finding Cores() {
-  std::ifstream file("/proc/cpuinfo");
-  std::set<std::string> flags;
-  for (std::string line; std::getline(file, line) && flags.empty();) {
-    if (!line.starts_with("flags")) continue;
-    std::istringstream words(line);
-    for (std::string word; words >> word;) flags.insert(word);
-  }
-  std::string isa;
-  for (const char* name : {"avx2", "avx512f", "avx512_vnni", "amx_tile"}) {
-    if (flags.contains(name)) isa += std::string(isa.empty() ? "" : ", ") + name;
-  }
-  const bool good = flags.contains("avx2");
-  return {"chip", good,
-          fmt::format("{} cores, {}", std::thread::hardware_concurrency(), isa.empty() ? "no AVX2" : isa),
-          good ? "" : "this CPU computes with the slow reference kernels: use one with AVX2"};
+Finding Chip() {
+  const auto features = chip::DetectCpuFeatures();
+  std::string isa = features.avx2 ? "AVX2" : "no AVX2";
+  if (features.avx512_vnni) isa += ", AVX-512 VNNI";
+  if (features.amx_int8) isa += ", AMX";
+  return {"chip", features.avx2,
+          fmt::format("{} cores of {}, {}", chip::UsableCpus().size(), chip::CpuModel(), isa),
+          features.avx2 ? "" : "use a machine with AVX2: here only the slow reference kernels run"};
 }
 
 Finding Memory(const ModelStore& store) {
@@ -57,7 +46,7 @@ Finding Memory(const ModelStore& store) {
       name = manifest.name;
     }
   }
-  const uint64_t memory = MachineMemory();
+  const auto memory = static_cast<uint64_t>(chip::QueryMemory().total);
   const bool good = largest <= memory / 10 * 9;
   return {"memory", good,
           fmt::format(
@@ -138,7 +127,7 @@ std::vector<Finding> Models(const ModelStore& store, bool quick) {
 Result<int> Doctor(const Config& config, bool quick, bool as_json) {
   PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
   const ModelStore store(data);
-  std::vector<Finding> findings = {Cores(),       Memory(store), Disk(data), Port(config, data),
+  std::vector<Finding> findings = {Chip(),        Memory(store), Disk(data), Port(config, data),
                                    Secrets(data), Python(config)};
   for (auto& finding : Models(store, quick)) findings.push_back(std::move(finding));
   bool good = true;

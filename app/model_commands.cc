@@ -99,7 +99,7 @@ Result<int> ListCatalogue(const ModelStore& store, const Options& options) {
   const auto installed = store.List();
   Table table({"NAME", ">PARAMETERS", "QUANTISATION", ">SIZE", "LICENCE", "SOURCES", "NOTE"});
   json::array all;
-  for (const auto& model : Catalogue()) {
+  for (const auto& model : KnownModels()) {
     const std::string checked = model.PulledByUs() ? "" : "never pulled by us";
     std::string note = StateOf(model, installed);
     for (const auto& more : {checked, std::string(model.note)}) {

@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 
 #include "app/json_get.h"
 #include "app/nearest.h"
 #include "app/sha256.h"
+#include "chip/cpu.h"
 
 namespace penstock {
 namespace fs = std::filesystem;
@@ -345,19 +345,8 @@ Status ModelStore::Pin(const std::string& name, const std::string& sha256) {
 
 // ---- memory ----------------------------------------------------------------------------------------
 
-uint64_t MachineMemory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name, unit;
-  uint64_t kilobytes = 0;
-  while (file >> name >> kilobytes) {
-    std::getline(file, unit);
-    if (name == "MemTotal:") return kilobytes * 1024;
-  }
-  return 0;
-}
-
 Status CheckFitsMemory(std::string_view name, uint64_t bytes) {
-  const uint64_t memory = MachineMemory();
+  const auto memory = static_cast<uint64_t>(chip::QueryMemory().total);
   if (memory == 0 || bytes <= memory / 10 * 9) return {};
   return Fail(
       Code::kTooLarge,

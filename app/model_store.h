@@ -79,9 +79,7 @@ class ModelStore {
   std::string root_;
 };
 
-// How much memory this machine has, and a judgement of a model of `bytes`: kTooLarge if its weights alone
-// cannot fit.
-uint64_t MachineMemory();
+// Errors: kTooLarge if weights of so many bytes cannot fit this machine's memory at all.
 Status CheckFitsMemory(std::string_view name, uint64_t bytes);
 
 }  // namespace penstock

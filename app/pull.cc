@@ -61,10 +61,10 @@ Result<Wanted> FromHubPath(std::string_view path) {
 }
 
 Result<Wanted> FromCatalogue(const std::string& name) {
-  const CatalogueModel* known = FindInCatalogue(name);
+  const CatalogueModel* known = FindKnownModel(name);
   if (known == nullptr) {
     std::vector<std::string> names;
-    for (const auto& model : Catalogue()) names.emplace_back(model.name);
+    for (const auto& model : KnownModels()) names.emplace_back(model.name);
     return Fail(Code::kNotFound,
                 "no model '{}' in the catalogue{}; `penstock model pull` lists it. A file of your own: "
                 "`penstock model "

@@ -20,9 +20,9 @@ namespace penstock {
 struct PullRequest {
   // A catalogue name, "hf:ORG/REPO/FILE.gguf", or an http(s) URL of a GGUF file.
   std::string what;
-  std::string name;    // to install under; empty: the catalogue's, or made from the file's
-  std::string sha256;  // that the bytes must have; empty: see above
-  bool repin = false;  // take what the source offers now, even if the first pull got other bytes
+  std::string name{};    // to install under; empty: the catalogue's, or made from the file's
+  std::string sha256{};  // that the bytes must have; empty: see above
+  bool repin = false;    // take what the source offers now, even if the first pull got other bytes
   int64_t context = 0, kv_bytes = 0;
 };
 

@@ -114,11 +114,11 @@ class Announcer {
         first_start_ = false;
       }
       const double seconds = static_cast<double>(SystemClock().Monotonic() - began) / 1e9;
-      if (why.empty() && !first_start_) {
+      if (why.empty()) {
         fmt::print(stderr, "penstock: ready after {:.1f} s: requests are answered at {}/v1\n", seconds, url_);
         return;
       }
-      if (seconds > 2 && why != told && !why.empty()) {
+      if (seconds > 2 && why != told) {
         fmt::print(stderr, "penstock: not ready yet: {}\n", why);
         told = why;
       }

@@ -1,0 +1,161 @@
+#include "app/pull.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <set>
+
+#include "app/sha256.h"
+#include "app/test_model.h"
+#include "app/test_server.h"
+
+namespace penstock {
+namespace {
+namespace fs = std::filesystem;
+
+constexpr const char* kHubFile =
+    "/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+constexpr const char* kHubRevision =
+    "/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/c0ffee/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+
+// A hub, a mirror and no wheel: what `model pull` meets, on this machine.
+class PullTest : public ::testing::Test {
+ protected:
+  PullTest() : bytes_(TestModelBytes()) {
+    char folder[] = "/tmp/penstock-pull-XXXXXX";
+    folder_ = mkdtemp(folder);
+    store_.emplace(*DataDir::Open(folder_));
+    config_.hub = server_.Url("");
+    config_.stall_timeout = {2 * kSecond};
+  }
+  ~PullTest() override { fs::remove_all(folder_); }
+
+  // The hub describes the file on a redirect and serves it at the revision that it named.
+  void HubOffers(const std::string& bytes) {
+    server_.Serve(kHubFile, {.status = 302,
+                             .headers = {"X-Linked-ETag: \"" + Sha256OfText(bytes) + "\"",
+                                         fmt::format("X-Linked-Size: {}", bytes.size()),
+                                         "X-Repo-Commit: c0ffee", "Location: " + server_.Url("/elsewhere")}});
+    server_.Serve(kHubRevision, {.body = bytes});
+  }
+  Result<Manifest> Get(PullRequest request) {
+    return Pull(request, config_, *store_, [this](const std::string& line) { said_ += line + "\n"; });
+  }
+  Result<Manifest> Get(const std::string& what) { return Get({.what = what}); }
+
+  TestServer server_;
+  std::string bytes_, folder_, said_;
+  Config config_;
+  std::optional<ModelStore> store_;
+};
+
+TEST_F(PullTest, TheHubsOwnHashHoldsTheBytesAndIsPinned) {
+  HubOffers(bytes_);
+  const auto manifest = Get("qwen2.5-coder-0.5b");
+  ASSERT_TRUE(manifest.has_value()) << manifest.error().message;
+  EXPECT_EQ(manifest->files[0].sha256, Sha256OfText(bytes_));
+  EXPECT_TRUE(manifest->source.contains("c0ffee")) << manifest->source;
+  EXPECT_EQ(manifest->licence, "Apache-2.0");
+  EXPECT_EQ(store_->PinOf("qwen2.5-coder-0.5b"), Sha256OfText(bytes_));
+}
+
+TEST_F(PullTest, AHubThatChangedItsMindIsRefusedUnlessAsked) {
+  HubOffers(bytes_);
+  ASSERT_TRUE(Get("qwen2.5-coder-0.5b").has_value());
+  ASSERT_TRUE(store_->Remove("qwen2.5-coder-0.5b").has_value());
+  HubOffers(TestModelBytes({.chat_template = "{{ messages[0].content }}"}));
+  const auto changed = Get("qwen2.5-coder-0.5b");
+  ASSERT_FALSE(changed.has_value());
+  EXPECT_TRUE(changed.error().message.contains("--repin")) << changed.error().message;
+  EXPECT_TRUE(Get({.what = "qwen2.5-coder-0.5b", .repin = true}).has_value());
+}
+
+TEST_F(PullTest, AHubThatServesOtherBytesThanItSaysInstallsNothing) {
+  HubOffers(bytes_);
+  std::string wrong = bytes_;
+  wrong[1000] ^= 1;
+  server_.Serve(kHubRevision, {.body = wrong});
+  const auto manifest = Get("qwen2.5-coder-0.5b");
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_TRUE(manifest.error().message.contains("SHA-256")) << manifest.error().message;
+  EXPECT_TRUE(store_->List().empty());
+  EXPECT_EQ(store_->PinOf("qwen2.5-coder-0.5b"), "");
+}
+
+TEST_F(PullTest, APageThatIsNoHubIsFoundOut) {
+  server_.Serve(kHubFile, {.body = "<html>log in</html>"});
+  const auto manifest = Get("qwen2.5-coder-0.5b");
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_TRUE(manifest.error().message.contains("does not say its SHA-256")) << manifest.error().message;
+}
+
+TEST_F(PullTest, EachSourceIsTriedInTurnAndSaysWhyItFailed) {
+  config_.mirrors = {server_.Url("/mirror"), "http://127.0.0.1:1"};
+  config_.hub = "http://no-such-host.invalid";
+  const auto manifest = Get("qwen2.5-coder-0.5b");
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_EQ(manifest.error().code, Code::kUnavailable);
+  for (const char* why : {"404", "nothing answers there", "no such host", "model import"}) {
+    EXPECT_TRUE(manifest.error().message.contains(why)) << why << " in " << manifest.error().message;
+  }
+}
+
+TEST_F(PullTest, AMirrorWithAHashBesideTheFileIsEnough) {
+  config_.mirrors = {server_.Url("/mirror/")};
+  const std::string path = "/mirror/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
+  server_.Serve(path, {.body = bytes_});
+  server_.Serve(path + ".sha256", {.body = Sha256OfText(bytes_) + "  file.gguf\n"});
+  const auto manifest = Get("qwen2.5-coder-0.5b");
+  ASSERT_TRUE(manifest.has_value()) << manifest.error().message;
+  EXPECT_TRUE(manifest->source.contains("/mirror/"));
+}
+
+TEST_F(PullTest, AUrlWithoutAnyHashIsRefused) {
+  server_.Serve("/x/tiny.gguf", {.body = bytes_});
+  const auto manifest = Get(server_.Url("/x/tiny.gguf"));
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_TRUE(manifest.error().message.contains("--sha256")) << manifest.error().message;
+  const auto held = Get({.what = server_.Url("/x/tiny.gguf"), .sha256 = Sha256OfText(bytes_)});
+  ASSERT_TRUE(held.has_value()) << held.error().message;
+  EXPECT_EQ(held->name, "tiny");
+}
+
+TEST_F(PullTest, AnyFileOfTheHubCanBeNamed) {
+  server_.Serve("/some/repo/resolve/main/Model-Q8_0.gguf",
+                {.status = 302,
+                 .headers = {"X-Linked-ETag: \"" + Sha256OfText(bytes_) + "\"",
+                             fmt::format("X-Linked-Size: {}", bytes_.size()), "Location: /x"}});
+  const auto unfinished = Get("hf:some/repo/Model-Q8_0.gguf");
+  ASSERT_FALSE(unfinished.has_value());  // the redirect's end is not there: 404
+  EXPECT_EQ(Get("hf:some/repo").error().code, Code::kInvalid);
+}
+
+TEST_F(PullTest, ANameThatNobodyKnowsSaysWhatWasMeant) {
+  const auto manifest = Get("smollm-135m");
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_TRUE(manifest.error().message.contains("smollm2-135m")) << manifest.error().message;
+}
+
+TEST_F(PullTest, WithoutPythonTheWheelSaysSo) {
+  config_.python = folder_ + "/no-python";
+  const auto manifest = Get("smollm2-135m");
+  ASSERT_FALSE(manifest.has_value());
+  EXPECT_TRUE(manifest.error().message.contains("no-python")) << manifest.error().message;
+}
+
+TEST(KnownModelsTable, HoldsItsOwnRules) {
+  std::set<std::string_view> names;
+  for (const auto& model : KnownModels()) {
+    EXPECT_TRUE(names.insert(model.name).second) << model.name;
+    EXPECT_FALSE(model.licence.empty()) << model.name;
+    EXPECT_FALSE(model.hub.repository.empty() && model.wheel.package.empty()) << model.name;
+    EXPECT_EQ(model.sha256.empty(), model.size == 0) << model.name << ": pinned with both or neither";
+    EXPECT_TRUE(model.sha256.empty() || NormalSha256(model.sha256) == model.sha256) << model.name;
+    EXPECT_TRUE(model.wheel.package.empty() || model.PulledByUs())
+        << model.name << ": a wheel's bytes have no other hash";
+  }
+}
+
+}  // namespace
+}  // namespace penstock
