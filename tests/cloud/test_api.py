@@ -1,0 +1,81 @@
+"""The cloud over HTTP, without any client library: what a user's curl would see."""
+import asyncio
+
+from bench.lib import sse
+
+MODEL = "smollm2-135m"
+
+
+def chat(ours, content="Count from one to five.", **fields):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": content}], "max_tokens": 12, "temperature": 0, **fields}
+    return sse.call(ours.port, "/v1/chat/completions", body=body, key=ours.key())
+
+
+def test_health_tells_life_from_readiness(live):
+    assert sse.call(live.port, "/livez").status == 200
+    assert sse.call(live.port, "/readyz").status == 200
+
+
+def test_an_answer_has_text_and_usage_that_adds_up(live):
+    answer = chat(live)
+    assert answer.status == 200 and answer.text()
+    usage = answer.json()["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage["completion_tokens"] <= 12
+
+
+def test_a_stream_says_what_an_answer_says_and_ends_with_done(live):
+    stream = chat(live, stream=True)
+    assert stream.done and stream.finish_reason() in ("stop", "length")
+    assert stream.text() == chat(live).text()
+
+
+def test_sixteen_at_once_say_what_each_says_alone(live):
+    def body(i):
+        return {"model": MODEL, "messages": [{"role": "user", "content": f"Name {i} rivers."}], "max_tokens": 12,
+                "temperature": 0, "logprobs": True}
+
+    async def together():
+        return await asyncio.gather(*(sse.ask(live.port, "/v1/chat/completions", body(i), live.key()) for i in range(16)))
+
+    def bits(answer):
+        return [(t["token"], t["logprob"]) for t in answer.json()["choices"][0]["logprobs"]["content"]]
+    alone = [bits(sse.call(live.port, "/v1/chat/completions", body=body(i), key=live.key())) for i in range(16)]
+    assert [bits(answer) for answer in asyncio.run(together())] == alone
+
+
+def test_usage_and_outcome_of_a_request_can_be_asked_afterwards(live):
+    answer = chat(live)
+    record = sse.call(live.port, f"/v1/requests/{answer.request_id}", key=live.key()).json()
+    assert record["state"] == "ended" and record["outcome"] == answer.finish_reason()
+    assert record["usage"]["completion_tokens"] == answer.json()["usage"]["completion_tokens"]
+
+
+def test_a_teams_usage_is_the_sum_of_its_requests(live):
+    key = live.key("summed")
+    asked = [sse.call(live.port, "/v1/chat/completions", key=key, body={
+        "model": MODEL, "messages": [{"role": "user", "content": f"Say {i}."}], "max_tokens": 4}) for i in range(5)]
+    row = live.admin("/usage?team=summed")["data"][0]
+    assert row["requests"] == 5
+    assert row["output_tokens"] == sum(a.json()["usage"]["completion_tokens"] for a in asked)
+    assert row["input_tokens"] == sum(a.json()["usage"]["prompt_tokens"] for a in asked)
+
+
+def test_another_team_cannot_see_a_request(live):
+    answer = chat(live)
+    assert sse.call(live.port, f"/v1/requests/{answer.request_id}", key=live.key("stranger")).status == 404
+
+
+def test_no_key_wrong_model_and_broken_json_are_told_apart(live):
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    assert sse.call(live.port, "/v1/chat/completions", body=body).status == 401
+    unknown = sse.call(live.port, "/v1/chat/completions", body={**body, "model": "unheard-of"}, key=live.key())
+    assert unknown.status == 404 and MODEL in unknown.error()
+    assert sse.call(live.port, "/v1/chat/completions", body="no object", key=live.key()).status == 400
+
+
+def test_metrics_are_in_prometheus_form(live):
+    chat(live)
+    text = sse.call(live.port, "/metrics", key=live.operator_key()).body.decode()
+    names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
+    assert names and all(name.startswith(("penstock_", "process_")) for name in names)

@@ -1,0 +1,51 @@
+"""The judges themselves: a bench whose rows are missing or bad must come out short."""
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bench.lib import cloud
+
+
+def judge(tmp_path, name, rows):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = subprocess.run([sys.executable, cloud.ROOT / f"bench/{name}/judge.py", path], text=True, stdout=subprocess.PIPE)
+    return done.returncode, done.stdout.strip().splitlines()[-1]
+
+
+EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": "x", "ok": True}],
+         "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
+         "serve": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["engine", "server", "gateway"]}]}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_bench_without_rows_is_short_and_names_one(tmp_path, name):
+    status, last = judge(tmp_path, name, EMPTY[name])
+    assert status == 1
+    assert last.startswith(f"{name}: 0.00 of its bar at ") and last.endswith("(needs 1.00): short")
+
+
+def test_one_failed_check_makes_clients_short(tmp_path):
+    rows = [{"client": c, "check": f"c{i}", "ok": True, "runner": "native", "kernel": "avx2"}
+            for c in ("openai-python", "openai-node", "ai-sdk") for i in range(30)]
+    assert judge(tmp_path, "clients", rows)[0] == 0
+    assert judge(tmp_path, "clients", rows + [{**rows[0], "ok": False}])[0] == 1
+
+
+def crash_rows(**changed):
+    kill = {"row": "kill", "kind": "engine", "at": 10.0, "streaming": [1], "recovered_s": 1.0}
+    cut = {"row": "request", "serial": 1, "id": "r1", "status": 200, "ended": "whole", "done": False, "finish": None,
+           "error": "the engine died", "started": 9.0, "stopped": 10.1, "delivered": 7, "last_event": 1,
+           "record_state": "ended", "outcome": "error", "billed": 6}
+    quiet = {**cut, "serial": 2, "id": "r2", "done": True, "finish": "length", "error": "", "started": 11.5, "stopped": 12.0,
+             "billed": 7, "outcome": "length"}
+    away = {**cut, "serial": 3, "id": "r3", "started": 19.0, "stopped": 20.1, "ended": "cut", "error": ""}
+    return [{"row": "plan", "kills": 2, "seed": 1, "model": "m"}, kill,
+            {**kill, "kind": "gateway", "at": 20.0, "streaming": [3]}, {**cut, **changed}, quiet, away]
+
+
+@pytest.mark.parametrize("changed, good", [({}, True), ({"billed": 8}, False), ({"billed": 5}, False), ({"error": ""}, False)])
+def test_crash_judges_bills_and_errors_of_each_request(tmp_path, changed, good):
+    assert (judge(tmp_path, "crash", crash_rows(**changed))[0] == 0) == good
