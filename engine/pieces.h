@@ -1,5 +1,6 @@
 // Pieces: the bytes of every token of one vocabulary, in one block of memory. An engine only ever turns
-// tokens into text, so it keeps these few megabytes and no tokenizer.
+// tokens into text, so it keeps these few megabytes and no tokenizer, which takes seconds and hundreds of
+// megabytes to build from a large vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 
 #include "base/result.h"
 #include "base/tokens.h"
+#include "text/text.h"
 
 namespace penstock {
 
@@ -18,6 +20,8 @@ class Pieces {
   // Of a GGUF file or Hugging Face folder; "fake:…" says "t0 t1 …", `vocabulary` of them.
   static Result<Pieces> Read(const std::string& path, int32_t vocabulary);
   static Pieces Of(const std::vector<std::string>& pieces);
+  // As Tokenizer::Bytes says it for this vocabulary.
+  static Pieces Of(const Vocabulary& vocabulary);
 
   // Empty for control tokens and ids beyond the vocabulary. May end within a UTF-8 character.
   std::string_view Bytes(Token token) const;

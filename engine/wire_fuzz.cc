@@ -1,4 +1,7 @@
 // Whatever bytes come over the connection, cut however: frames come out or an error does.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -17,6 +20,11 @@ void Obey(penstock::EngineLoop& loop, const penstock::wire::ToEngine& command) {
 }
 
 }  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  spdlog::set_level(spdlog::level::off);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
