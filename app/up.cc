@@ -17,6 +17,7 @@
 #include "gateway/gateway.h"
 #include "runner/fake.h"
 #include "runner/native.h"
+#include "teams/teams.h"
 
 namespace penstock {
 namespace {
@@ -79,7 +80,8 @@ void Introduce(const Config& config, const DataDir& data, const std::vector<Inst
   fmt::print(stderr, "  models  {}\n", names.empty() ? "none yet: penstock model pull smollm2-135m" : names);
 }
 
-// The gateway makes the operator key on its first start; whoever started the cloud sees it this once.
+// The gateway's process makes the operator key on its first start; whoever started the cloud sees it this
+// once.
 void ShowNewOperatorKey(const DataDir& data) {
   const auto key = ReadTextFile(data.OperatorKeyFile());
   if (!key.has_value()) return;
@@ -159,6 +161,20 @@ int FailChild(const Error& error) {
   return useless ? kExitDoNotRetry : 1;
 }
 
+// Whoever holds the data directory is the operator: where operator.key is missing (the first start, or a file
+// that was lost), a new key is made and written there. Before the gateway opens the same store.
+Status EnsureOperatorKeyFile(const DataDir& data) {
+  if (std::filesystem::exists(data.OperatorKeyFile())) return {};
+  PENSTOCK_ASSIGN(
+      const auto accounts,
+      OpenAccounts({.data_dir = data.path(), .post = [](const std::function<void()>&) {}}, SystemClock()));
+  PENSTOCK_ASSIGN(const CreatedKey created,
+                  accounts->CreateKey(
+                      {.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0}));
+  accounts->Flush();
+  return WriteSecretFile(data.OperatorKeyFile(), created.secret + "\n");
+}
+
 struct ChildOptions {
   int listen_fd = -1;
   std::string socket, name, path;
@@ -190,6 +206,7 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
     return models;
   };
   options.models = options.rescan();
+  if (auto ensured = EnsureOperatorKeyFile(data); !ensured.has_value()) return FailChild(ensured.error());
   const auto status = RunGateway(std::move(options));
   return status.has_value() ? *status : FailChild(status.error());
 }
