@@ -2,8 +2,10 @@
 //
 // Queries (rows × heads of the group) are taken in blocks; for each block the pages pass by in order, and a
 // page does three things: scores (a lane is a key), softmax fold (per query), output (a lane is a dimension).
-// A page is converted to f32 once per block. Scores of keys that a query may not see are computed and
-// dropped; values of such keys are never touched, so that what lies in unwritten slots cannot leak.
+// For many queries a page is converted to f32 once; for a few its halves are read as they lie, and several
+// pages are scored at once, since one query's chain of head_dim additions would wait for each other.
+// Scores of keys that a query may not see are computed and dropped; values of such keys are never touched,
+// so that what lies in unwritten slots cannot leak.
 #pragma once
 
 #include <limits>
@@ -15,74 +17,107 @@
 namespace penstock::kernels {
 namespace {
 
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+constexpr int kPagesAtOnce = 4, kQueriesAtOnce = 2;  // scored together: kPagesAtOnce × up to kQueriesAtOnce
+
+// Queries [0, count) of one block and their part of the scratch.
 struct QueryBlock {
   const Attention& args;
-  int32_t first = 0, count = 0;  // queries [first, first + count); query i is row i / group, head i % group
   AttentionScratch at;
   float* scratch;
+  int32_t count = 0;
+  const float* query[kQueryBlock];
+  float* out[kQueryBlock];
+  int32_t keys[kQueryBlock];  // how many keys of the sequence the query sees; never falls with i
 
-  PENSTOCK_LANES int32_t Row(int32_t i) const { return (first + i) / args.group; }
-  PENSTOCK_LANES int64_t Column(int32_t i) const { return int64_t{(first + i) % args.group} * args.head_dim; }
-  PENSTOCK_LANES const float* Query(int32_t i) const { return args.q + Row(i) * args.q_stride + Column(i); }
-  PENSTOCK_LANES float* Result(int32_t i) const { return args.out + Row(i) * args.out_stride + Column(i); }
+  // The queries after the first `first` ones: query i is row i / group, head i % group.
+  QueryBlock(const Attention& a, int32_t first, float* s) : args(a), at(a.head_dim), scratch(s) {
+    const int32_t queries = a.rows * a.group;
+    count = queries - first < kQueryBlock ? queries - first : kQueryBlock;
+    int64_t row = first / a.group, head = first % a.group;
+    for (int32_t i = 0; i < count; ++i) {
+      query[i] = a.q + row * a.q_stride + head * a.head_dim;
+      out[i] = a.out + row * a.out_stride + head * a.head_dim;
+      keys[i] = a.first_pos + static_cast<int32_t>(row) + 1;
+      if (++head == a.group) head = 0, ++row;
+    }
+  }
+
   PENSTOCK_LANES float* Output(int32_t i) const { return scratch + at.Output() + i * at.width; }
   PENSTOCK_LANES float* Sum(int32_t i) const { return scratch + at.Sum() + int64_t{i} * kPageTokens; }
-  PENSTOCK_LANES float* Scores(int32_t i) const { return scratch + at.Scores() + int64_t{i} * kPageTokens; }
   PENSTOCK_LANES float& Max(int32_t i) const { return scratch[at.Max() + i]; }
+  // Of the p-th page that is scored at once.
+  PENSTOCK_LANES float* Scores(int32_t i, int32_t p) const {
+    return scratch + at.Scores() + int64_t{p * kQueriesAtOnce + i} * kPageTokens;
+  }
   // Keys of page `page` that query i sees: 0 … 16.
-  PENSTOCK_LANES int32_t Keys(int32_t i, int32_t page) const {
-    const int32_t keys = args.first_pos + Row(i) + 1 - page * kPageTokens;
-    return keys < 0 ? 0 : keys < kPageTokens ? keys : kPageTokens;
+  PENSTOCK_LANES int32_t KeysIn(int32_t page, int32_t i) const {
+    const int32_t in = keys[i] - page * kPageTokens;
+    return in < 0 ? 0 : in < kPageTokens ? in : kPageTokens;
   }
 };
 
-PENSTOCK_LANES Floats LoadKv(const std::byte* page, int64_t i, KvType type) {
-  return type == KvType::kF16 ? LoadHalves(page + 2 * i) : Load(reinterpret_cast<const float*>(page) + i);
+PENSTOCK_LANES Floats LoadKv(const float* p) {
+  return Load(p);
+}
+PENSTOCK_LANES Floats LoadKv(const _Float16* p) {
+  return LoadHalves(p);
 }
 
-void ConvertKeys(const QueryBlock& block, const std::byte* page) {
-  float* keys = block.scratch + block.at.KPage();
-  for (int64_t i = 0; i < int64_t{block.args.head_dim} * kPageTokens; i += kLanes) {
-    Store(keys + i, LoadKv(page, i, block.args.kv));
-  }
-}
+// --- scores ---
 
-void ConvertValues(const QueryBlock& block, const std::byte* page) {
-  float* values = block.scratch + block.at.VPage();
-  const int32_t dim = block.args.head_dim;
-  if (dim % kLanes == 0) {
-    for (int64_t i = 0; i < int64_t{dim} * kPageTokens; i += kLanes) {
-      Store(values + i, LoadKv(page, i, block.args.kv));
-    }
-    return;
-  }
-  for (int64_t key = 0; key < kPageTokens; ++key) {  // rows padded to whole vectors
-    for (int64_t d = 0; d < dim; ++d) {
-      const int64_t i = key * dim + d;
-      values[key * block.at.width + d] = block.args.kv == KvType::kF16
-                                             ? static_cast<float>(reinterpret_cast<const _Float16*>(page)[i])
-                                             : reinterpret_cast<const float*>(page)[i];
-    }
-  }
-}
-
-template <int kCount>
-void Score(const QueryBlock& block, int32_t i) {
-  const float* keys = block.scratch + block.at.KPage();
-  const float* q[kCount];
-  for (int j = 0; j < kCount; ++j) q[j] = block.Query(i + j);
-  Floats dot[kCount] = {};
+// Queries [i, i + kCount) against kPages pages.
+template <int kCount, int kPages, class T>
+PENSTOCK_LANES void Score(const QueryBlock& block, int32_t i, const T* const* keys) {
+  Floats dot[kCount][kPages] = {};
   for (int64_t d = 0; d < block.args.head_dim; ++d) {
-    const Floats key = Load(keys + d * kPageTokens);
-    for (int j = 0; j < kCount; ++j) dot[j] = Fma(All(q[j][d]), key, dot[j]);
+    Floats key[kPages];
+    for (int p = 0; p < kPages; ++p) key[p] = LoadKv(keys[p] + d * kPageTokens);
+    for (int j = 0; j < kCount; ++j) {
+      const Floats q = All(block.query[i + j][d]);
+      for (int p = 0; p < kPages; ++p) dot[j][p] = Fma(q, key[p], dot[j][p]);
+    }
   }
-  for (int j = 0; j < kCount; ++j) Store(block.Scores(i + j), dot[j] * block.args.scale);
+  for (int j = 0; j < kCount; ++j) {
+    for (int p = 0; p < kPages; ++p) Store(block.Scores(i + j, p), dot[j][p] * block.args.scale);
+  }
 }
 
-// Scores become weights relative to the largest score so far.
-void FoldSoftmax(const QueryBlock& block, int32_t i, int32_t keys) {
-  constexpr float kLowest = -std::numeric_limits<float>::infinity();
-  const Floats scores = Load(block.Scores(i));
+// Queries [i, i + count), count ≤ kScoreQueries, against one page.
+template <class T>
+void ScoreFew(const QueryBlock& block, int32_t i, int32_t count, const T* keys) {
+  switch (count) {
+#define PENSTOCK_COUNT(C)                                                     \
+  case C:                                                                     \
+    if constexpr (C <= kScoreQueries) return Score<C, 1, T>(block, i, &keys); \
+    break;
+    PENSTOCK_COUNT(1)
+    PENSTOCK_COUNT(2)
+    PENSTOCK_COUNT(3)
+    PENSTOCK_COUNT(4)
+    PENSTOCK_COUNT(5)
+    PENSTOCK_COUNT(6)
+    PENSTOCK_COUNT(7)
+    PENSTOCK_COUNT(8)
+#undef PENSTOCK_COUNT
+    default:
+      break;
+  }
+}
+
+template <class T>
+void ScorePage(const QueryBlock& block, int32_t begin, const T* keys) {
+  for (int32_t i = begin; i < block.count; i += kScoreQueries) {
+    const int32_t left = block.count - i;
+    ScoreFew(block, i, left < kScoreQueries ? left : kScoreQueries, keys);
+  }
+}
+
+// --- softmax ---
+
+// Scores of page p become weights relative to the largest score so far.
+PENSTOCK_LANES void FoldSoftmax(const QueryBlock& block, int32_t i, int32_t p, int32_t keys) {
+  const Floats scores = Load(block.Scores(i, p));
   const float top = MaxOf(keys == kPageTokens ? scores : FirstOr(scores, keys, kLowest));
   Floats sum = Load(block.Sum(i));
   if (top > block.Max(i)) {
@@ -92,27 +127,36 @@ void FoldSoftmax(const QueryBlock& block, int32_t i, int32_t keys) {
     for (int64_t d = 0; d < block.at.width; d += kLanes) Store(output + d, Load(output + d) * rescale);
     block.Max(i) = top;
   }
-  Floats p = Exp(scores - block.Max(i));
-  if (keys < kPageTokens) p = FirstOr(p, keys, 0);
-  Store(block.Sum(i), sum + p);
-  Store(block.Scores(i), p);
+  Floats weights = Exp(scores - block.Max(i));
+  if (keys < kPageTokens) weights = FirstOr(weights, keys, 0);
+  Store(block.Sum(i), sum + weights);
+  Store(block.Scores(i, p), weights);
 }
 
-// output += p · v over `keys` keys, for kCount queries and kSlices * 16 dimensions from d.
-template <int kCount, int kSlices>
-PENSTOCK_LANES void Accumulate(const QueryBlock& block, int32_t i, int64_t d, int32_t keys) {
-  const float* values = block.scratch + block.at.VPage() + d;
+// --- output ---
+
+// A page's values: [16][stride], rows readable in whole vectors up to the head's width.
+template <class T>
+struct Values {
+  const T* at;
+  int64_t stride;
+};
+
+// output += weights · values over `keys` keys, for kCount queries and kSlices * 16 dimensions from d.
+template <int kCount, int kSlices, class T>
+PENSTOCK_LANES void AddSlices(const QueryBlock& block, int32_t i, int32_t p, int64_t d, int32_t keys,
+                              Values<T> values) {
   Floats acc[kCount][kSlices];
-  const float* p[kCount];
+  const float* weights[kCount];
   for (int j = 0; j < kCount; ++j) {
-    p[j] = block.Scores(i + j);
+    weights[j] = block.Scores(i + j, p);
     for (int s = 0; s < kSlices; ++s) acc[j][s] = Load(block.Output(i + j) + d + s * kLanes);
   }
   for (int64_t key = 0; key < keys; ++key) {
     Floats v[kSlices];
-    for (int s = 0; s < kSlices; ++s) v[s] = Load(values + key * block.at.width + s * kLanes);
+    for (int s = 0; s < kSlices; ++s) v[s] = LoadKv(values.at + key * values.stride + d + s * kLanes);
     for (int j = 0; j < kCount; ++j) {
-      for (int s = 0; s < kSlices; ++s) acc[j][s] = Fma(All(p[j][key]), v[s], acc[j][s]);
+      for (int s = 0; s < kSlices; ++s) acc[j][s] = Fma(All(weights[j][key]), v[s], acc[j][s]);
     }
   }
   for (int j = 0; j < kCount; ++j) {
@@ -120,85 +164,124 @@ PENSTOCK_LANES void Accumulate(const QueryBlock& block, int32_t i, int64_t d, in
   }
 }
 
-template <int kCount>
-void Accumulate(const QueryBlock& block, int32_t i, int32_t keys) {
+template <int kCount, class T>
+PENSTOCK_LANES void AddValues(const QueryBlock& block, int32_t i, int32_t p, int32_t keys, Values<T> values) {
   int64_t d = 0;
   for (; d + kValueSlices * kLanes <= block.at.width; d += kValueSlices * kLanes) {
-    Accumulate<kCount, kValueSlices>(block, i, d, keys);
+    AddSlices<kCount, kValueSlices>(block, i, p, d, keys, values);
   }
-  for (; d < block.at.width; d += kLanes) Accumulate<kCount, 1>(block, i, d, keys);
+  for (; d < block.at.width; d += kLanes) AddSlices<kCount, 1>(block, i, p, d, keys, values);
 }
 
-void ScoreAll(const QueryBlock& block, int32_t begin) {
-  int32_t i = begin;
-  for (; i + kScoreQueries <= block.count; i += kScoreQueries) Score<kScoreQueries>(block, i);
-  switch (block.count - i) {
-    case 7:
-      return Score<7>(block, i);
-    case 6:
-      return Score<6>(block, i);
-    case 5:
-      return Score<5>(block, i);
-    case 4:
-      return Score<4>(block, i);
-    case 3:
-      return Score<3>(block, i);
-    case 2:
-      return Score<2>(block, i);
-    case 1:
-      return Score<1>(block, i);
-    default:
-      return;
+// Folds page `page`, whose scores are the p-th.
+template <class T>
+void FoldPage(const QueryBlock& block, int32_t page, int32_t p, Values<T> values) {
+  // Later queries see more: first those that see nothing, then those that see a part, then the rest.
+  int32_t i = 0;
+  while (block.KeysIn(page, i) == 0) ++i;
+  for (int32_t keys; i < block.count && (keys = block.KeysIn(page, i)) < kPageTokens; ++i) {
+    FoldSoftmax(block, i, p, keys);
+    AddValues<1>(block, i, p, keys, values);
+  }
+  for (int32_t j = i; j < block.count; ++j) FoldSoftmax(block, j, p, kPageTokens);
+  for (; i + kValueQueries <= block.count; i += kValueQueries) {
+    AddValues<kValueQueries>(block, i, p, kPageTokens, values);
+  }
+  for (; i + 2 <= block.count; i += 2) AddValues<2>(block, i, p, kPageTokens, values);
+  if (i < block.count) AddValues<1>(block, i, p, kPageTokens, values);
+}
+
+// --- the pages of one block ---
+
+// Asks for page `page` while an earlier one is computed: pages are scattered, so no hardware foresees them.
+template <class T>
+PENSTOCK_LANES void PrefetchPage(const QueryBlock& block, int32_t page, int32_t pages) {
+  if (page >= pages) return;
+  const int64_t bytes = block.args.head_dim * int64_t{kPageTokens} * static_cast<int64_t>(sizeof(T));
+  for (int64_t line = 0; line < bytes; line += 64) {
+    __builtin_prefetch(block.args.k_pages[page] + line, 0, 2);
+    __builtin_prefetch(block.args.v_pages[page] + line, 0, 2);
   }
 }
 
-// Queries [begin, count) see something of the page; from `full` on they see all of it.
-void AccumulateAll(const QueryBlock& block, int32_t page, int32_t begin, int32_t full) {
-  for (int32_t i = begin; i < full; ++i) Accumulate<1>(block, i, block.Keys(i, page));
-  int32_t i = full;
-  for (; i + kValueQueries <= block.count; i += kValueQueries)
-    Accumulate<kValueQueries>(block, i, kPageTokens);
-  for (; i + 2 <= block.count; i += 2) Accumulate<2>(block, i, kPageTokens);
-  if (i < block.count) Accumulate<1>(block, i, kPageTokens);
+// As they lie. REQUIRES: head_dim % 16 == 0.
+template <class T>
+void AttendDirectly(const QueryBlock& block, int32_t pages) {
+  const auto* keys = reinterpret_cast<const T* const*>(block.args.k_pages);
+  const auto* values = reinterpret_cast<const T* const*>(block.args.v_pages);
+  const int64_t dim = block.args.head_dim;
+  int32_t page = 0;
+  if (block.count <= kQueriesAtOnce) {
+    for (; page + kPagesAtOnce <= pages; page += kPagesAtOnce) {
+      if (block.count == 1) {
+        Score<1, kPagesAtOnce>(block, 0, keys + page);
+      } else {
+        Score<2, kPagesAtOnce>(block, 0, keys + page);
+      }
+      for (int32_t p = 0; p < kPagesAtOnce; ++p) {
+        PrefetchPage<T>(block, page + kPagesAtOnce + p, pages);
+        FoldPage<T>(block, page + p, p, {values[page + p], dim});
+      }
+    }
+  }
+  for (; page < pages; ++page) {
+    PrefetchPage<T>(block, page + 2, pages);
+    ScorePage(block, 0, keys[page]);
+    FoldPage<T>(block, page, 0, {values[page], dim});
+  }
 }
 
-void AttendPage(const QueryBlock& block, int32_t page) {
-  // Later queries see more: skip those that see nothing, then find the first that sees the whole page.
-  int32_t begin = 0;
-  while (block.Keys(begin, page) == 0) ++begin;
-  int32_t full = begin;
-  while (full < block.count && block.Keys(full, page) < kPageTokens) ++full;
+// `rows` rows of `from` floats as rows of `to`, a multiple of 16.
+template <class T>
+void Convert(const T* page, int64_t rows, int64_t from, int64_t to, float* out) {
+  if (from == to) {
+    for (int64_t i = 0; i < rows * to; i += kLanes) Store(out + i, LoadKv(page + i));
+    return;
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < from; ++i) out[row * to + i] = static_cast<float>(page[row * from + i]);
+  }
+}
 
-  ConvertKeys(block, block.args.k_pages[page]);
-  ConvertValues(block, block.args.v_pages[page]);
-  ScoreAll(block, begin);
-  for (int32_t i = begin; i < block.count; ++i) FoldSoftmax(block, i, block.Keys(i, page));
-  AccumulateAll(block, page, begin, full);
+// Converted page by page.
+template <class T>
+void AttendConverted(const QueryBlock& block, int32_t pages) {
+  float *keys = block.scratch + block.at.KPage(), *values = block.scratch + block.at.VPage();
+  const int64_t dim = block.args.head_dim, width = block.at.width;
+  std::memset(values, 0, static_cast<size_t>(width) * kPageTokens * sizeof(float));  // for rows' padding
+  for (int32_t page = 0; page < pages; ++page) {
+    PrefetchPage<T>(block, page + 2, pages);
+    Convert(reinterpret_cast<const T*>(block.args.k_pages[page]), dim, kPageTokens, kPageTokens, keys);
+    Convert(reinterpret_cast<const T*>(block.args.v_pages[page]), kPageTokens, dim, width, values);
+    ScorePage<float>(block, 0, keys);
+    FoldPage<float>(block, page, 0, {values, width});
+  }
 }
 
 void AttendBlock(const QueryBlock& block) {
   for (int32_t i = 0; i < block.count; ++i) {
-    block.Max(i) = -std::numeric_limits<float>::infinity();
+    block.Max(i) = kLowest;
     std::memset(block.Sum(i), 0, kPageTokens * sizeof(float));
     std::memset(block.Output(i), 0, static_cast<size_t>(block.at.width) * sizeof(float));
   }
-  const int32_t keys = block.args.first_pos + block.Row(block.count - 1) + 1;
-  for (int32_t page = 0; page < PagesFor(keys); ++page) AttendPage(block, page);
+  const int32_t pages = PagesFor(block.keys[block.count - 1]);
+  const bool whole = block.args.head_dim % kLanes == 0;
+  if (block.args.kv == KvType::kF32) {
+    whole ? AttendDirectly<float>(block, pages) : AttendConverted<float>(block, pages);
+  } else {
+    whole&& block.count <= kScoreQueries ? AttendDirectly<_Float16>(block, pages)
+                                         : AttendConverted<_Float16>(block, pages);
+  }
   for (int32_t i = 0; i < block.count; ++i) {
     const float inverse = 1.0F / SumOf(Load(block.Sum(i)));
     const float* output = block.Output(i);
-    float* out = block.Result(i);
-    for (int32_t d = 0; d < block.args.head_dim; ++d) out[d] = output[d] * inverse;
+    for (int32_t d = 0; d < block.args.head_dim; ++d) block.out[i][d] = output[d] * inverse;
   }
 }
 
 void Attend(const Attention& args, float* scratch) {
-  const AttentionScratch at(args.head_dim);
-  std::memset(scratch + at.VPage(), 0, static_cast<size_t>(at.width) * kPageTokens * sizeof(float));
-  const int32_t queries = args.rows * args.group;
-  for (int32_t first = 0; first < queries; first += kQueryBlock) {
-    const int32_t left = queries - first;
-    AttendBlock({args, first, left < kQueryBlock ? left : kQueryBlock, at, scratch});
+  for (int32_t first = 0; first < args.rows * args.group; first += kQueryBlock) {
+    AttendBlock(QueryBlock(args, first, scratch));
   }
 }
 

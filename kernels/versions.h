@@ -12,7 +12,7 @@ const Kernels& Avx512Kernels();
 
 // Attention works on blocks of so many queries (rows × group), so that a page of keys and values is
 // converted to f32 once for all of them.
-constexpr int32_t kQueryBlock = 64;
+constexpr int32_t kQueryBlock = 32;
 
 // The parts of one thread's scratch for attention, in floats; widths are head_dim rounded up to 16.
 struct AttentionScratch {
