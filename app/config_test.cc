@@ -129,7 +129,8 @@ TEST(ConfigUrl, ACloudOnEveryInterfaceIsFoundOnThisMachine) {
 TEST(ConfigurationReference, ThePageIsWhatTheTableSays) {
   std::ifstream file(PENSTOCK_SOURCE_DIR "/docs/configuration.md");
   const std::string page{std::istreambuf_iterator<char>(file), {}};
-  EXPECT_TRUE(page == ConfigurationPage()) << "make it again: penstock config --markdown > docs/configuration.md";
+  EXPECT_TRUE(page == ConfigurationPage())
+      << "make it again: penstock config --markdown > docs/configuration.md";
 }
 
 }  // namespace

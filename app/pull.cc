@@ -187,22 +187,20 @@ class Puller {
     PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
     PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
     PENSTOCK_TRY(CheckFitsMemory(wanted.model.name, wanted.size));
-    std::string reasons;
     for (const auto& source : Sources(wanted)) {
       say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
       auto path = source.get(wanted);
       if (path.has_value()) return Keep(wanted, *path);
       say_("  no: " + path.error().message);
-      reasons += fmt::format("\n  {}: {}", source.label, path.error().message);
       if (path.error().code == Code::kTooLarge || path.error().code == Code::kIo) {
         return std::unexpected(path.error());  // no other source helps a full disk
       }
     }
     return Fail(Code::kUnavailable,
-                "{} could not be had from any source:{}\nA mirror can be set with pull.mirrors; a file that "
-                "you have: "
-                "`penstock model import FILE --name {}`",
-                wanted.model.name, reasons, wanted.model.name);
+                "no source had {}. A mirror can be set with pull.mirrors; a file that you have: `penstock "
+                "model import "
+                "FILE --name {}`",
+                wanted.model.name, wanted.model.name);
   }
 
  private:

@@ -26,11 +26,11 @@ struct PullRequest {
   int64_t context = 0, kv_bytes = 0;
 };
 
-// Lines for people as it goes on: "trying the hub …", "no: no such host".
+// Lines for people as it goes on: each source that is tried, and in a clear word why it failed.
 using Say = std::function<void(const std::string&)>;
 
-// Errors: kNotFound (no such name: says what there is), kUnavailable (every source failed: each with its
-// reason), and those of ModelStore.
+// Errors: kNotFound (no such name: says what there is), kUnavailable (every source failed; `say`
+// was told why), and those of ModelStore.
 Result<Manifest> Pull(const PullRequest& request, const Config& config, ModelStore& store, const Say& say);
 
 // What the hub says of a file, without fetching it.

@@ -9,6 +9,15 @@ namespace penstock {
 namespace json = boost::json;
 namespace {
 
+// An engine names its kernel, or its models do.
+std::string KernelOf(const json::object& engine) {
+  std::string kernel = GetText(engine, "kernel");
+  for (const auto& model : GetArray(engine, "models")) {
+    if (kernel.empty()) kernel = GetText(model.as_object(), "kernel");
+  }
+  return kernel;
+}
+
 void PrintEngines(const json::object& status) {
   Table engines(
       {"ENGINE", "RUNNER", "KERNEL", "STATE", ">MEMORY", ">RUNNING", ">WAITING", ">TOKENS COMPUTED", "CHIP"});
@@ -16,7 +25,7 @@ void PrintEngines(const json::object& status) {
   for (const auto& value : GetArray(status, "engines")) {
     const auto& engine = value.as_object();
     const std::string name = GetText(engine, "name");
-    engines.Row({name, GetText(engine, "runner"), GetText(engine, "kernel"),
+    engines.Row({name, GetText(engine, "runner"), KernelOf(engine),
                  GetBool(engine, "connected") ? "connected" : "gone",
                  HumanBytes(static_cast<uint64_t>(GetInt(engine, "resident_bytes"))),
                  std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
