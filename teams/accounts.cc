@@ -20,6 +20,9 @@
 namespace penstock {
 namespace {
 
+// The write-ahead log is written once with zeros, which SQLite takes for an empty log: a commit that
+// overwrites waits for its data only, one that appends waits for the file system's journal, too.
+constexpr off_t kPrewrittenLog = 16 << 20;
 constexpr size_t kMaxEvents = 128, kMaxWhy = 400;  // of one request's trail
 
 // What tickets and the accounts share; it lives as long as the last of them.
@@ -118,7 +121,10 @@ class AccountsImpl final : public Accounts {
  public:
   AccountsImpl(std::shared_ptr<Core> core, Reports reports)
       : core_(std::move(core)), reports_(std::move(reports)) {}
-  ~AccountsImpl() override { core_->store.reset(); }
+  ~AccountsImpl() override {
+    reports_ = Reports();  // the writer is to be the last to close the file: it moves the log into it
+    core_->store.reset();
+  }
 
   Result<Principal> Authenticate(std::string_view bearer) const override {
     return directory().Authenticate(bearer);
@@ -212,12 +218,20 @@ Result<JournalContents> ReadOrSetAside(const std::string& path) {
   return JournalContents{};
 }
 
-// Created with 0600 before SQLite does; its companion files take the same mode.
-Status CreatePrivate(const std::string& path) {
+// Makes the file 0600 if it is missing, before SQLite makes it wider, and at least `bytes` long: its end
+// is zeros.
+Status Prepare(const std::string& path, off_t bytes) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return FailErrno(Code::kIo, "cannot open " + path);
+  const std::vector<char> zeros(1 << 20);
+  bool ok = true;
+  for (off_t at = ::lseek(fd, 0, SEEK_END); ok && at < bytes; at += static_cast<off_t>(zeros.size())) {
+    ok = ::pwrite(fd, zeros.data(), zeros.size(), at) == static_cast<ssize_t>(zeros.size());
+  }
+  ok = ok && ::fsync(fd) == 0;
+  const Status status = ok ? Status() : FailErrno(Code::kIo, "cannot write " + path);
   ::close(fd);
-  return {};
+  return status;
 }
 
 }  // namespace
@@ -228,7 +242,8 @@ Result<std::unique_ptr<Accounts>> OpenAccounts(AccountsOptions options, const Cl
   auto core = std::make_shared<Core>(std::move(lock), clock);
 
   const std::string path = options.data_dir + "/penstock.db", journal_path = options.data_dir + "/journal";
-  PENSTOCK_TRY(CreatePrivate(path));
+  PENSTOCK_TRY(Prepare(path, 0));
+  PENSTOCK_TRY(Prepare(path + "-wal", kPrewrittenLog));
   PENSTOCK_ASSIGN(Database database, Database::Open(path, Database::Mode::kReadWrite));
   PENSTOCK_TRY(PrepareSchema(database));
   PENSTOCK_TRY(ConfigureWriter(database));

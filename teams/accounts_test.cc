@@ -192,6 +192,15 @@ TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
   EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
 }
 
+TEST(Accounts, AGracefulStopLeavesEverythingInTheStoreItself) {
+  TempDir dir;
+  {
+    World(dir.path).NewKey("red");
+  }
+  std::filesystem::remove(dir.path + "/penstock.db-wal");
+  EXPECT_EQ(World(dir.path)->Teams().size(), 1u);
+}
+
 TEST(Accounts, TwoProcessesCannotHaveOneStore) {
   TempDir dir;
   World world(dir.path);

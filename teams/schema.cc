@@ -95,6 +95,8 @@ Status PrepareSchema(Database& database) {
 // synchronous=FULL: a commit is on the disk when it returns. Checkpoints are run by the store's thread
 // when it is idle, as one amid the work delays every commit behind it.
 Status ConfigureWriter(Database& database) {
+  int keep_log = 1;  // overwriting an old log is faster than appending to a new one
+  sqlite3_file_control(database.handle(), "main", SQLITE_FCNTL_PERSIST_WAL, &keep_log);
   return database.Execute(
       "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
       "PRAGMA cache_size=-65536; PRAGMA temp_store=MEMORY;");

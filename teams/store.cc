@@ -10,6 +10,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstBackOff{50}, kLongestBackOff{2000}, kIdle{500};
+constexpr int kGatherPart = 8;
 constexpr int kIdleCheckpointPages = 1000, kForcedCheckpointPages = 20000;  // of the write-ahead log
 constexpr Nanos kHour = 3600 * kSecond;
 
@@ -185,13 +186,17 @@ bool Store::WaitForWork(std::unique_lock<std::mutex>& lock) {
     wake_.wait(lock, ready);
   }
   sleeping_ = false;
+  wake_.wait_until(lock, not_before_, [this] { return stop_ || !work_.empty(); });
   return !stop_ || !queue_.empty();
 }
 
 void Store::CommitGroup(std::vector<Op> group) {
   group.insert(group.end(), std::make_move_iterator(kept_.begin()), std::make_move_iterator(kept_.end()));
   kept_.clear();
+  const auto start = std::chrono::steady_clock::now();
   const Status status = Transact([&] { return Write(group); });
+  const auto end = std::chrono::steady_clock::now();
+  not_before_ = end + (end - start) / kGatherPart;
   SetHealth(status);
   Report(status, std::move(group));
 }
