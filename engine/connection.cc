@@ -67,7 +67,8 @@ void Connection::Greet() {
     wire::FromEngine message;
     *message.mutable_hello() = hello_;
     outbox_.clear();
-    if (!AppendFrame(message, outbox_)) outbox_.clear();
+    Append(message);
+    AppendHeartbeat();
     open_ = true;
     write_posted_ = true;
   }
@@ -147,6 +148,7 @@ void Connection::Remember(const wire::FromEngine& message) {
     *heartbeat_.mutable_load() = message.step().load();
     heartbeat_.set_steps(message.step().step());
   }
+  if (message.has_heartbeat()) heartbeat_ = message.heartbeat();
   if (!message.has_model()) return;
   auto& models = *hello_.mutable_models();
   const auto it = std::ranges::find(models, message.model().name(), &wire::ModelState::name);
@@ -157,14 +159,23 @@ void Connection::Remember(const wire::FromEngine& message) {
   }
 }
 
+void Connection::Append(const wire::FromEngine& message) {
+  if (const Status fits = AppendFrame(message, outbox_); !fits) {
+    spdlog::error("a message to the gateway is dropped: {}", fits.error().message);
+  }
+}
+
+void Connection::AppendHeartbeat() {
+  wire::FromEngine message;
+  *message.mutable_heartbeat() = heartbeat_;
+  Append(message);
+}
+
 void Connection::Send(const wire::FromEngine& message) {
   const std::lock_guard lock(mutex_);
   Remember(message);
   if (!open_) return;
-  if (const Status fits = AppendFrame(message, outbox_); !fits) {
-    spdlog::error("a message to the gateway is dropped: {}", fits.error().message);
-    return;
-  }
+  Append(message);
   if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
 }
 
@@ -196,10 +207,9 @@ void Connection::Flush(Nanos limit) {
 void Connection::Beat() {
   {
     const std::lock_guard lock(mutex_);
-    wire::FromEngine message;
-    *message.mutable_heartbeat() = heartbeat_;
-    if (open_ && AppendFrame(message, outbox_) && !std::exchange(write_posted_, true)) {
-      boost::asio::post(io_, [this] { Write(); });
+    if (open_) {
+      AppendHeartbeat();
+      if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
     }
   }
   beat_.expires_after(std::chrono::seconds(1));

@@ -30,7 +30,7 @@ class Connection {
     wire::ToEngine message;
   };
 
-  // `hello` is sent on every connection, with the models that were sent until then.
+  // `hello` is sent on every connection, with the models that were sent until then, and a heartbeat.
   Connection(boost::asio::io_context& io, std::string socket, wire::Hello hello);
 
   void Start();
@@ -59,6 +59,8 @@ class Connection {
   void Lose(std::string_view why);
   void Push(Event event);
   void Remember(const wire::FromEngine& message);
+  void Append(const wire::FromEngine& message);
+  void AppendHeartbeat();
 
   boost::asio::io_context& io_;
   const std::string path_;

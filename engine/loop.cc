@@ -113,6 +113,7 @@ void EngineLoop::Disconnected() {
   requests_.clear();
   scheduler_.TakeTurns();
   report_->Clear();
+  TellLoad();
 }
 
 // ---- models ----
@@ -120,6 +121,15 @@ void EngineLoop::Disconnected() {
 void EngineLoop::TellModel(const Model& model) {
   wire::FromEngine message;
   *message.mutable_model() = model.state;
+  send_(message);
+}
+
+// Where no step's report does: before a model's first request, and when all work is gone.
+void EngineLoop::TellLoad() {
+  wire::FromEngine message;
+  resident_bytes_ = ResidentBytes();
+  *message.mutable_heartbeat()->mutable_load() = Load();
+  message.mutable_heartbeat()->set_steps(steps_);
   send_(message);
 }
 
@@ -145,6 +155,7 @@ void EngineLoop::HandleLoad(const wire::LoadModel& load) {
     slot->state.set_error(loaded.error().message);
     spdlog::error("model {} failed to load: {}", load.name(), loaded.error().message);
   }
+  TellLoad();
   TellModel(*slot);
 }
 
@@ -196,6 +207,7 @@ void EngineLoop::HandleUnload(const std::string& name) {
     Unload(*it->second, "was unloaded");
     models_.erase(it);
   }
+  TellLoad();
   state.set_state(wire::ModelState::UNLOADED);
   wire::FromEngine message;
   *message.mutable_model() = std::move(state);

@@ -57,6 +57,7 @@ class EngineLoop {
   Result<Model> LoadNow(const wire::LoadModel& load);
   void Unload(Model& model, std::string_view why);
   void TellModel(const Model& model);
+  void TellLoad();
 
   Status Start(const wire::Submit& submit);
   void Refuse(const wire::Submit& submit, const Error& error);
