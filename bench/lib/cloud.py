@@ -11,7 +11,7 @@ import time
 from . import sse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BUILD = pathlib.Path(os.environ.get("PENSTOCK_BUILD", ROOT / "build/release"))
+BUILD = pathlib.Path(os.environ.get("PENSTOCK_BUILD", ROOT / "build/release")).absolute()
 PENSTOCK = BUILD / "app/penstock"
 MODELS = pathlib.Path(os.environ.get("PENSTOCK_BENCH_MODELS", "~/.cache/penstock-dev")).expanduser()
 

@@ -28,6 +28,9 @@ PACKAGES = {
 
 # What no registry provides: said, not skipped.
 UNMEASURED = {
+    "qwen2.5-coder-1.5b, -7b": "no registry has their files; the same tokenizer as qwen2.5-coder-0.5b by their makers' word",
+    "qwen2.5-0.5b, -1.5b, -3b": "no registry has their files; the same vocabulary as qwen2.5-coder-0.5b by their makers' word",
+    "smollm2-360m, -1.7b": "no registry has their files; the same vocabulary as smollm2-135m by their makers' word",
     "deepseek-r1-distill-qwen": "no registry has its tokenizer.json or template; its pre-tokenizer "
                                 "(deepseek-r1-qwen) is measured as qwen2's",
     "deepseek-r1-distill-llama": "no registry has its tokenizer.json or template; its pre-tokenizer "

@@ -2,13 +2,13 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-import { KEY, MODEL, URL_BASE, admin, runAll, storyOf } from "./checks.mjs";
+import { KEY, MODEL, URL_BASE, admin, installedVersion, runAll, storyOf } from "./checks.mjs";
 
 const require = createRequire(`${process.env.PENSTOCK_CLIENTS}/package.json`);
 const load = (name) => import(pathToFileURL(require.resolve(name)));
 const { createOpenAICompatible } = await load("@ai-sdk/openai-compatible");
 const { generateText, streamText, APICallError, RetryError } = await load("ai");
-const version = require("@ai-sdk/openai-compatible/package.json").version;
+const version = installedVersion("@ai-sdk/openai-compatible");
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
 const provider = (apiKey = KEY) =>

@@ -1,5 +1,6 @@
 // What a client script needs to tell its checks apart: each is a named function that throws, or does not.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 
 export const URL_BASE = process.env.PENSTOCK_URL;
 export const KEY = process.env.PENSTOCK_KEY;
@@ -8,6 +9,10 @@ export const MODEL = process.env.PENSTOCK_MODEL;
 
 export const COUNT = [{ role: "user", content: "Count from one to twenty in words." }];
 export const LONG = [{ role: "user", content: "Tell me a long story about a river, a mill and a miller's daughter." }];
+
+// Not every package exports its package.json.
+export const installedVersion = (name) =>
+  JSON.parse(readFileSync(`${process.env.PENSTOCK_CLIENTS}/node_modules/${name}/package.json`, "utf8")).version;
 
 // Prints one JSON row per check; the exit status is 1 if one failed.
 export async function runAll(client, checks) {

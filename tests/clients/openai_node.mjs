@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-import { COUNT, KEY, LONG, MODEL, OPERATOR_KEY, URL_BASE, admin, runAll, storyOf } from "./checks.mjs";
+import { COUNT, KEY, LONG, MODEL, OPERATOR_KEY, URL_BASE, admin, installedVersion, runAll, storyOf } from "./checks.mjs";
 
 const require = createRequire(`${process.env.PENSTOCK_CLIENTS}/package.json`);
 const { default: OpenAI } = await import(pathToFileURL(require.resolve("openai")));
-const version = require("openai/package.json").version;
+const version = installedVersion("openai");
 
 let calls = 0;
 const counted = (...args) => (++calls, fetch(...args));
