@@ -179,7 +179,18 @@ Result<Matrix> Matrix::Pack(Format format, std::span<const std::byte> blocks, in
 }
 
 void Matrix::DequantizeRow(int32_t row, float* out) const {
-  for (int32_t k = 0; k < view_.k; ++k) out[k] = WeightAt(view_, row, k);
+  if (!integer()) {
+    for (int32_t k = 0; k < view_.k; ++k) out[k] = FloatAt(view_, row, k);
+    return;
+  }
+  WeightGroup group;
+  for (int32_t k = 0; k < view_.k; k += view_.layout.group) {
+    ReadGroup(view_, row, k, group);
+    for (int i = 0; i < view_.layout.group; ++i) {
+      const float product = group.scale * static_cast<float>(group.integer[i]);
+      out[k + i] = view_.layout.has_min ? product - group.min : product;
+    }
+  }
 }
 
 }  // namespace penstock::kernels

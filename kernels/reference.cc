@@ -88,18 +88,20 @@ void QuantizeRows(int32_t begin, int32_t end, Activations& a) {
 // --- matmul ---
 
 float IntegerDot(const MatrixView& w, int32_t n, const Activations& a, int32_t row) {
-  const int group = w.layout.group;
+  WeightGroup group;
   float acc = 0;
-  for (int32_t k = 0; k < w.k; k += group) {
+  for (int32_t k = 0; k < w.k; k += w.layout.group) {
+    ReadGroup(w, n, k, group);
     const ActivationBlock& block = *a.block(k / kSuper, row);
     int32_t dot = 0, sum = 0;
-    for (int32_t i = k; i < k + group; ++i) {
-      dot += IntegerAt(w, n, i) * block.q[i % kSuper];
-      sum += block.q[i % kSuper];
+    for (int i = 0; i < w.layout.group; ++i) {
+      const int32_t q = block.q[k % kSuper + i];
+      dot += group.integer[i] * q;
+      sum += q;
     }
     const float a_scale = block.scale[k % kSuper / kGroup];
-    acc = std::fma(static_cast<float>(dot), ScaleAt(w, n, k) * a_scale, acc);
-    if (w.layout.has_min) acc = std::fma(-MinAt(w, n, k), a_scale * static_cast<float>(sum), acc);
+    acc = std::fma(static_cast<float>(dot), group.scale * a_scale, acc);
+    if (w.layout.has_min) acc = std::fma(-group.min, a_scale * static_cast<float>(sum), acc);
   }
   return acc;
 }
