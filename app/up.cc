@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <filesystem>
 #include <thread>
 
@@ -94,10 +95,14 @@ void ShowNewOperatorKey(const DataDir& data) {
 class Announcer {
  public:
   Announcer(const Config& config, DataDir data, bool first_start)
-      : url_(config.BaseUrl()),
-        data_(std::move(data)),
-        first_start_(first_start),
-        thread_([this] { Run(); }) {}
+      : url_(config.BaseUrl()), data_(std::move(data)), first_start_(first_start) {
+    // Signals are for the supervisor's own thread: this one must never be chosen to take them.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    thread_ = std::thread([this] { Run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
   ~Announcer() {
     stop_ = true;
     thread_.join();
