@@ -17,6 +17,9 @@ namespace {
 // About 50 µs: longer than the serial gaps inside a step, far shorter than a scheduler's time slice.
 constexpr int kSpins = 1500;
 
+constexpr uint64_t kOpen = uint64_t{1} << 31;  // in the gate: workers may still come in
+constexpr uint64_t kInside = kOpen - 1;        // in the gate: how many are
+
 // The word stays an std::atomic for the language; the kernel sees its 32 bits.
 void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
@@ -65,22 +68,52 @@ void ThreadPool::PinCaller() const {
   Pin(pthread_self(), cpus_[0]);
 }
 
-void ThreadPool::RunErased(const void* context, Call call) {
+void ThreadPool::RunErased(const void* context, Call call, bool everyone) {
   if (threads_.empty()) return call(context, 0, 1);
   context_ = context;
   call_ = call;
-  pending_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
+  been_.store(0, std::memory_order_relaxed);
+  const uint32_t epoch = epoch_.load(std::memory_order_relaxed) + 1;
+  gate_.store(uint64_t{epoch} << 32 | kOpen, std::memory_order_release);
   // Sequentially consistent against Work's sleepers_ and epoch_: either we see the sleeper and wake it, or
   // it sees the new epoch and does not sleep.
-  epoch_.fetch_add(1);
+  epoch_.store(epoch);
   if (sleepers_.load() > 0) FutexWakeAll(epoch_);
 
   call(context, 0, workers());
 
-  if (SpinUntil([this] { return pending_.load(std::memory_order_acquire) == 0; })) return;
+  if (everyone) WaitUntil([&] { return been_.load(std::memory_order_acquire) == threads_.size(); });
+  gate_.fetch_and(~kOpen);
+  WaitUntil([&] { return (gate_.load(std::memory_order_acquire) & kInside) == 0; });
+}
+
+template <class Done>
+void ThreadPool::WaitUntil(const Done& done) {
+  if (SpinUntil(done)) return;
   caller_sleeps_.store(true);
-  while (uint32_t left = pending_.load()) FutexWait(pending_, left);
+  for (;;) {
+    const uint32_t left = left_.load();
+    if (done()) break;
+    FutexWait(left_, left);
+  }
   caller_sleeps_.store(false);
+}
+
+// Into section `epoch`, unless it is over.
+bool ThreadPool::Join(uint32_t epoch) {
+  uint64_t gate = gate_.load(std::memory_order_relaxed);
+  while (gate >> 32 == epoch && (gate & kOpen) != 0) {
+    if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acquire)) return true;
+  }
+  return false;
+}
+
+// The caller may end its section as soon as the gate says that nobody is inside; the pool itself outlives us.
+void ThreadPool::Leave() {
+  been_.fetch_add(1, std::memory_order_release);
+  gate_.fetch_sub(1, std::memory_order_release);
+  left_.fetch_add(1);
+  if (caller_sleeps_.load()) FutexWakeAll(left_);
 }
 
 void ThreadPool::Work(int worker) {
@@ -90,11 +123,11 @@ void ThreadPool::Work(int worker) {
       while (epoch_.load() == seen) FutexWait(epoch_, seen);
       sleepers_.fetch_sub(1);
     }
-    ++seen;  // the caller waits for us before it begins another section, so no epoch is skipped
+    seen = epoch_.load(std::memory_order_acquire);  // whole sections may have passed
     if (stop_.load()) return;
+    if (!Join(seen)) continue;
     call_(context_, worker, workers());
-    // The caller may return and even destroy its section once pending_ is 0; the pool itself outlives us.
-    if (pending_.fetch_sub(1) == 1 && caller_sleeps_.load()) FutexWakeAll(pending_);
+    Leave();
   }
 }
 

@@ -2,8 +2,9 @@
 //
 // A step is a few hundred short parallel sections, so a section must start and end in about a microsecond:
 // workers spin briefly between sections and then sleep on a futex, so that an idle engine costs nothing and
-// cores shared with other processes are given back. Work is dealt by an atomic cursor (For), so a core that
-// the operating system took away delays only the chunk it holds.
+// cores shared with other processes are given back. Work is dealt by an atomic cursor (For), and a section
+// ends when its work is done: a worker whose core the operating system took away delays only the chunk that
+// it holds, and one that comes too late is not waited for.
 //
 // Threads: Run and For are called by one thread at a time, which takes part as worker 0. Neither may be
 //          called from inside a section.
@@ -33,9 +34,7 @@ class ThreadPool {
   // fn(worker, workers) once on every worker; returns when all have returned. fn must not throw.
   template <class Fn>
   void Run(const Fn& fn) {
-    RunErased(&fn, [](const void* context, int worker, int workers) {
-      (*static_cast<const Fn*>(context))(worker, workers);
-    });
+    RunErased(&fn, Erased<Fn>, /*everyone=*/true);
   }
 
   // fn(begin, end, worker) over [0, count) in chunks of `chunk` (the last may be shorter), each once, in no
@@ -47,33 +46,47 @@ class ThreadPool {
       return;
     }
     std::atomic<int64_t> cursor{0};
-    Run([&](int worker, int) {
+    const auto take = [&](int worker, int) {
       for (;;) {
         const int64_t begin = cursor.fetch_add(chunk, std::memory_order_relaxed);
         if (begin >= count) return;
         fn(begin, begin + chunk < count ? begin + chunk : count, worker);
       }
-    });
+    };
+    RunErased(&take, Erased<decltype(take)>, /*everyone=*/false);
   }
 
  private:
   using Call = void (*)(const void* context, int worker, int workers);
 
-  void RunErased(const void* context, Call call);
+  template <class Fn>
+  static void Erased(const void* context, int worker, int workers) {
+    (*static_cast<const Fn*>(context))(worker, workers);
+  }
+
+  // everyone: not only until nobody is in the section, but until every worker has been.
+  void RunErased(const void* context, Call call, bool everyone);
+  bool Join(uint32_t epoch);
+  void Leave();
+  template <class Done>
+  void WaitUntil(const Done& done);
   void Work(int worker);
 
   std::vector<int> cpus_;             // worker w belongs on cpus_[w % size]; constant after construction
   std::vector<std::thread> threads_;  // workers 1 …; constant after construction
 
-  // Written by the caller before it raises epoch_, read by workers after they see it.
+  // Written by the caller while no section is open, read by workers that joined one.
   const void* context_ = nullptr;
   Call call_ = nullptr;
 
-  // Each on its own cache line: workers poll epoch_ while others count down pending_.
-  alignas(64) std::atomic<uint32_t> epoch_{0};     // sections begun; futex word of sleeping workers
-  alignas(64) std::atomic<uint32_t> pending_{0};   // workers still in the section; futex word of the caller
-  alignas(64) std::atomic<uint32_t> sleepers_{0};  // workers that sleep, or are about to
+  // Each on its own cache line: workers poll epoch_ while others come and go.
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // sections begun; futex word of sleeping workers
+  // The gate of the newest section: its epoch << 32 | kOpen | workers inside.
+  alignas(64) std::atomic<uint64_t> gate_{0};
+  std::atomic<uint32_t> left_{0};  // counts departures: futex word of the caller
+  std::atomic<uint32_t> been_{0};  // workers that have been in this section
   std::atomic<bool> caller_sleeps_{false};
+  alignas(64) std::atomic<uint32_t> sleepers_{0};  // workers that sleep, or are about to
   std::atomic<bool> stop_{false};
 };
 

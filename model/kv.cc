@@ -1,9 +1,12 @@
 #include "model/kv.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace penstock {
 
@@ -44,6 +47,15 @@ KvPages& KvPages::operator=(KvPages&& other) noexcept {
 
 KvPages::~KvPages() {
   if (base_ != nullptr) ::munmap(base_, static_cast<size_t>(pages_ * page_bytes_));
+}
+
+int64_t KvPages::UntouchedBytes() const {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const auto size = static_cast<size_t>(pages_ * page_bytes_);
+  std::vector<unsigned char> resident((size + page - 1) / page);
+  if (::mincore(base_, size, resident.data()) != 0) return 0;
+  const auto touched = std::ranges::count_if(resident, [](unsigned char flags) { return (flags & 1) != 0; });
+  return std::max<int64_t>(0, static_cast<int64_t>(size - static_cast<size_t>(touched) * page));
 }
 
 void KvPages::Copy(PageId from, PageId to) const {

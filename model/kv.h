@@ -29,6 +29,8 @@ class KvPages {
   int32_t pages() const { return pages_; }
   int64_t page_bytes() const { return page_bytes_; }
   kernels::KvType type() const { return type_; }
+  // Reserved but never written: memory that the system still counts as free.
+  int64_t UntouchedBytes() const;
 
   std::byte* Keys(PageId page, int32_t layer, int32_t head) const {
     return base_ + page * page_bytes_ + (int64_t{layer} * kv_heads_ + head) * 2 * block_bytes_;

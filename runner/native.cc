@@ -81,6 +81,7 @@ class NativeRunner final : public Runner {
   }
 
  private:
+  int64_t Available() const;
   Result<int32_t> ChoosePages(const ModelFiles& files, const LoadOptions& options, int32_t context) const;
   void Drive();
   Result<StepResult> Step(const StepPlan& plan);
@@ -127,13 +128,21 @@ Result<LoadedModel> NativeRunner::Load(const LoadOptions& options) {
   return loaded;
 }
 
+// What is free and promised to no loaded model's KV memory; 0: the system does not say.
+int64_t NativeRunner::Available() const {
+  const int64_t free = chip::QueryMemory().available;
+  int64_t promised = 0;
+  for (const auto& [id, loaded] : models_) promised += loaded.kv.UntouchedBytes();
+  return free == 0 ? 0 : std::max<int64_t>(1, free - promised);
+}
+
 // As many as were asked for; else what 16 sequences of the full context want, within half of what the
 // weights leave free.
 Result<int32_t> NativeRunner::ChoosePages(const ModelFiles& files, const LoadOptions& options,
                                           int32_t context) const {
   constexpr int64_t kSequences = 16, kMaxPages = 1 << 26;
   const int64_t page = KvPages::PageBytes(files.config(), kv_type_);
-  const int64_t available = chip::QueryMemory().available;
+  const int64_t available = Available();
   const int64_t weights = files.bytes() + files.bytes() / 16;  // repacked; a few per cent for alignment
   const int64_t left = available - weights - kHeadroom;
   int64_t bytes = options.kv_bytes;
