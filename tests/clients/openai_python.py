@@ -179,11 +179,9 @@ def the_request_id_goes_out_with_the_headers_and_tells_the_usage_later():
 
 
 @check
-def rate_limit_headers_are_sent():
+def rate_limit_headers_tell_what_the_queue_has_room_for():
     headers = client.chat.completions.with_raw_response.create(model=MODEL, messages=COUNT, max_tokens=1).headers
-    for kind in ("limit", "remaining", "reset"):
-        for what in ("requests", "tokens"):
-            assert f"x-ratelimit-{kind}-{what}" in headers, f"no x-ratelimit-{kind}-{what}"
+    assert 0 <= int(headers["x-ratelimit-remaining-requests"]) <= int(headers["x-ratelimit-limit-requests"])
 
 
 # ---- streams ----------------------------------------------------------------------------------------
