@@ -134,7 +134,7 @@ def measure(rows, model_path, rounds, say):
             bodies(f"{scratch}/unary.jsonl", False, 1000, count)
             bodies(f"{scratch}/stream.jsonl", True, 1000, count)
             prompt_tokens = record_answers(ours, scratch)
-            if prompt_tokens >= PROMPT_TOKENS:
+            if prompt_tokens == PROMPT_TOKENS:
                 break
             count += PROMPT_TOKENS - prompt_tokens
         proxy = Proxy(scratch)
