@@ -12,6 +12,8 @@
 #include <functional>
 #include <utility>
 
+#include "app/table.h"
+
 namespace penstock {
 namespace fs = std::filesystem;
 namespace {
@@ -144,12 +146,9 @@ Result<uint64_t> FreeDiskBytes(const std::string& path) {
 Status RequireDisk(const std::string& path, uint64_t bytes, std::string_view what) {
   PENSTOCK_ASSIGN(const uint64_t free, FreeDiskBytes(path));
   if (free >= bytes) return {};
-  return Fail(
-      Code::kIo,
-      "the disk is too full for {}: {} wants {:.2f} GB, {:.2f} GB are free. Free {:.2f} GB or use another "
-      "--data DIR",
-      what, path, static_cast<double>(bytes) / 1e9, static_cast<double>(free) / 1e9,
-      static_cast<double>(bytes - free) / 1e9);
+  return Fail(Code::kIo,
+              "the disk is too full for {}: {} wants {}, {} are free. Free {} or use another --data DIR",
+              what, path, HumanBytes(bytes), HumanBytes(free), HumanBytes(bytes - free));
 }
 
 }  // namespace penstock

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <filesystem>
 
 #include "app/json_get.h"
@@ -276,6 +278,7 @@ Result<Manifest> ModelStore::InstallFile(const NewModel& model, const std::strin
 
 Result<Manifest> ModelStore::Import(const NewModel& model, const std::string& path,
                                     const std::function<void(uint64_t, uint64_t)>& progress) {
+  RemoveAbandoned();
   PENSTOCK_TRY(CheckNewName(model.name));
   PENSTOCK_ASSIGN(auto files, FilesToImport(path));
   std::error_code error;
@@ -305,6 +308,19 @@ Status ModelStore::Remove(const std::string& name) {
   if (error) return Fail(Code::kIo, "cannot remove {}: {}", name, error.message());
   fs::remove_all(gone, error);
   return {};
+}
+
+void ModelStore::RemoveAbandoned() const {
+  std::error_code error;
+  for (fs::directory_iterator at(PartialFolder(), error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename();
+    int pid = 0;
+    const char* const last = name.data() + name.size();
+    const auto [parsed, bad] = std::from_chars(name.data() + name.rfind('.') + 1, last, pid);
+    if (bad != std::errc() || parsed != last || kill(pid, 0) == 0 || errno != ESRCH) continue;
+    std::error_code ignored;
+    fs::remove_all(at->path(), ignored);
+  }
 }
 
 Status ModelStore::Verify(const Manifest& manifest,

@@ -67,6 +67,8 @@ class ModelStore {
   Result<Manifest> Import(const NewModel& model, const std::string& path,
                           const std::function<void(uint64_t done, uint64_t total)>& progress);
   Status Remove(const std::string& name);
+  // Deletes what processes that are gone had prepared. Unfinished downloads stay: they are gone on with.
+  void RemoveAbandoned() const;
   // Every file against its SHA-256. Errors: kCorrupt names the file.
   Status Verify(const Manifest& manifest, const std::function<void(uint64_t, uint64_t)>& progress) const;
 

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -135,6 +137,21 @@ TEST_F(ModelStoreTest, AModelLargerThanTheMemoryIsRefused) {
   ASSERT_FALSE(fits.has_value());
   EXPECT_EQ(fits.error().code, Code::kTooLarge);
   EXPECT_TRUE(fits.error().message.contains("giant"));
+}
+
+TEST_F(ModelStoreTest, WhatADeadProcessPreparedIsClearedAwayAndUnfinishedDownloadsStay) {
+  const pid_t dead = fork();
+  if (dead == 0) _exit(0);
+  waitpid(dead, nullptr, 0);
+  const std::string ours = fmt::format("{}/tiny.{}", store_->PartialFolder(), getpid());
+  const std::string theirs = fmt::format("{}/tiny.{}", store_->PartialFolder(), dead);
+  fs::create_directories(ours);
+  fs::create_directories(theirs + "/deep");
+  std::ofstream(store_->PartialFolder() + "/abc.part") << "x";
+  store_->RemoveAbandoned();
+  EXPECT_TRUE(fs::exists(ours));
+  EXPECT_FALSE(fs::exists(theirs));
+  EXPECT_TRUE(fs::exists(store_->PartialFolder() + "/abc.part"));
 }
 
 TEST_F(ModelStoreTest, APinOutlivesItsModel) {

@@ -184,6 +184,7 @@ class Puller {
       : request_(request), config_(config), store_(store), say_(say) {}
 
   Result<Manifest> Run() {
+    store_.RemoveAbandoned();
     PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
     PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
     PENSTOCK_TRY(CheckFitsMemory(wanted.model.name, wanted.size));
@@ -191,10 +192,10 @@ class Puller {
       say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
       auto path = source.get(wanted);
       if (path.has_value()) return Keep(wanted, *path);
-      say_("  no: " + path.error().message);
       if (path.error().code == Code::kTooLarge || path.error().code == Code::kIo) {
         return std::unexpected(path.error());  // no other source helps a full disk
       }
+      say_("  no: " + path.error().message);
     }
     return Fail(Code::kUnavailable,
                 "no source had {}. A mirror can be set with pull.mirrors; a file that you have: `penstock "

@@ -11,6 +11,7 @@
 #include "app/cloud.h"
 #include "app/data_dir.h"
 #include "app/inspect.h"
+#include "app/json_get.h"
 #include "app/listen.h"
 #include "app/model_store.h"
 #include "app/supervisor.h"
@@ -90,12 +91,25 @@ void ShowNewOperatorKey(const DataDir& data) {
              data.OperatorKeyFile(), *key);
 }
 
+// Models that an engine could not load, and why; empty: none, or nobody to ask.
+std::string FailedModels(const Config& config) {
+  std::string failed;
+  const auto cloud = Cloud::Open(config);
+  const auto answer = cloud.has_value() ? cloud->Get("/admin/v1/models") : std::unexpected(cloud.error());
+  if (!answer.has_value()) return failed;
+  for (const auto& value : GetArray(*answer, "data")) {
+    const std::string error = value.is_object() ? GetText(value.get_object(), "error") : "";
+    if (!error.empty()) failed += fmt::format("\n  {}", error);
+  }
+  return failed;
+}
+
 // Says when requests would be answered, and why not yet. A thread of its own: the supervisor's loop never
 // waits for anything but its children.
 class Announcer {
  public:
   Announcer(const Config& config, DataDir data, bool first_start)
-      : url_(config.BaseUrl()), data_(std::move(data)), first_start_(first_start) {
+      : config_(config), url_(config.BaseUrl()), data_(std::move(data)), first_start_(first_start) {
     // Signals are for the supervisor's own thread: this one must never be chosen to take them.
     sigset_t all, before;
     sigfillset(&all);
@@ -115,7 +129,7 @@ class Announcer {
     const Nanos began = SystemClock().Monotonic();
     std::string told;
     while (!stop_) {
-      const std::string why = WhyNotReady(url_);
+      std::string why = WhyNotReady(url_);
       if (first_start_ && std::filesystem::exists(data_.OperatorKeyFile())) {
         ShowNewOperatorKey(data_);
         first_start_ = false;
@@ -125,6 +139,7 @@ class Announcer {
         fmt::print(stderr, "penstock: ready after {:.1f} s: requests are answered at {}/v1\n", seconds, url_);
         return;
       }
+      if (seconds > 2) why += FailedModels(config_);
       if (seconds > 2 && why != told) {
         fmt::print(stderr, "penstock: not ready yet: {}\n", why);
         told = why;
@@ -134,6 +149,7 @@ class Announcer {
     }
   }
 
+  const Config config_;
   const std::string url_;
   const DataDir data_;
   bool first_start_;
