@@ -25,6 +25,7 @@ namespace asio = boost::asio;
 
 constexpr uint32_t kProtocol = 1;
 constexpr Nanos kForgetCancelled = 5 * kSecond;      // an engine that never says that a job ended
+constexpr Nanos kLongestStep = 3600 * kSecond;       // a charge above it is a peer's mistake
 constexpr Nanos kFirstEstimate = 10 * kMillisecond;  // chip time of a job, before any was measured
 
 // A job from Submit to its end. After Cancel it lives on without a sink until its engine says that it
@@ -304,8 +305,8 @@ void FleetImpl::OnNote(Member& member, const wire::Note& note) {
 void FleetImpl::OnCharge(Member& member, const wire::Charge& charge) {
   Live* job = Find(member, charge.request());
   if (job == nullptr) return;
-  const auto chip_time = static_cast<Nanos>(charge.chip_ns());
-  stats_.chip_ns += charge.chip_ns();
+  const auto chip_time = static_cast<Nanos>(std::min<uint64_t>(charge.chip_ns(), kLongestStep));
+  stats_.chip_ns += static_cast<uint64_t>(chip_time);
   stats_.computed += charge.computed();
   queue_.Charge(job->id, chip_time);
   job->chip_time += chip_time;

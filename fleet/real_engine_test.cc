@@ -1,0 +1,161 @@
+// The fleet before real engine processes with the fake runner, which die at random.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/random.h"
+#include "engine/engine.h"
+#include "fleet/testing.h"
+#include "runner/fake.h"
+
+namespace penstock {
+namespace {
+
+using testing::FleetWorld;
+
+class EngineProcess {
+ public:
+  EngineProcess(const std::string& name, const std::string& socket) : pid_(::fork()) {
+    if (pid_ != 0) return;
+    EngineOptions options;
+    options.name = name;
+    options.socket = socket;
+    options.memory_bytes = 1 << 30;
+    options.max_sequences = 8;
+    FakeOptions fake;
+    fake.step_time = kMillisecond;
+    fake.paced = true;
+    (void)RunEngine(MakeFakeRunner(fake), options);
+    ::_exit(0);
+  }
+  EngineProcess(EngineProcess&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+  EngineProcess& operator=(EngineProcess&& other) noexcept {
+    std::swap(pid_, other.pid_);
+    return *this;
+  }
+  ~EngineProcess() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+ private:
+  pid_t pid_;
+};
+
+// Keeps the tokens of one job.
+class Reader final : public JobSink {
+ public:
+  void OnEvent(JobEvent event, std::string_view) override { requeues += event == JobEvent::kRequeued; }
+  void OnCharge(Nanos time, uint32_t) override { chip_time += time; }
+  void OnTokens(const wire::TokenEvent& event) override {
+    ids.insert(ids.end(), event.ids().begin(), event.ids().end());
+    if (event.finish() != wire::NONE) finish = event.finish();
+    if (event.finish() == wire::ERROR) error = {Code::kInternal, event.error()};
+    if (fleet != nullptr) fleet->Grant(job, 0, event.new_tokens());
+  }
+  void OnFailed(const Error& failure) override { error = failure; }
+  bool done() const { return finish != wire::NONE || error; }
+
+  Fleet* fleet = nullptr;
+  JobId job = 0;
+  std::vector<Token> ids;
+  wire::Finish finish = wire::NONE;
+  std::optional<Error> error;
+  Nanos chip_time = 0;
+  int requeues = 0;
+};
+
+std::shared_ptr<Reader> Ask(FleetWorld& world, int prompt) {
+  Job job = FleetWorld::NewJob("m", static_cast<uint64_t>(prompt % 3), 20);
+  job.submit.set_prompt(0, prompt);
+  job.submit.set_max_tokens(12);
+  job.submit.set_ignore_eos(true);
+  job.submit.set_credits(4);  // the rest is granted as it is read
+  auto reader = std::make_shared<Reader>();
+  reader->fleet = world.fleet.get();
+  reader->job = *world.fleet->Submit(std::move(job), reader);
+  return reader;
+}
+
+void ServeFake(FleetWorld& world) {
+  world.fleet->Serve({.name = "m", .path = "fake:m?pages=256"});
+}
+
+TEST(RealEngine, StreamsWholeAnswersUnderCredits) {
+  FleetWorld world;
+  ServeFake(world);
+  EngineProcess engine("cpu0", world.path);
+  std::vector<std::shared_ptr<Reader>> readers;
+  for (int i = 0; i < 30; ++i) readers.push_back(Ask(world, i));
+  for (const auto& reader : readers) {
+    ASSERT_TRUE(world.Until([&] { return reader->done(); }));
+    EXPECT_FALSE(reader->error) << reader->error->message;
+    EXPECT_EQ(reader->finish, wire::LENGTH);
+    EXPECT_EQ(reader->ids.size(), 12u);
+    EXPECT_GT(reader->chip_time, 0);
+  }
+  EXPECT_TRUE(world.Until([&] { return world.View("cpu0").sent == 0; }));
+}
+
+TEST(RealEngine, ACancelIsConfirmed) {
+  FleetWorld world;
+  ServeFake(world);
+  EngineProcess engine("cpu0", world.path);
+  auto reader = Ask(world, 1);
+  ASSERT_TRUE(world.Until([&] { return !reader->ids.empty(); }));
+  world.fleet->Cancel(reader->job);
+  EXPECT_TRUE(world.Until([&] { return world.View("cpu0").sent == 0; }));
+  EXPECT_FALSE(reader->done());
+}
+
+TEST(RealEngine, WhatAKilledEngineHadBegunUnheardIsTheSameElsewhere) {
+  FleetWorld world({.max_requeues = 1000});
+  ServeFake(world);
+  std::vector<EngineProcess> engines;
+  for (int i = 0; i < 2; ++i) engines.emplace_back("cpu" + std::to_string(i), world.path);
+
+  std::map<int, std::vector<Token>> alone;
+  for (int prompt = 0; prompt < 10; ++prompt) {
+    auto reader = Ask(world, prompt);
+    ASSERT_TRUE(world.Until([&] { return reader->done(); }));
+    alone[prompt] = reader->ids;
+  }
+  Random random(11);
+  int requeues = 0, broken = 0, whole = 0;
+  for (int kill = 0; kill < 20; ++kill) {
+    std::vector<std::pair<int, std::shared_ptr<Reader>>> asked;
+    for (int i = 0; i < 24; ++i) {
+      const int prompt = static_cast<int>(random.Below(10));
+      asked.emplace_back(prompt, Ask(world, prompt));
+    }
+    const Nanos until = SystemClock().Monotonic() + static_cast<Nanos>(random.Below(20)) * kMillisecond;
+    while (SystemClock().Monotonic() < until) world.io.run_one_for(std::chrono::milliseconds(1));
+    const size_t victim = random.Below(engines.size());
+    const std::string name = "cpu" + std::to_string(victim);
+    {
+      EngineProcess dead = std::move(engines[victim]);
+    }
+    engines[victim] = EngineProcess(name, world.path);
+    for (const auto& [prompt, reader] : asked) {
+      ASSERT_TRUE(world.Until([&, r = reader] { return r->done(); }));
+      requeues += reader->requeues;
+      if (reader->error) {
+        ++broken;
+        EXPECT_NE(reader->error->message.find(name), std::string::npos) << reader->error->message;
+        EXPECT_FALSE(reader->ids.empty()) << "who got nothing yet is served elsewhere";
+        EXPECT_TRUE(std::equal(reader->ids.begin(), reader->ids.end(), alone[prompt].begin()));
+      } else {
+        ++whole;
+        EXPECT_EQ(reader->ids, alone[prompt]);
+      }
+    }
+  }
+  EXPECT_GT(requeues, 0);
+  EXPECT_GT(broken, 0);
+  EXPECT_GT(whole, 200);
+}
+
+}  // namespace
+}  // namespace penstock
