@@ -90,17 +90,19 @@ def measure(rows, whole, short, say):
     """whole, short: (name, path) of a bench model and of its shortened form."""
     isas = supported_isas()
     rows.add(part="batch plan", isas=isas, cpu=machine.cpu_kind(), models=[whole[0], short[0]], requests=REQUESTS)
-    plans = [(isa, Work(*short, 0, 6, 4)) for isa in isas]
-    plans += [(isa, Work(*whole, 40, 10, 24)) for isa in isas if isa != "reference"]
+    plans = [(isa, Work(*short, 0, 9, 24)) for isa in isas]
+    plans += [(isa, Work(*whole, 40, 10, 60)) for isa in isas if isa != "reference"]
     pages = {}
     for isa, work in plans:
         if work.model not in pages:
             pages[work.model] = page_bytes(work)
-        # The longest request alone must fit; all sixteen must not.
-        room = 10 if work.shared_words == 0 else 24
+        # The longest request alone must fit; what is admitted together must outgrow it by more than the page
+        # that the planner keeps free for each.
+        room = 8 if work.shared_words == 0 else 24
         for name, settings, one_by_one in arrangements(room * pages[work.model]):
             say(f"batch equals alone: {work.model}, {isa}, {name}")
-            measure_one(rows, isa, work, name, settings, one_by_one, 2 if "cached" in name else 1)
+            passes = 2 if "cached" in name and isa != "reference" else 1
+            measure_one(rows, isa, work, name, settings, one_by_one, passes)
     for isa in isas:
         say(f"versions agree: one request of {whole[0]}, {isa}")
         measure_one(rows, isa, Work(*whole, 0, 2, 2, requests=1), "one short request", {}, True, 1)
