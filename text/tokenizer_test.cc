@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -192,6 +194,34 @@ TEST(Tokenizer, UnusedTokensAndDuplicatesAreNeverMade) {
   EXPECT_EQ(tokenizer->Bytes(905), "");
   EXPECT_EQ(tokenizer->Piece(905), "[PAD1]");
   for (const Token id : *tokenizer->Encode("[PAD1] a", true)) EXPECT_LT(id, 905);
+}
+
+// As SmolLM2's vocabulary, which lacks the bytes that begin rare planes. The rest of the text stays.
+TEST(Tokenizer, ByteWithoutATokenIsLeftOut) {
+  for (const char* pre : {"qwen2", "smollm"}) {
+    Vocabulary vocabulary = QwenVocabulary();
+    vocabulary.pre = pre;
+    const auto byte = std::ranges::find(vocabulary.tokens, "ñ");  // GPT-2's character for 0xF1
+    ASSERT_NE(byte, vocabulary.tokens.end());
+    vocabulary.types[static_cast<size_t>(byte - vocabulary.tokens.begin())] = Vocabulary::kUnused;
+    const auto tokenizer = Must(TokenizerFromVocabulary(vocabulary));
+    EXPECT_EQ(Decode(*tokenizer, *tokenizer->Encode("1a \U00050000 <|im_end|> b2", false)),
+              "1a \x90\x80\x80 <|im_end|> b2");
+  }
+}
+
+TEST(Tokenizer, LongRunsAreNoObstacle) {
+  for (const char* pre : {"qwen2", "smollm", "llama-bpe", "deepseek-v3", "gpt-2"}) {
+    Vocabulary vocabulary = QwenVocabulary();
+    vocabulary.pre = pre;
+    const auto tokenizer = Must(TokenizerFromVocabulary(vocabulary));
+    for (const char filler : {' ', '\n', 'a', '1', '!'}) {
+      const std::string text(200'000, filler);
+      const auto ids = tokenizer->Encode(text, true);
+      ASSERT_TRUE(ids.has_value()) << pre << ": " << ids.error().message;
+      EXPECT_EQ(Decode(*tokenizer, *ids), text) << pre;
+    }
+  }
 }
 
 TEST(Tokenizer, ManyThreadsGetTheSameIds) {

@@ -16,7 +16,7 @@ pub enum Status {
     Internal = 4,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub status: Status,
     pub message: String,

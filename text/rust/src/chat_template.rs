@@ -132,7 +132,9 @@ fn environment(fuel: u64) -> Environment<'static> {
     env.add_filter("replace", python::replace);
     env.add_filter("int", python::int);
     // Python's strings and mappings are sequences, too.
-    env.add_test("sequence", |v: &Value| matches!(v.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map));
+    env.add_test("sequence", |v: &Value| {
+        matches!(v.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
+    });
     env.add_test("iterable", |v: &Value| v.kind() == ValueKind::String || v.try_iter().is_ok());
     env
 }

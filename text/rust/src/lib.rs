@@ -3,6 +3,7 @@
 
 mod border;
 mod chat_template;
+mod encoder;
 mod python;
 mod tokenizer;
 mod vocabulary;
@@ -19,7 +20,7 @@ pub struct RawVocabulary {
     pre: View,
     tokens: *const View,
     token_count: usize,
-    types: *const i32, // token_count of them, or null
+    types: *const i32,  // token_count of them, or null
     scores: *const f32, // token_count of them, or null
     merges: *const View,
     merge_count: usize,

@@ -32,7 +32,11 @@ pub fn float_repr(x: f64) -> String {
         return format!("{mantissa}e{sign}{:02}", exponent.abs());
     }
     let plain = format!("{x}");
-    if plain.contains('.') { plain } else { plain + ".0" }
+    if plain.contains('.') {
+        plain
+    } else {
+        plain + ".0"
+    }
 }
 
 /// str(value).
@@ -109,7 +113,9 @@ fn write_string_repr(out: &mut String, text: &str) {
 
 /// str.isprintable(), but for code points that Unicode has not given out yet.
 fn is_printable(c: char) -> bool {
-    !is_space(c) && !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0001}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}')
+    !is_space(c)
+        && !c.is_control()
+        && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}' | '\u{e0001}'..='\u{e007f}' | '\u{f0000}'..='\u{10ffff}')
 }
 
 /// json.dumps as transformers' `tojson` filter calls it.
@@ -261,9 +267,9 @@ pub fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<
     let first = args.first().filter(|v| !v.is_none());
     let chars_before = |at: Option<usize>| at.map_or(-1, |at| text[..at].chars().count() as i64);
     let argument = || {
-        first.and_then(|v| v.as_str()).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidOperation, format!("str.{method} takes a string"))
-        })
+        first
+            .and_then(|v| v.as_str())
+            .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, format!("str.{method} takes a string")))
     };
     let with = |f: &dyn Fn(&str) -> Value| argument().map(f);
     Some(match method {
@@ -279,10 +285,12 @@ pub fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<
         // Python says no of an empty string; isascii alone says yes.
         _ if text.is_empty() && method.starts_with("is") && method != "isascii" => Ok(false.into()),
         "isspace" => Ok(text.chars().all(is_space).into()),
-        "index" => with(&|what| Value::from(chars_before(text.find(what)))).and_then(|at| match at.as_i64() {
-            Some(-1) => Err(Error::new(ErrorKind::InvalidOperation, "substring not found")),
-            _ => Ok(at),
-        }),
+        "index" => {
+            with(&|what| Value::from(chars_before(text.find(what)))).and_then(|at| match at.as_i64() {
+                Some(-1) => Err(Error::new(ErrorKind::InvalidOperation, "substring not found")),
+                _ => Ok(at),
+            })
+        }
         "rsplit" if !args.is_empty() => rsplit(text, args),
         "split" if args.is_empty() => {
             Ok(text.split(is_space).filter(|word| !word.is_empty()).map(Value::from).collect())
@@ -341,7 +349,9 @@ pub fn replace(text: &Value, old: &str, new: &str, count: Option<i64>) -> Result
 /// int(value, default=0)
 pub fn int(value: &Value, default: Option<i64>) -> Value {
     let parsed = match value.as_str() {
-        Some(text) => text.trim_matches(is_space).parse().ok().or_else(|| text.parse::<f64>().ok().map(|x| x as i64)),
+        Some(text) => {
+            text.trim_matches(is_space).parse().ok().or_else(|| text.parse::<f64>().ok().map(|x| x as i64))
+        }
         None => i64::try_from(value.clone()).ok().or_else(|| number(value).ok().map(|x| x as i64)),
     };
     Value::from(parsed.unwrap_or(default.unwrap_or(0)))

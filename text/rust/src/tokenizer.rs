@@ -1,9 +1,11 @@
-//! Tokenizer: text → ids by fastokens, or by `tokenizers` for what fastokens does not read, and the
-//! tables id → piece and id → bytes that the C++ side reads in place.
+//! Tokenizer: an encoder, and the tables id → piece and id → bytes that the C++ side reads in place.
+
+use std::collections::HashSet;
 
 use serde_json::{json, Value};
 
 use crate::border::Failure;
+use crate::encoder::{added_tokens, Encoder};
 use crate::vocabulary::{self, Kind, Vocabulary};
 
 /// Strings by id, end to end.
@@ -38,12 +40,6 @@ pub enum Spelling {
     SentencePiece, // U+2581 for a space, <0xNN> for a byte
 }
 
-enum Encoder {
-    Fast(Box<fastokens::Tokenizer>),
-    // `tokenizers` keeps "ignore special tokens" in the tokenizer: one for each answer.
-    Reference { special: Box<tokenizers::Tokenizer>, plain: Box<tokenizers::Tokenizer> },
-}
-
 pub struct Tokenizer {
     encoder: Encoder,
     tables: Tables,
@@ -68,29 +64,16 @@ impl Tokenizer {
         Self::new(json, tables)
     }
 
-    fn new(mut json: Value, tables: Tables) -> Result<Self, Failure> {
-        strip_to_encoding(&mut json);
-        let tokenizer = Self { encoder: encoder(json)?, tables };
+    fn new(json: Value, tables: Tables) -> Result<Self, Failure> {
+        let encoder = Encoder::new(json, tables.spell_every_byte())?;
         // fastokens builds its tables at the first encode (a tenth of a second): not in a request.
-        tokenizer.encode("Warm up. 1", true)?;
-        tokenizer.encode("Warm up. 1", false)?;
-        Ok(tokenizer)
+        encoder.encode("Warm up. 1", true)?;
+        encoder.encode("Warm up. 1", false)?;
+        Ok(Self { encoder, tables })
     }
 
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, Failure> {
-        let failed = |e: String| Failure::invalid(format!("this text cannot be tokenized: {e}"));
-        match &self.encoder {
-            Encoder::Fast(fast) => {
-                use fastokens::AddedTokenPolicy::{All, SkipSpecial};
-                let policy = if parse_special { All } else { SkipSpecial };
-                fast.encode_with_policy(text, false, policy).map_err(|e| failed(e.to_string()))
-            }
-            Encoder::Reference { special, plain } => {
-                let tokenizer = if parse_special { special } else { plain };
-                let encoding = tokenizer.encode_fast(text, false).map_err(|e| failed(e.to_string()))?;
-                Ok(encoding.get_ids().to_vec())
-            }
-        }
+        self.encoder.encode(text, parse_special)
     }
 
     pub fn tables(&self) -> &Tables {
@@ -98,45 +81,16 @@ impl Tokenizer {
     }
 
     pub fn backend(&self) -> &'static str {
-        match self.encoder {
-            Encoder::Fast(_) => "fastokens",
-            Encoder::Reference { .. } => "tokenizers",
-        }
+        self.encoder.name()
     }
 }
 
-/// Leaves what text → ids needs: no truncation, no padding, no BOS, and nothing random. The decoder
-/// goes too: the tables decode.
-fn strip_to_encoding(json: &mut Value) {
-    for key in ["truncation", "padding", "post_processor", "decoder"] {
-        json[key] = Value::Null;
+impl Tables {
+    /// Whether any text has tokens, byte by byte if need be.
+    fn spell_every_byte(&self) -> bool {
+        let singles = self.bytes.offsets.windows(2).filter(|w| w[1] - w[0] == 1);
+        singles.map(|w| self.bytes.data[w[0] as usize]).collect::<HashSet<u8>>().len() == 256
     }
-    if let Some(dropout) = json.pointer_mut("/model/dropout") {
-        *dropout = Value::Null;
-    }
-}
-
-fn encoder(json: Value) -> Result<Encoder, Failure> {
-    // fastokens records `single_word` but does not honour it.
-    let honoured = !added_tokens(&json).any(|token| token["single_word"] == json!(true));
-    let reason = if honoured {
-        match fastokens::Tokenizer::from_json(json.clone()) {
-            Ok(fast) => return Ok(Encoder::Fast(Box::new(fast))),
-            Err(e) => e.to_string(),
-        }
-    } else {
-        "single_word".into()
-    };
-    let mut reference = serde_json::from_value::<tokenizers::Tokenizer>(json).map_err(|e| {
-        Failure::unsupported(format!("no tokenizer library reads this tokenizer: {e} (fastokens: {reason})"))
-    })?;
-    let special = Box::new(reference.clone());
-    reference.set_encode_special_tokens(true); // upstream's name for "treat them as text"
-    Ok(Encoder::Reference { special, plain: Box::new(reference) })
-}
-
-fn added_tokens(json: &Value) -> impl Iterator<Item = &Value> {
-    json["added_tokens"].as_array().into_iter().flatten()
 }
 
 /// Whether any step of a (possibly nested) pipeline stage has one of these types.
