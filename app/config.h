@@ -11,7 +11,6 @@
 #include <string_view>
 #include <vector>
 
-#include "app/units.h"
 #include "base/clock.h"
 #include "base/result.h"
 
@@ -89,5 +88,11 @@ std::vector<std::string> AsFlags(const LoadedConfig& loaded);
 
 // The reference page, docs/configuration.md.
 std::string ConfigurationPage();
+
+// "8GiB", "512 MB", "4096" → bytes. "500ms", "30s", "10m", "2h", "30" (seconds) → nanoseconds.
+Result<uint64_t> ParseBytes(std::string_view text);
+Result<Nanos> ParseDuration(std::string_view text);
+std::string ShowBytes(uint64_t bytes);     // exact, as ParseBytes reads it: "8GiB", "1000"
+std::string ShowDuration(Nanos duration);  // "30s", "500ms"
 
 }  // namespace penstock
