@@ -31,6 +31,8 @@ FILES = [  # (name, path, first character)
     ("apache", "/usr/share/common-licenses/Apache-2.0", 1_000),
     ("artistic", "/usr/share/common-licenses/Artistic", 0),
     ("fdl", "/usr/share/common-licenses/GFDL-1.3", 5_000),
+    ("mozilla", "/usr/share/common-licenses/MPL-2.0", 0),
+    ("python-shlex", "/usr/lib/python3.11/shlex.py", 0),
     ("python-textwrap", "/usr/lib/python3.11/textwrap.py", 0),
     ("python-heapq", "/usr/lib/python3.11/heapq.py", 1_000),
     ("python-encoder", "/usr/lib/python3.11/json/encoder.py", 2_000),
