@@ -260,6 +260,35 @@ void Forward::Project(const Linear& linear, float* out) {
   Multiply({&product, 1}, b_.activations, [](int32_t, int32_t) {});
 }
 
+void Forward::ProjectPrecisely(const Linear& linear, std::vector<float>& logits) {
+  const int64_t outputs = linear.weight.n(), size = rows_ * int64_t{c_.hidden};
+  const bool integer = linear.weight.integer();
+  Grow(logits, outputs * rows_ * (integer ? 2 : 1));
+  if (!integer) return Project(linear, logits.data());
+  Grow(b_.with_residual, 2 * size);
+  ForRows([&](int32_t row) {
+    float* to = b_.with_residual.data() + int64_t{row} * c_.hidden;
+    std::copy_n(b_.normalised.data() + int64_t{row} * c_.hidden, c_.hidden, to);
+    Residual(b_.activations, row, to + size);
+  });
+  Quantise(b_.with_residual, c_.hidden, 2 * rows_, b_.precise);
+  const Product product{&linear, logits.data()};
+  Multiply({&product, 1}, b_.precise, [&](int32_t begin, int32_t end) {
+    for (int32_t r = 0; r < rows_; ++r) {
+      float* out = logits.data() + r * outputs + begin;
+      k_.add(out, out + rows_ * outputs, end - begin);
+    }
+  });
+}
+
+void Forward::Residual(const kernels::Activations& a, int32_t row, float* out) const {
+  for (int32_t i = 0; i < a.k(); ++i) {
+    const auto& block = *a.block(i / kernels::kSuper, row);
+    const int32_t within = i % kernels::kSuper;
+    out[i] = a.x(row)[i] - block.scale[within / kernels::kGroup] * static_cast<float>(block.q[within]);
+  }
+}
+
 void Forward::AddExperts(const Layer& layer) {
   const auto by_expert = Route(layer.router);
   for (size_t e = 0; e < by_expert.size(); ++e) {

@@ -31,9 +31,10 @@ struct Chunk {
 // Memory that is kept from step to step: it grows to the largest step and is reused.
 struct ForwardBuffers {
   std::vector<float> x, normalised, query, key, value, attended, gate, up, projected, cos, sin;
-  std::vector<float> router, expert_in, expert_out;
-  kernels::Activations activations, gated, expert_activations;  // of h or attended; of gate; of expert_in
-  std::vector<std::vector<float>> attention_scratch;            // by worker
+  std::vector<float> router, expert_in, expert_out, with_residual;
+  // Of h or attended; of gate; of expert_in; of with_residual.
+  kernels::Activations activations, gated, expert_activations, precise;
+  std::vector<std::vector<float>> attention_scratch;                  // by worker
   std::vector<std::vector<const std::byte*>> key_pages, value_pages;  // by worker
 };
 
@@ -75,6 +76,11 @@ class Forward {
   void AddExperts(const Layer& layer);
   // out[row][n] = W h; out: [rows, W.n].
   void Project(const Linear& linear, float* out);
+  // The same with activations of 15 bits instead of 8: what int8 leaves of h is multiplied as rows of
+  // their own, in the same pass over W. Rounding h weighs most where nothing comes after: without this the
+  // output matrix makes a quarter of all divergence from f32. logits: grows to [2 · rows, W.n]; the first
+  // half is the result.
+  void ProjectPrecisely(const Linear& linear, std::vector<float>& logits);
 
  private:
   struct Part {  // a chunk's rows
@@ -110,6 +116,8 @@ class Forward {
   // gate = silu(gate(a)) · up(a), ready for the down projection.
   const kernels::Activations& GateUp(const FeedForward& ff, const kernels::Activations& a);
 
+  // x minus the int8 form of a's row.
+  void Residual(const kernels::Activations& a, int32_t row, float* out) const;
   void AttendItem(const AttentionItem& item, int worker);
   void KeepWantedRows();
   std::vector<std::vector<Routed>> Route(const Linear& router);

@@ -76,10 +76,9 @@ std::span<float> Model::Run(std::span<const Chunk> chunks, const KvPages& kv) {
     architecture_.run(forward, layers_[i]);
   }
   const size_t size = static_cast<size_t>(forward.rows()) * static_cast<size_t>(vocabulary());
-  if (logits_.size() < size) logits_.resize(size);
   if (size == 0) return {};
   forward.Normalise(output_norm_);
-  forward.Project(output_, logits_.data());
+  forward.ProjectPrecisely(output_, logits_);
   return std::span(logits_).first(size);
 }
 
