@@ -13,11 +13,8 @@ using testing::Answer;
 using testing::Chat;
 using testing::Client;
 using ::testing::HasSubstr;
+using testing::Text;
 using testing::World;
-
-std::string Text(const value& v) {
-  return std::string(v.as_string());
-}
 
 Answer Get(World& world, std::string_view path, std::string_view key = "operator") {
   Client client(world.port);

@@ -158,6 +158,7 @@ void Process::Stop(int status, std::string_view why) {
 
 Result<int> RunGateway(GatewayOptions options) {
   RaiseDescriptorLimit();
+  LogOthersAsJson(STDERR_FILENO);
   asio::io_context io(1);
   int listen_fd = options.listen_fd;
   if (listen_fd < 0) {

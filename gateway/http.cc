@@ -188,6 +188,17 @@ HttpResponse ErrorResponse(const ApiError& error) {
   return response;
 }
 
+std::string HeaderList(const std::vector<std::string>& names) {
+  constexpr size_t kMost = 1000;
+  std::string list;
+  for (const std::string& name : names) {
+    if (list.size() + name.size() > kMost) return list + ", ...";
+    if (!list.empty()) list += ", ";
+    for (const char c : name) list += c > ' ' && c < 0x7F && c != ',' ? c : '?';
+  }
+  return list;
+}
+
 HttpResponse WithRequestId(HttpResponse response, std::string_view id) {
   static thread_local std::mt19937_64 random{std::random_device()()};
   auto out = std::back_inserter(response.headers);

@@ -5,6 +5,7 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -60,6 +61,10 @@ HttpResponse ErrorResponse(const ApiError& error);
 
 // Adds x-request-id. `id` empty: one for a request that was refused and left no record.
 HttpResponse WithRequestId(HttpResponse response, std::string_view id = {});
+
+// A header's value from names that a client chose: nothing in it can end the line; cut after some 1,000
+// bytes.
+std::string HeaderList(const std::vector<std::string>& names);
 
 template <class T>
 using ApiResult = std::expected<T, ApiError>;

@@ -143,6 +143,17 @@ void HttpConnection::BeginReply() {
 
 // ---- out ----
 
+void HttpConnection::Listen(std::shared_ptr<Listener> listener) {
+  if (state_ == State::kReplying) {
+    listener_ = std::move(listener);
+    return;
+  }
+  // The client left before anybody listened.
+  boost::asio::post(socket_.get_executor(), [listener = std::move(listener)] {
+    listener->OnGone("the client closed the connection");
+  });
+}
+
 bool HttpConnection::Send(const HttpResponse& response, uint64_t cookie) {
   if (response.close) closing_ = true;
   scratch_.clear();

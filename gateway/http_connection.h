@@ -52,7 +52,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   void CloseWhenIdle();  // takes no further request
   bool idle() const { return state_ == State::kReading && filled_ == taken_ && !parser_; }
 
-  void Listen(std::shared_ptr<Listener> listener) override { listener_ = std::move(listener); }
+  void Listen(std::shared_ptr<Listener> listener) override;
   bool Send(const HttpResponse& response, uint64_t cookie) override;
   bool Start(const HttpResponse& head) override;
   bool Write(std::string_view piece, uint64_t cookie) override;

@@ -4,14 +4,25 @@
 #include <spdlog/details/null_mutex.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <ctime>
+#include <mutex>
 
 #include "gateway/json_out.h"
 
 namespace penstock::gateway {
 namespace {
+
+void WriteAll(int fd, std::string_view rest) {
+  while (!rest.empty()) {
+    const ssize_t written = ::write(fd, rest.data(), rest.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;  // nobody reads: a log is not worth stopping for
+    rest.remove_prefix(static_cast<size_t>(written));
+  }
+}
 
 class BatchSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  public:
@@ -26,13 +37,7 @@ class BatchSink final : public spdlog::sinks::base_sink<spdlog::details::null_mu
     if (lines_.size() >= kBatch) flush_();
   }
   void flush_() override {
-    std::string_view rest = lines_;
-    while (!rest.empty()) {
-      const ssize_t written = ::write(fd_, rest.data(), rest.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) break;  // nobody reads: a log is not worth stopping for
-      rest.remove_prefix(static_cast<size_t>(written));
-    }
+    WriteAll(fd_, lines_);
     lines_.clear();
   }
 
@@ -44,6 +49,36 @@ std::string Timestamp(Nanos wall) {
   const std::time_t seconds = wall / kSecond;
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(seconds), wall % kSecond / kMillisecond);
 }
+
+std::string Line(Nanos wall, std::string_view level, std::string_view event, std::string_view detail) {
+  std::string line;
+  JsonWriter(line)
+      .Object()
+      .Field("time", Timestamp(wall))
+      .Field("level", level)
+      .Field("event", event)
+      .Field("detail", detail)
+      .EndObject();
+  return line;
+}
+
+class JsonSink final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit JsonSink(int fd) : fd_(fd) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    const auto level = spdlog::level::to_string_view(message.level);
+    const std::string_view level_name(level.data(), level.size());
+    const std::string_view text(message.payload.data(), message.payload.size());
+    const Nanos wall =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(message.time.time_since_epoch()).count();
+    WriteAll(fd_, Line(wall, level_name, "note", text) + "\n");
+  }
+  void flush_() override {}
+
+  int fd_;
+};
 
 double Millis(Nanos nanos) {
   return static_cast<double>(nanos / kMicrosecond) / 1000;
@@ -83,15 +118,11 @@ void Log::Warn(std::string_view event, std::string_view detail) {
 }
 
 void Log::Write(spdlog::level::level_enum level, std::string_view event, std::string_view detail) {
-  std::string line;
-  JsonWriter(line)
-      .Object()
-      .Field("time", Timestamp(clock_.Wall()))
-      .Field("level", level == spdlog::level::warn ? "warn" : "info")
-      .Field("event", event)
-      .Field("detail", detail)
-      .EndObject();
-  logger_->log(level, line);
+  logger_->log(level, Line(clock_.Wall(), level == spdlog::level::warn ? "warning" : "info", event, detail));
+}
+
+void LogOthersAsJson(int fd) {
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("", std::make_shared<JsonSink>(fd)));
 }
 
 }  // namespace penstock::gateway

@@ -30,4 +30,7 @@ class Log {
   std::shared_ptr<spdlog::logger> logger_;
 };
 
+// From here on, what other floors say through spdlog becomes such lines too. Any thread may log so.
+void LogOthersAsJson(int fd);
+
 }  // namespace penstock::gateway

@@ -1,4 +1,6 @@
 // The routes under /v1: OpenAI's, and what a team may ask about its own requests and usage.
+#include <boost/asio/post.hpp>
+
 #include "gateway/json_out.h"
 #include "gateway/openai.h"
 #include "gateway/records.h"
@@ -7,28 +9,64 @@
 namespace penstock::gateway {
 namespace {
 
-void Generate(Call& call, ApiResult<ChatRequest> (*parse)(std::string_view), std::string_view endpoint,
-              std::string_view id_prefix) {
-  auto chat = parse(call.request.body);
+// One of the two generating routes.
+struct Endpoint {
+  std::string_view name, id_prefix;
+  ApiResult<ChatRequest> (*parse)(std::string_view body);
+};
+constexpr Endpoint kChat = {"chat", "chatcmpl-", ParseChat};
+constexpr Endpoint kCompletions = {"completions", "cmpl-", ParseCompletion};
+
+// What is kept of a call while its body is parsed elsewhere.
+struct Pending {
+  Service& service;
+  const Endpoint& endpoint;
+  Principal principal;
+  std::string idempotency_key, body;
+  std::shared_ptr<Reply> reply;
+};
+
+void Begin(Pending pending, ApiResult<ChatRequest> chat) {
   if (!chat) {
-    call.service.metrics.HttpAnswer(chat.error().status);
-    return call.SendError(chat.error());
+    pending.service.metrics.HttpAnswer(chat.error().status);
+    pending.reply->Send(WithRequestId(ErrorResponse(chat.error())));
+    return;
   }
-  const int64_t created = call.service.clock.Wall() / kSecond;
   StoryRequest request{.chat = *std::move(chat),
-                       .principal = call.principal,
-                       .idempotency_key = std::move(call.request.idempotency_key),
-                       .endpoint = endpoint,
-                       .body_bytes = call.request.body.size(),
+                       .principal = std::move(pending.principal),
+                       .idempotency_key = std::move(pending.idempotency_key),
+                       .endpoint = pending.endpoint.name,
+                       .body_bytes = pending.body.size(),
                        .renderer = {}};
-  request.renderer = [created, id_prefix](const ChatRequest& asked, std::string_view id,
-                                          const CatalogueEntry& entry) {
-    return MakeOpenAiRenderer(asked, {.id = fmt::format("{}{}", id_prefix, id),
+  const int64_t created = pending.service.clock.Wall() / kSecond;
+  request.renderer = [created, prefix = pending.endpoint.id_prefix](
+                         const ChatRequest& asked, std::string_view id, const CatalogueEntry& entry) {
+    return MakeOpenAiRenderer(asked, {.id = fmt::format("{}{}", prefix, id),
                                       .model = asked.model,
                                       .fingerprint = entry.fingerprint,
                                       .created = created});
   };
-  BeginStory(call.service, std::move(request), std::move(call.reply));
+  BeginStory(pending.service, std::move(request), std::move(pending.reply));
+}
+
+void Generate(Call& call, const Endpoint& endpoint) {
+  Pending pending{.service = call.service,
+                  .endpoint = endpoint,
+                  .principal = call.principal,
+                  .idempotency_key = std::move(call.request.idempotency_key),
+                  .body = std::move(call.request.body),
+                  .reply = std::move(call.reply)};
+  if (pending.body.size() <= kInlineBody) {
+    auto chat = endpoint.parse(pending.body);
+    return Begin(std::move(pending), std::move(chat));
+  }
+  boost::asio::post(call.service.pool, [pending = std::move(pending)]() mutable {
+    auto chat = pending.endpoint.parse(pending.body);
+    auto& io = pending.service.io;
+    boost::asio::post(io, [pending = std::move(pending), chat = std::move(chat)]() mutable {
+      Begin(std::move(pending), std::move(chat));
+    });
+  });
 }
 
 void AppendModel(const CatalogueEntry& entry, JsonWriter& writer) {
@@ -41,11 +79,11 @@ void AppendModel(const CatalogueEntry& entry, JsonWriter& writer) {
 }  // namespace
 
 void HandleChat(Call& call) {
-  Generate(call, ParseChat, "chat", "chatcmpl-");
+  Generate(call, kChat);
 }
 
 void HandleCompletion(Call& call) {
-  Generate(call, ParseCompletion, "completions", "cmpl-");
+  Generate(call, kCompletions);
 }
 
 void HandleModels(Call& call) {

@@ -4,34 +4,16 @@
 #include <boost/asio/post.hpp>
 #include <deque>
 
+#include "gateway/admission.h"
+#include "gateway/cookie.h"
 #include "gateway/prompt.h"
 
 namespace penstock::gateway {
 namespace {
 
-constexpr size_t kInlineBytes = 8 << 10;  // longer bodies are tokenised on the pool
-constexpr uint32_t kCredits = 256;        // tokens a choice may be ahead of its client
-constexpr uint32_t kGrantAt = 64;         // accepted tokens that are worth a message to the engine
+constexpr uint32_t kCredits = 256;  // tokens a choice may be ahead of its client
+constexpr uint32_t kGrantAt = 64;   // accepted tokens that are worth a message to the engine
 constexpr Nanos kKeepAlive = 10 * kSecond;
-constexpr size_t kIgnoredHeader = 1024;
-
-// What a piece's acceptance means: so many tokens of a choice to bill and to grant again.
-struct Cookie {
-  uint32_t choice = 0, bill = 0, grant = 0;
-  bool last = false;
-
-  static constexpr int kBits = 24;
-  static constexpr uint64_t kMask = (1U << kBits) - 1;
-  uint64_t Pack() const {
-    return uint64_t{last} << 62 | uint64_t{choice} << 48 | uint64_t{bill} << kBits | grant;
-  }
-  static Cookie Unpack(uint64_t packed) {
-    return {.choice = static_cast<uint32_t>(packed >> 48 & 0x3fff),
-            .bill = static_cast<uint32_t>(packed >> kBits & kMask),
-            .grant = static_cast<uint32_t>(packed & kMask),
-            .last = (packed >> 62 & 1) != 0};
-  }
-};
 
 std::string_view FinishName(wire::Finish finish) {
   return finish == wire::LENGTH ? "length" : "stop";
@@ -53,17 +35,6 @@ std::string_view EventName(JobEvent event) {
       return "requeued";
   }
   return "";
-}
-
-// A header's value from names that a client chose: nothing that could end the line.
-std::string HeaderList(const std::vector<std::string>& names) {
-  std::string list;
-  for (const std::string& name : names) {
-    if (list.size() + name.size() > kIgnoredHeader) return list + ", ...";
-    if (!list.empty()) list += ", ";
-    for (const char c : name) list += c > ' ' && c < 0x7F && c != ',' ? c : '?';
-  }
-  return list;
 }
 
 class Story final : public Reply::Listener, public std::enable_shared_from_this<Story> {
@@ -102,6 +73,7 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
     uint32_t first;  // its first choice's index in the answer
     JobId job = 0;   // 0: none, or ended
     uint32_t choices_left = 0;
+    bool cached = false;  // its choices share one prompt, which is counted once
   };
   struct Choice {
     ReasoningSplitter splitter;
@@ -111,7 +83,6 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
     Nanos last_event = 0;
   };
 
-  ApiResult<const CatalogueEntry*> Admit();
   void Encode(const CatalogueEntry& entry);
   void OnEncoded(ApiResult<EncodedPrompts> encoded);
   std::optional<ApiError> Submit(EncodedPrompts encoded);
@@ -119,7 +90,7 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
   void OnDurable(const Status& status);
   void OnTokens(Part& part, const wire::TokenEvent& event);
   void Take(Part& part, const wire::TokenEvent& event);
-  void Count(const Choice& choice, const wire::TokenEvent& event);
+  void Count(Part& part, Choice& choice, const wire::TokenEvent& event);
   void Stream(Part& part, uint32_t index, const wire::TokenEvent& event, bool last);
   void Collect(uint32_t index, const wire::TokenEvent& event);
   void Split(Choice& choice, const wire::TokenEvent& event);
@@ -152,62 +123,9 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
 
 void Story::Begin() {
   reply_->Listen(shared_from_this());
-  const auto entry = Admit();
+  const auto entry = Admit(service_, request_.principal, request_.chat.model, request_.idempotency_key);
   if (!entry) return Refuse(entry.error());
   Encode(**entry);
-}
-
-// ---- may it run? ----
-
-ApiResult<const CatalogueEntry*> Story::Admit() {
-  const std::string& name = request_.chat.model;
-  const CatalogueEntry* const entry = service_.catalogue.Find(name);
-  const bool allowed = request_.principal.MayUse(name);
-  if (entry == nullptr || !allowed) {
-    std::string yours;
-    for (const auto& [other, _] : service_.catalogue.entries()) {
-      if (request_.principal.MayUse(other)) yours += (yours.empty() ? "" : ", ") + other;
-    }
-    ApiError error =
-        ToApiError({entry == nullptr ? Code::kNotFound : Code::kForbidden,
-                    fmt::format("{}; yours are: {}",
-                                entry == nullptr ? fmt::format("the model '{}' does not exist here", name)
-                                                 : fmt::format("this key may not use the model '{}'", name),
-                                yours.empty() ? "none" : yours)});
-    error.param = "model";
-    error.code = entry == nullptr ? "model_not_found" : "model_not_allowed";
-    return std::unexpected(error);
-  }
-  const auto unavailable = [](std::string why) {
-    return std::unexpected(ToApiError({Code::kUnavailable, std::move(why)}));
-  };
-  if (service_.draining) return unavailable("the server is stopping; try again in a moment");
-  if (!service_.accounts.healthy()) {
-    return unavailable(
-        fmt::format("usage cannot be stored ({}), so nothing new is admitted; tell the operator",
-                    service_.accounts.fault()));
-  }
-  if (!entry->served)
-    return unavailable(fmt::format("the model '{}' is unloaded; an operator can load it", name));
-  if (entry->text == nullptr) {
-    return unavailable(entry->error.empty()
-                           ? fmt::format("the model '{}' is being loaded; try again in a moment", name)
-                           : fmt::format("the model '{}' cannot be served: {}", name, entry->error));
-  }
-  if (!request_.idempotency_key.empty()) {
-    const std::string* const before = service_.idempotency.Find(
-        request_.principal.key, request_.idempotency_key, service_.clock.Monotonic());
-    if (before != nullptr) {
-      ApiError error = ToApiError(
-          {Code::kConflict,
-           fmt::format("this Idempotency-Key was used by request {}; GET /v1/requests/{} tells what "
-                       "became of it (answers are not replayed)",
-                       *before, *before)});
-      error.code = "idempotency_key_used";
-      return std::unexpected(error);
-    }
-  }
-  return entry;
 }
 
 // ---- to the engine ----
@@ -215,7 +133,7 @@ ApiResult<const CatalogueEntry*> Story::Admit() {
 void Story::Encode(const CatalogueEntry& entry) {
   text_ = entry.text;
   context_ = entry.context;
-  if (request_.body_bytes <= kInlineBytes) {
+  if (request_.body_bytes <= kInlineBody) {
     OnEncoded(EncodePrompts(*text_, request_.chat, context_));
     return;
   }
@@ -330,7 +248,7 @@ void Story::Take(Part& part, const wire::TokenEvent& event) {
   if (event.choice() >= request_.chat.choices) {
     return Fail(ToApiError({Code::kInternal, "the engine answered a choice that was not asked for"}));
   }
-  Count(choices_[index], event);
+  Count(part, choices_[index], event);
   const wire::Finish finish = event.finish();
   if (finish != wire::NONE && --part.choices_left == 0) part.job = 0;
   if (finish == wire::ERROR || finish == wire::CANCELLED) {
@@ -347,15 +265,15 @@ void Story::Take(Part& part, const wire::TokenEvent& event) {
   }
 }
 
-void Story::Count(const Choice& choice, const wire::TokenEvent& event) {
+void Story::Count(Part& part, Choice& choice, const wire::TokenEvent& event) {
   const Nanos now = service_.clock.Monotonic();
   if (event.new_tokens() > 0 && first_token_ == 0) {
     first_token_ = now;
     ticket_->Event("first_token", "");
   }
   if (choice.last_event > 0) service_.metrics.InterToken(now - choice.last_event);
-  choices_[&choice - choices_.data()].last_event = now;
-  if (event.cached_tokens() > 0) {
+  choice.last_event = now;
+  if (event.cached_tokens() > 0 && !std::exchange(part.cached, true)) {
     ticket_->Cached(event.cached_tokens());
     usage_.cached += event.cached_tokens();
   }

@@ -18,6 +18,10 @@
 
 namespace penstock::gateway {
 
+// Bodies up to this are parsed and tokenised where they arrive; longer ones on the pool, so that they hold
+// nobody up.
+constexpr size_t kInlineBody = 8 << 10;
+
 struct StoryRequest {
   ChatRequest chat;
   Principal principal;

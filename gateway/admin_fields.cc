@@ -1,0 +1,39 @@
+#include "gateway/admin_fields.h"
+
+namespace penstock::gateway {
+namespace {
+
+std::optional<Role> RoleOf(std::string_view name) {
+  for (const Role role : {Role::kOperator, Role::kFinance, Role::kTeamLead, Role::kDeveloper}) {
+    if (RoleName(role) == name) return role;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+NewKey ReadNewKey(Fields& fields) {
+  NewKey key{};
+  key.team = fields.String("team").value_or("");
+  key.name = fields.String("name").value_or("");
+  const std::string_view name = fields.String("role").value_or("developer");
+  const auto role = RoleOf(name);
+  if (!role) {
+    fields.Fault("role", fmt::format("'{}' is no role: developer, team_lead, finance or operator", name));
+  }
+  key.role = role.value_or(Role::kDeveloper);
+  if (key.team.empty() && key.role != Role::kOperator) fields.Fault("team", "'team' is missing");
+  if (const json::array* const models = fields.Array("models")) {
+    for (const json::value& model : *models) {
+      if (!model.is_string()) {
+        fields.Fault("models", "'models' must be an array of model names");
+        break;
+      }
+      key.models.emplace_back(model.get_string());
+    }
+  }
+  key.expires = fields.Integer("expires", 0, int64_t{1} << 33).value_or(0) * kSecond;
+  return key;
+}
+
+}  // namespace penstock::gateway

@@ -1,0 +1,17 @@
+// Any bytes as the body of an admin request, read strictly: a fault with a message, or known fields only.
+#include <cstdint>
+#include <cstdlib>
+
+#include "gateway/admin_fields.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace penstock::gateway;  // NOLINT: this file is one function
+  const auto body = ParseJsonObject({reinterpret_cast<const char*>(data), size});
+  if (!body) return 0;
+  Fields fields(body->get_object());
+  const penstock::NewKey key = ReadNewKey(fields);
+  if (!fields.fault() && key.team.empty() && key.role != penstock::Role::kOperator) std::abort();
+  std::string out;
+  if (fields.fault()) AppendErrorBody(*fields.fault(), out);
+  return 0;
+}
