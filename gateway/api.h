@@ -20,7 +20,7 @@ struct Call {
   std::string argument;        // what the route's {} stood for
   std::shared_ptr<Reply> reply;
 
-  void Send(HttpResponse response) const;
+  bool Send(HttpResponse response) const { return reply->Send(WithRequestId(std::move(response))); }
   void SendJson(std::string body, int status = 200) const;
   void SendError(const ApiError& error) const { Send(ErrorResponse(error)); }
 };
