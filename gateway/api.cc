@@ -89,6 +89,11 @@ HttpResponse Options(const std::string& allowed) {
 
 }  // namespace
 
+void Call::Send(HttpResponse response) const {
+  service.metrics.HttpAnswer(response.status);
+  reply->Send(WithRequestId(std::move(response)));
+}
+
 void Call::SendJson(std::string body, int status) const {
   HttpResponse response;
   response.status = status;

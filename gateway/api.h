@@ -20,7 +20,7 @@ struct Call {
   std::string argument;        // what the route's {} stood for
   std::shared_ptr<Reply> reply;
 
-  bool Send(HttpResponse response) const { return reply->Send(WithRequestId(std::move(response))); }
+  void Send(HttpResponse response) const;
   void SendJson(std::string body, int status = 200) const;
   void SendError(const ApiError& error) const { Send(ErrorResponse(error)); }
 };

@@ -129,7 +129,8 @@ void AddFleet(const FleetStats& fleet, Scrape& scrape) {
 
 Metrics::Metrics()
     : requests_(CounterFamily(registry_, "penstock_requests_total", "Generations by outcome")),
-      tokens_(CounterFamily(registry_, "penstock_tokens_total", "Billed tokens by kind")),
+      tokens_(CounterFamily(registry_, "penstock_tokens_total",
+                            "Billed tokens; input: those that were not cached")),
       http_(CounterFamily(registry_, "penstock_http_responses_total", "HTTP responses by status")),
       first_token_(HistogramFamily(registry_, "penstock_time_to_first_token_seconds",
                                    "From a request's arrival to its first token")),

@@ -79,7 +79,7 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
     ReasoningSplitter splitter;
     ChoiceAnswer answer;
     uint32_t unbilled = 0, ungranted = 0;
-    bool begun = false;
+    bool begun = false, ended = false;
     Nanos last_event = 0;
   };
 
@@ -245,11 +245,13 @@ void Story::OnTokens(Part& part, const wire::TokenEvent& event) {
 
 void Story::Take(Part& part, const wire::TokenEvent& event) {
   const uint32_t index = part.first + event.choice();
-  if (event.choice() >= request_.chat.choices) {
-    return Fail(ToApiError({Code::kInternal, "the engine answered a choice that was not asked for"}));
+  if (event.choice() >= request_.chat.choices || choices_[index].ended) {
+    return Fail(
+        ToApiError({Code::kInternal, "the engine answered a choice that was not asked for, or had ended"}));
   }
   Count(part, choices_[index], event);
   const wire::Finish finish = event.finish();
+  choices_[index].ended = finish != wire::NONE;
   if (finish != wire::NONE && --part.choices_left == 0) part.job = 0;
   if (finish == wire::ERROR || finish == wire::CANCELLED) {
     return Fail(ToApiError(
@@ -421,6 +423,7 @@ void Story::End(int status, std::string_view outcome, std::string_view detail) {
   if (first_token_ > 0) end.first_token = first_token_ - arrived_;
   end.duration = service_.clock.Monotonic() - arrived_;
   service_.metrics.Ended(end);
+  service_.metrics.HttpAnswer(status);
   service_.log.Ended(end);
   reply_.reset();
 }
