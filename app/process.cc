@@ -38,7 +38,9 @@ void Limit(__rlimit_resource what, uint64_t most) {
   dup2(nothing, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
-  Limit(RLIMIT_AS, limits.memory_bytes);
+#if !defined(__SANITIZE_ADDRESS__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
+  Limit(RLIMIT_AS, limits.memory_bytes);  // a sanitizer's shadow alone is terabytes of address space
+#endif
   Limit(RLIMIT_CPU, limits.cpu_seconds);
   Limit(RLIMIT_CORE, 0);
   execvp(argv[0], argv);

@@ -118,8 +118,8 @@ class World {
   GatewayOptions options_;
 
  public:
-  FakeFleet fleet;
   FakeAccounts accounts;
+  FakeFleet fleet;  // holds the stories, whose tickets end in `accounts`
 
  private:
   Catalogue catalogue_;
