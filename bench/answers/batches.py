@@ -98,7 +98,7 @@ def measure(rows, whole, short, say):
             pages[work.model] = page_bytes(work)
         # The longest request alone must fit; what is admitted together must outgrow it by more than the page
         # that the planner keeps free for each.
-        room = 8 if work.shared_words == 0 else 24
+        room = 7 if work.shared_words == 0 else 24
         for name, settings, one_by_one in arrangements(room * pages[work.model]):
             say(f"batch equals alone: {work.model}, {isa}, {name}")
             passes = 2 if "cached" in name and isa != "reference" else 1
