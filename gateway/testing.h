@@ -1,6 +1,7 @@
 // For tests: a whole gateway on a loopback port, before a fake fleet and fake accounts.
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/executor_work_guard.hpp>
 #include <future>
 #include <thread>
@@ -72,7 +73,10 @@ class World {
     server_.Run();
     port = server_.port();
     thread_ = std::thread([this] { io_.run(); });
-    while (!Ask([this] { return catalogue_.AnyReady(); })) std::this_thread::yield();
+    const auto all_ready = [this] {
+      return std::ranges::all_of(catalogue_.entries(), [](const auto& entry) { return entry.second.ready; });
+    };
+    while (!Ask(all_ready)) std::this_thread::yield();
     Do([this] { catalogue_.Refresh(); });
   }
   ~World() {
