@@ -1,8 +1,11 @@
 #include "gateway/admin.h"
 
+#include <algorithm>
+
 #include "gateway/admin_fields.h"
 #include "gateway/api.h"
 #include "gateway/json_out.h"
+#include "gateway/records.h"
 
 namespace penstock::gateway {
 namespace {
@@ -50,6 +53,22 @@ bool Accept(const Call& call, Fields& fields) {
   return !fields.fault();
 }
 
+// Whether the caller may be given the secret of such a key: nobody gets one that may more than their own.
+Status MayGive(const Call& call, std::string_view team, Role role, const std::vector<std::string>& models) {
+  const Principal& maker = call.principal;
+  if (!MayMake(maker.role, role)) {
+    return Fail(Code::kForbidden, "a key of role {} makes no keys of role {}", RoleName(maker.role),
+                RoleName(role));
+  }
+  if (!team.empty()) PENSTOCK_TRY(FindTeam(call, team));
+  if (maker.models.empty()) return {};
+  const auto beyond =
+      std::ranges::find_if_not(models, [&](const auto& model) { return maker.MayUse(model); });
+  if (!models.empty() && beyond == models.end()) return {};
+  return Fail(Code::kForbidden, "your key may use {} only, so the new one cannot have {}",
+              fmt::join(maker.models, ", "), models.empty() ? "all models" : *beyond);
+}
+
 }  // namespace
 
 void HandleCreateTeam(Call& call) {
@@ -71,7 +90,9 @@ void HandleTeams(Call& call) {
   std::string out;
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
-  for (const Team& team : call.service.accounts.Teams()) AppendTeam(team, writer);
+  for (const Team& team : call.service.accounts.Teams()) {
+    if (call.scope.CoversTeam(team.id)) AppendTeam(team, writer);
+  }
   writer.EndArray().EndObject();
   call.SendJson(std::move(out));
 }
@@ -80,24 +101,27 @@ void HandleCreateKey(Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
-  const NewKey key = ReadNewKey(fields);
+  const NewKey key = ReadNewKey(fields, call.principal);
   if (!Accept(call, fields)) return;
+  if (const Status may = MayGive(call, key.team, key.role, key.models); !may) {
+    return call.SendError(ToApiError(may.error()));
+  }
   SendCreated(call, call.service.accounts.CreateKey(key), 201);
 }
 
 void HandleKeys(Call& call) {
   const std::string name = QueryValue(call.request, "team");
-  std::optional<TeamId> id;
-  for (const Team& team : call.service.accounts.Teams()) {
-    if (team.name == name) id = team.id;
-  }
-  if (!name.empty() && !id) {
-    return call.SendError(ToApiError({Code::kNotFound, fmt::format("there is no team '{}'", name)}));
+  std::optional<TeamId> only;
+  if (!name.empty()) {
+    const auto team = FindTeam(call, name);
+    if (!team) return call.SendError(ToApiError(team.error()));
+    only = *team;
   }
   std::string out;
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
-  for (const Key& key : call.service.accounts.Keys(id)) {
+  for (const Key& key : call.service.accounts.Keys(only)) {
+    if (!call.scope.Covers(key.team, key.id)) continue;
     AppendKey(key, writer);
     writer.EndObject();
   }
@@ -111,13 +135,17 @@ void HandleRotateKey(Call& call) {
   Fields fields(body->get_object());
   const int64_t overlap = fields.Integer("overlap", 0, 366 * 24 * 3600).value_or(0);
   if (!Accept(call, fields)) return;
-  const auto key = call.service.accounts.FindKey(call.argument);
-  if (!key) return call.SendError(ToApiError(key.error()));
-  SendCreated(call, call.service.accounts.RotateKey(*key, overlap * kSecond), 200);
+  const auto rotate = [&]() -> Result<CreatedKey> {
+    PENSTOCK_ASSIGN(const KeyId id, call.service.accounts.FindKey(call.argument, call.scope));
+    PENSTOCK_ASSIGN(const Key key, call.service.accounts.GetKey(id));
+    PENSTOCK_TRY(MayGive(call, key.team == 0 ? "" : key.team_name, key.role, key.models));
+    return call.service.accounts.RotateKey(id, overlap * kSecond);
+  };
+  SendCreated(call, rotate(), 200);
 }
 
 void HandleRevokeKey(Call& call) {
-  const auto key = call.service.accounts.FindKey(call.argument);
+  const auto key = call.service.accounts.FindKey(call.argument, call.scope);
   if (!key) return call.SendError(ToApiError(key.error()));
   const Status revoked = call.service.accounts.RevokeKey(*key);
   if (!revoked) return call.SendError(ToApiError(revoked.error()));

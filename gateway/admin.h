@@ -1,8 +1,10 @@
 // The admin dialect: teams, keys, usage, requests, models and the pool's state, as JSON over HTTP.
 //
-// Every route wants `Authorization: Bearer` with a key of role "operator"; another key gets 403. Bodies and
-// answers are JSON objects; times are Unix seconds (0: never, not yet), tokens are integers, `chip_ms` is
-// milliseconds of measured chip time. Errors look like OpenAI's: {"error":{"message","type","param","code"}}.
+// Every route wants `Authorization: Bearer` with a key whose role may go there (teams/roles.h is the table;
+// GET /v1/seat tells); another gets 403. What lies outside a role's reach, another team's key or usage, is
+// 404 as if it were not there. Bodies and answers are JSON objects; times are Unix seconds (0: never, not
+// yet), tokens are integers, `chip_ms` is milliseconds of measured chip time. Errors look like OpenAI's:
+// {"error":{"message","type","param","code"}}.
 //
 // POST   /admin/v1/teams                 {"name"} → 201 Team; 409 if the name is taken
 // GET    /admin/v1/teams                 → {"data":[Team]}
@@ -10,7 +12,8 @@
 //
 // POST   /admin/v1/keys                  {"team"?,"name"?,"role"?,"models"?:["m"],"expires"?:seconds} → 201
 // Created
-//          role: "developer" (default), "team_lead", "finance", "operator" (then without team)
+//          role: "developer" (default), "team_lead"; of no team: "finance", "operator". A team lead makes
+//          keys of the own team, of the first two roles, and of no more models than the own key has
 // GET    /admin/v1/keys?team=NAME        → {"data":[Key]}
 // POST   /admin/v1/keys/{key}/rotate     {"overlap"?: seconds the old secret still works, 0} → 200 Created
 // DELETE /admin/v1/keys/{key}            → 200 {"id","revoked":true}
@@ -46,6 +49,9 @@
 // POST   /admin/v1/models/{name}/load    → 200 Model (served; `ready` once an engine has it)
 // POST   /admin/v1/models/{name}/unload  → 200 Model (stays installed; requests to it get 503)
 //
-// Beside these, any key may ask GET /v1/requests/{id} (its own team's) and
-// GET /v1/usage?model=&since=&until=&by_key=1 (its own team's, same answer as above).
+// Beside these, GET /v1/requests/{id} and GET /v1/usage?… are the same as under /admin: what a key sees there
+// is what its role reaches. And any key may ask who it is:
+//
+// GET    /v1/seat                        → {"object":"seat","role","team":"" where there is none,
+//            "key":{"id","name","prefix","expires"},"models":[its scope; empty: all],"may":["usage.read",…]}
 #pragma once

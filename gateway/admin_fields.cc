@@ -1,18 +1,10 @@
 #include "gateway/admin_fields.h"
 
+#include "teams/roles.h"
+
 namespace penstock::gateway {
-namespace {
 
-std::optional<Role> RoleOf(std::string_view name) {
-  for (const Role role : {Role::kOperator, Role::kFinance, Role::kTeamLead, Role::kDeveloper}) {
-    if (RoleName(role) == name) return role;
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
-NewKey ReadNewKey(Fields& fields) {
+NewKey ReadNewKey(Fields& fields, const Principal& maker) {
   NewKey key{};
   key.team = fields.String("team").value_or("");
   key.name = fields.String("name").value_or("");
@@ -22,7 +14,10 @@ NewKey ReadNewKey(Fields& fields) {
     fields.Fault("role", fmt::format("'{}' is no role: developer, team_lead, finance or operator", name));
   }
   key.role = role.value_or(Role::kDeveloper);
-  if (key.team.empty() && key.role != Role::kOperator) fields.Fault("team", "'team' is missing");
+  if (key.team.empty() && IsOfATeam(key.role)) {
+    key.team = maker.team == 0 ? "" : maker.team_name;
+    if (key.team.empty()) fields.Fault("team", "'team' is missing");
+  }
   if (const json::array* const models = fields.Array("models")) {
     for (const json::value& model : *models) {
       if (!model.is_string()) {
@@ -32,6 +27,7 @@ NewKey ReadNewKey(Fields& fields) {
       key.models.emplace_back(model.get_string());
     }
   }
+  if (key.models.empty()) key.models = maker.models;
   key.expires = fields.Integer("expires", 0, int64_t{1} << 33).value_or(0) * kSecond;
   return key;
 }

@@ -84,19 +84,7 @@ void SetServed(const Call& call, bool served) {
 }  // namespace
 
 void HandleUsage(Call& call) {
-  UsageQuery scope;
-  const std::string name = QueryValue(call.request, "team");
-  for (const Team& team : call.service.accounts.Teams()) {
-    if (!name.empty() && team.name == name) scope.team = team.id;
-  }
-  if (!name.empty() && !scope.team) {
-    return call.SendError(ToApiError({Code::kNotFound, fmt::format("there is no team '{}'", name)}));
-  }
-  SendUsage(call, std::move(scope));
-}
-
-void HandleAnyRequest(Call& call) {
-  HandleRequest(call);
+  SendUsage(call);
 }
 
 void HandleStatus(Call& call) {

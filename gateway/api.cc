@@ -7,32 +7,34 @@
 namespace penstock::gateway {
 namespace {
 
+using enum Capability;
 constexpr std::array kRoutes = {
-    Route{Method::kGet, "/", Access::kAnyone, HandleHome},
-    Route{Method::kGet, "/livez", Access::kAnyone, HandleLive},
-    Route{Method::kGet, "/readyz", Access::kAnyone, HandleReady},
-    Route{Method::kGet, "/metrics", Access::kAnyone, HandleMetrics},
+    Route{Method::kGet, "/", {}, HandleHome},
+    Route{Method::kGet, "/livez", {}, HandleLive},
+    Route{Method::kGet, "/readyz", {}, HandleReady},
+    Route{Method::kGet, "/metrics", {}, HandleMetrics},
 
-    Route{Method::kPost, "/v1/chat/completions", Access::kKey, HandleChat},
-    Route{Method::kPost, "/v1/completions", Access::kKey, HandleCompletion},
-    Route{Method::kGet, "/v1/models", Access::kKey, HandleModels},
-    Route{Method::kGet, "/v1/models/{}", Access::kKey, HandleModel},
-    Route{Method::kGet, "/v1/requests/{}", Access::kKey, HandleRequest},
-    Route{Method::kGet, "/v1/usage", Access::kKey, HandleTeamUsage},
+    Route{Method::kPost, "/v1/chat/completions", kUseModels, HandleChat},
+    Route{Method::kPost, "/v1/completions", kUseModels, HandleCompletion},
+    Route{Method::kGet, "/v1/models", kUseModels, HandleModels},
+    Route{Method::kGet, "/v1/models/{}", kUseModels, HandleModel},
+    Route{Method::kGet, "/v1/requests/{}", kReadRequests, HandleRequest},
+    Route{Method::kGet, "/v1/usage", kReadUsage, HandleUsage},
+    Route{Method::kGet, "/v1/seat", kReadSeat, HandleSeat},
 
-    Route{Method::kPost, "/admin/v1/teams", Access::kOperator, HandleCreateTeam},
-    Route{Method::kGet, "/admin/v1/teams", Access::kOperator, HandleTeams},
-    Route{Method::kPost, "/admin/v1/keys", Access::kOperator, HandleCreateKey},
-    Route{Method::kGet, "/admin/v1/keys", Access::kOperator, HandleKeys},
-    Route{Method::kPost, "/admin/v1/keys/{}/rotate", Access::kOperator, HandleRotateKey},
-    Route{Method::kDelete, "/admin/v1/keys/{}", Access::kOperator, HandleRevokeKey},
-    Route{Method::kGet, "/admin/v1/usage", Access::kOperator, HandleUsage},
-    Route{Method::kGet, "/admin/v1/requests/{}", Access::kOperator, HandleAnyRequest},
-    Route{Method::kGet, "/admin/v1/status", Access::kOperator, HandleStatus},
-    Route{Method::kGet, "/admin/v1/models", Access::kOperator, HandleInstalledModels},
-    Route{Method::kPost, "/admin/v1/models/rescan", Access::kOperator, HandleRescan},
-    Route{Method::kPost, "/admin/v1/models/{}/load", Access::kOperator, HandleLoad},
-    Route{Method::kPost, "/admin/v1/models/{}/unload", Access::kOperator, HandleUnload},
+    Route{Method::kPost, "/admin/v1/teams", kCreateTeams, HandleCreateTeam},
+    Route{Method::kGet, "/admin/v1/teams", kReadTeams, HandleTeams},
+    Route{Method::kPost, "/admin/v1/keys", kManageKeys, HandleCreateKey},
+    Route{Method::kGet, "/admin/v1/keys", kReadKeys, HandleKeys},
+    Route{Method::kPost, "/admin/v1/keys/{}/rotate", kManageKeys, HandleRotateKey},
+    Route{Method::kDelete, "/admin/v1/keys/{}", kRevokeKeys, HandleRevokeKey},
+    Route{Method::kGet, "/admin/v1/usage", kReadUsage, HandleUsage},
+    Route{Method::kGet, "/admin/v1/requests/{}", kReadRequests, HandleRequest},
+    Route{Method::kGet, "/admin/v1/status", kReadStatus, HandleStatus},
+    Route{Method::kGet, "/admin/v1/models", kManageModels, HandleInstalledModels},
+    Route{Method::kPost, "/admin/v1/models/rescan", kManageModels, HandleRescan},
+    Route{Method::kPost, "/admin/v1/models/{}/load", kManageModels, HandleLoad},
+    Route{Method::kPost, "/admin/v1/models/{}/unload", kManageModels, HandleUnload},
 };
 
 // What {} stands for when `path` is of the form `pattern`.
@@ -89,6 +91,10 @@ HttpResponse Options(const std::string& allowed) {
 
 }  // namespace
 
+std::span<const Route> Routes() {
+  return kRoutes;
+}
+
 void Call::Send(HttpResponse response) const {
   service.metrics.HttpAnswer(response.status);
   reply->Send(WithRequestId(std::move(response)));
@@ -110,13 +116,11 @@ Api::Found Api::Find(const HttpRequest& request) {
 }
 
 Result<Principal> Api::Authorise(const Route& route, const HttpRequest& request) const {
-  if (route.access == Access::kAnyone) return Principal{};
+  if (!route.needs) return Principal{};
   PENSTOCK_ASSIGN(Principal principal, service_.accounts.Authenticate(request.bearer));
-  if (route.access == Access::kOperator && principal.role != Role::kOperator) {
-    return Fail(Code::kForbidden, "'{}' wants the operator's key; this one is of role {}", request.path,
-                RoleName(principal.role));
-  }
-  return principal;
+  if (May(principal.role, *route.needs)) return principal;
+  return Fail(Code::kForbidden, "{} {} wants a key of role {}; this one is of role {}",
+              MethodName(route.method), route.path, RolesThatMay(*route.needs), RoleName(principal.role));
 }
 
 std::optional<HttpResponse> Api::Refuse(const HttpRequest& request) {
@@ -143,6 +147,7 @@ void Api::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
   Call call{.service = service_,
             .request = request,
             .principal = *principal,
+            .scope = found.route->needs && principal ? ScopeOf(*principal, *found.route->needs) : Scope{},
             .argument = std::move(found.argument),
             .reply = std::move(reply)};
   if (!principal) return call.SendError(ToApiError(principal.error()));

@@ -4,11 +4,13 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "gateway/http_connection.h"
 #include "gateway/service.h"
+#include "teams/roles.h"
 
 namespace penstock::gateway {
 
@@ -17,6 +19,7 @@ struct Call {
   Service& service;
   HttpRequest& request;
   const Principal& principal;  // empty where no key is needed
+  Scope scope;                 // whose things the route's capability reaches for this principal
   std::string argument;        // what the route's {} stood for
   std::shared_ptr<Reply> reply;
 
@@ -25,14 +28,13 @@ struct Call {
   void SendError(const ApiError& error) const { Send(ErrorResponse(error)); }
 };
 
-enum class Access : uint8_t { kAnyone, kKey, kOperator };
-
 struct Route {
   Method method;
-  std::string_view path;  // may hold one {}: any text that is not empty, slashes included
-  Access access;
+  std::string_view path;            // may hold one {}: any text that is not empty, slashes included
+  std::optional<Capability> needs;  // none: anyone may go there, without a key
   void (*handle)(Call&);
 };
+std::span<const Route> Routes();
 
 class Api final : public HttpHandler {
  public:
@@ -58,8 +60,10 @@ void HandleChat(Call& call);
 void HandleCompletion(Call& call);
 void HandleModels(Call& call);
 void HandleModel(Call& call);
-void HandleRequest(Call& call);    // GET /v1/requests/{id}
-void HandleTeamUsage(Call& call);  // GET /v1/usage
+void HandleRequest(Call& call);
+
+// seat.cc
+void HandleSeat(Call& call);
 
 // pages.cc
 void HandleHome(Call& call);
@@ -77,7 +81,6 @@ void HandleRevokeKey(Call& call);
 
 // admin_state.cc
 void HandleUsage(Call& call);
-void HandleAnyRequest(Call& call);
 void HandleStatus(Call& call);
 void HandleInstalledModels(Call& call);
 void HandleRescan(Call& call);

@@ -120,10 +120,4 @@ void HandleRequest(Call& call) {
   call.SendJson(RequestJson(*record));
 }
 
-void HandleTeamUsage(Call& call) {
-  UsageQuery scope;
-  if (call.principal.role != Role::kOperator) scope.team = call.principal.team;
-  SendUsage(call, std::move(scope));
-}
-
 }  // namespace penstock::gateway

@@ -44,9 +44,10 @@ void HandleHome(Call& call) {
                  "  POST /v1/completions\n"
                  "  GET  /v1/models\n"
                  "  GET  /v1/requests/{x-request-id}   what became of a request, and its usage\n"
-                 "  GET  /v1/usage                     your team's usage\n\n"
+                 "  GET  /v1/usage                     your key's usage, or your team's\n"
+                 "  GET  /v1/seat                      who this key is, and what it may do\n\n"
                  "  GET  /livez, /readyz, /metrics\n"
-                 "  /admin/v1/...                      with the operator's key\n"));
+                 "  /admin/v1/...                      as far as your role goes\n"));
 }
 
 void HandleLive(Call& call) {

@@ -25,12 +25,24 @@ Result<Nanos> TimeOf(const HttpRequest& request, std::string_view name, Nanos ot
   return seconds * kSecond;
 }
 
-Result<UsageQuery> ReadQuery(const Call& call, UsageQuery query) {
+// What a scope covers, before the asker narrows it.
+UsageQuery Covered(const Scope& scope) {
+  UsageQuery query;
+  if (scope.reach == Reach::kSubtree) query.team = scope.own_team;
+  if (scope.reach == Reach::kOwn) query.key = scope.own_key;
+  return query;
+}
+
+Result<UsageQuery> ReadQuery(const Call& call) {
+  UsageQuery query = Covered(call.scope);
   PENSTOCK_ASSIGN(query.since, TimeOf(call.request, "since", 0));
   PENSTOCK_ASSIGN(query.until, TimeOf(call.request, "until", call.service.clock.Wall()));
+  if (const std::string team = QueryValue(call.request, "team"); !team.empty()) {
+    PENSTOCK_ASSIGN(query.team, FindTeam(call, team));
+  }
   if (const std::string model = QueryValue(call.request, "model"); !model.empty()) query.model = model;
   if (const std::string key = QueryValue(call.request, "key"); !key.empty()) {
-    PENSTOCK_ASSIGN(query.key, call.service.accounts.FindKey(key));
+    PENSTOCK_ASSIGN(query.key, call.service.accounts.FindKey(key, call.scope));
   }
   const std::string by_key = QueryValue(call.request, "by_key");
   query.by_key = !by_key.empty() && by_key != "0" && by_key != "false";
@@ -80,8 +92,15 @@ std::string RequestJson(const RequestRecord& record) {
   return out;
 }
 
-void SendUsage(const Call& call, UsageQuery scope) {
-  const auto query = ReadQuery(call, std::move(scope));
+Result<TeamId> FindTeam(const Call& call, std::string_view name) {
+  for (const Team& team : call.service.accounts.Teams()) {
+    if (team.name == name && call.scope.CoversTeam(team.id)) return team.id;
+  }
+  return Fail(Code::kNotFound, "there is no team '{}', or it is not yours to see", name);
+}
+
+void SendUsage(const Call& call) {
+  const auto query = ReadQuery(call);
   if (!query) return call.SendError(ToApiError(query.error()));
   const auto rows = call.service.accounts.UsageOf(*query);
   if (!rows) return call.SendError(ToApiError(rows.error()));
@@ -102,11 +121,13 @@ Result<RequestRecord> FindRequest(const Call& call) {
   auto record = call.service.accounts.Find(id);
   const bool unknown =
       !record && (record.error().code == Code::kNotFound || record.error().code == Code::kInvalid);
-  const bool theirs = record && record->team != call.principal.team && call.principal.role != Role::kOperator;
+  const bool theirs = record && !call.scope.Covers(record->team, record->key);
   if (!unknown && !theirs) return record;
-  // Another team's request and none at all look the same.
-  return Fail(Code::kNotFound,
-              "your team has no request '{}'; one that was refused before it ran leaves no record", id);
+  // Somebody else's request and none at all look the same.
+  return Fail(
+      Code::kNotFound,
+      "there is no request '{}' that this key may see; one that was refused before it ran leaves no record",
+      id);
 }
 
 }  // namespace penstock::gateway

@@ -8,10 +8,12 @@
 namespace penstock::gateway {
 
 std::string RequestJson(const RequestRecord& record);
-// Answers `call` with the usage that its query string selects within `scope` (team, or nothing).
-void SendUsage(const Call& call, UsageQuery scope);
-// A request by the id in the path, of the asker's team or, for an operator, any; ids of answers
-// ("chatcmpl-…") are understood too. Errors: kNotFound.
+// Answers `call` with the usage that its query string selects of what its scope covers.
+void SendUsage(const Call& call);
+// The team of that name, if the call's scope covers it. Errors: kNotFound, whether it lies outside or is not.
+Result<TeamId> FindTeam(const Call& call, std::string_view name);
+// A request by the id in the path, of those that the call's scope covers; ids of answers ("chatcmpl-…") are
+// understood too. Errors: kNotFound.
 Result<RequestRecord> FindRequest(const Call& call);
 // Wall nanoseconds as Unix seconds with a fraction.
 double FractionalSeconds(Nanos wall);

@@ -126,6 +126,9 @@ class FakeAccounts final : public Accounts {
   Result<CreatedKey> CreateKey(const NewKey& key) override {
     CreatedKey created;
     created.key.id = static_cast<KeyId>(keys.size() + 1);
+    for (const Team& team : teams) {
+      if (team.name == key.team) created.key.team = team.id;
+    }
     created.key.team_name = key.team;
     created.key.name = key.name;
     created.key.prefix = "sk-penstock-aa";
@@ -145,7 +148,13 @@ class FakeAccounts final : public Accounts {
     keys.at(static_cast<size_t>(key) - 1).revoked = kSecond;
     return {};
   }
-  Result<KeyId> FindKey(std::string_view id) const override {
+  Result<Key> GetKey(KeyId id) const override {
+    for (const Key& key : keys) {
+      if (key.id == id) return key;
+    }
+    return Fail(Code::kNotFound, "there is no key {}", id);
+  }
+  Result<KeyId> FindKey(std::string_view id, const Scope&) const override {
     for (const Key& key : keys) {
       if (std::to_string(key.id) == id || key.prefix == id) return key.id;
     }
@@ -232,6 +241,7 @@ inline Result<std::unique_ptr<Ticket>> FakeAccounts::Open(const Principal& princ
   RequestRecord& record = records[id].record;
   record.id = id;
   record.team = principal.team;
+  record.key = principal.key;
   record.team_name = principal.team_name;
   record.model = model;
   record.state = "running";

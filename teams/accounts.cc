@@ -137,7 +137,10 @@ class AccountsImpl final : public Accounts {
     return directory().RotateKey(store(), key, overlap);
   }
   Status RevokeKey(KeyId key) override { return directory().RevokeKey(store(), key); }
-  Result<KeyId> FindKey(std::string_view text) const override { return directory().FindKey(text); }
+  Result<Key> GetKey(KeyId key) const override { return directory().GetKey(key); }
+  Result<KeyId> FindKey(std::string_view text, const Scope& within) const override {
+    return directory().FindKey(text, within);
+  }
 
   Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
                                        int64_t prompt_tokens) override;

@@ -8,7 +8,6 @@ namespace penstock {
 namespace {
 
 constexpr size_t kMaxName = 64;
-constexpr Role kRoles[] = {Role::kOperator, Role::kFinance, Role::kTeamLead, Role::kDeveloper};
 
 std::string Date(Nanos wall) {
   const time_t seconds = wall / kSecond;
@@ -41,32 +40,12 @@ std::vector<std::string> SplitLines(std::string_view text) {
   return items;
 }
 
-Result<Role> ParseRole(std::string_view name) {
-  for (const Role role : kRoles) {
-    if (RoleName(role) == name) return role;
-  }
+Result<Role> StoredRole(std::string_view name) {
+  if (const auto role = RoleOf(name)) return *role;
   return Fail(Code::kCorrupt, "the store names a role '{}' that this version does not know", name);
 }
 
-bool NeedsTeam(Role role) {
-  return role == Role::kTeamLead || role == Role::kDeveloper;
-}
-
 }  // namespace
-
-std::string_view RoleName(Role role) {
-  switch (role) {
-    case Role::kOperator:
-      return "operator";
-    case Role::kFinance:
-      return "finance";
-    case Role::kTeamLead:
-      return "team_lead";
-    case Role::kDeveloper:
-      return "developer";
-  }
-  return "developer";
-}
 
 bool Principal::MayUse(std::string_view model) const {
   return models.empty() || std::ranges::find(models, model) != models.end();
@@ -91,7 +70,7 @@ Status Directory::Load(Database& database) {
     key.team_name = TeamName(key.team);
     key.name = keys.Text(2);
     key.prefix = keys.Text(3);
-    PENSTOCK_ASSIGN(key.role, ParseRole(keys.Text(5)));
+    PENSTOCK_ASSIGN(key.role, StoredRole(keys.Text(5)));
     key.models = SplitLines(keys.Text(6));
     key.created = keys.Int(7);
     key.expires = keys.Int(8);
@@ -198,9 +177,9 @@ Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
   }
   const auto team =
       std::ranges::find_if(teams_, [&](const auto& entry) { return entry.second.name == wanted.team; });
-  if (wanted.team.empty() == NeedsTeam(wanted.role)) {
+  if (wanted.team.empty() == IsOfATeam(wanted.role)) {
     return Fail(Code::kInvalid, "a key with the role {} is {}", RoleName(wanted.role),
-                NeedsTeam(wanted.role) ? "of a team: name it" : "of no team: leave the team out");
+                IsOfATeam(wanted.role) ? "of a team: name it" : "of no team: leave the team out");
   }
   if (!wanted.team.empty() && team == teams_.end()) {
     return Fail(Code::kNotFound, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
@@ -230,7 +209,7 @@ std::vector<Key> Directory::Keys(std::optional<TeamId> team) const {
   return keys;
 }
 
-Result<Key> Directory::Get(KeyId id) const {
+Result<Key> Directory::GetKey(KeyId id) const {
   const auto found = keys_.find(id);
   if (found == keys_.end())
     return Fail(Code::kNotFound, "no key {}; 'penstock key ls' shows those that exist", id);
@@ -239,7 +218,7 @@ Result<Key> Directory::Get(KeyId id) const {
 
 // The new key lives as long as the old one was meant to, counted from now.
 Result<CreatedKey> Directory::RotateKey(Store& store, KeyId id, Nanos overlap) {
-  PENSTOCK_ASSIGN(Key old, Get(id));
+  PENSTOCK_ASSIGN(Key old, GetKey(id));
   if (old.revoked != 0)
     return Fail(Code::kConflict, "key {}... is revoked; create a new one instead", old.prefix);
   if (overlap < 0) return Fail(Code::kInvalid, "an overlap cannot be negative");
@@ -264,7 +243,7 @@ Result<CreatedKey> Directory::RotateKey(Store& store, KeyId id, Nanos overlap) {
 
 // In memory first: a revoked key is refused from here on, even if the store cannot be written.
 Status Directory::RevokeKey(Store& store, KeyId id) {
-  PENSTOCK_ASSIGN(const Key key, Get(id));
+  PENSTOCK_ASSIGN(const Key key, GetKey(id));
   if (key.revoked != 0) return {};
   const Nanos now = clock_.Wall();
   keys_[id].revoked = now;
@@ -279,19 +258,24 @@ Status Directory::RevokeKey(Store& store, KeyId id) {
       key.prefix, written.error().message);
 }
 
-Result<KeyId> Directory::FindKey(std::string_view text) const {
+Result<KeyId> Directory::FindKey(std::string_view text, const Scope& within) const {
+  const auto covered = [&](const Key& key) { return within.Covers(key.team, key.id); };
+  // A whole number is an id and nothing else: a secret may well begin with the same digits.
   KeyId id = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (error == std::errc() && end == text.data() + text.size() && keys_.contains(id)) return id;
+  if (error == std::errc() && end == text.data() + text.size()) {
+    const auto found = keys_.find(id);
+    if (found != keys_.end() && covered(found->second)) return id;
+    return Fail(Code::kNotFound, "no key {}; 'penstock key ls' shows those that exist", text);
+  }
 
   std::string_view shown = text;
   if (shown.starts_with(kSecretPrefix)) shown.remove_prefix(kSecretPrefix.size());
   shown = shown.substr(0, std::min(shown.find_first_of("."), kShownLength));
   std::vector<KeyId> matches;
   for (const auto& [key_id, key] : keys_) {
-    if (!shown.empty() && std::string_view(key.prefix).substr(kSecretPrefix.size()).starts_with(shown)) {
-      matches.push_back(key_id);
-    }
+    const bool begins = std::string_view(key.prefix).substr(kSecretPrefix.size()).starts_with(shown);
+    if (!shown.empty() && begins && covered(key)) matches.push_back(key_id);
   }
   if (matches.size() == 1) return matches.front();
   if (matches.empty()) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "teams/roles.h"
 #include "teams/secret.h"
 #include "teams/sqlite.h"
 #include "teams/store.h"
@@ -30,13 +31,13 @@ class Directory {
   std::vector<Key> Keys(std::optional<TeamId> team) const;
   Result<CreatedKey> RotateKey(Store& store, KeyId id, Nanos overlap);
   Status RevokeKey(Store& store, KeyId id);
-  Result<KeyId> FindKey(std::string_view id_or_prefix) const;
+  Result<Key> GetKey(KeyId id) const;
+  Result<KeyId> FindKey(std::string_view id_or_prefix, const Scope& within) const;
 
   std::string TeamName(TeamId team) const;  // "operator" for 0
   std::string KeyName(KeyId key) const;
 
  private:
-  Result<Key> Get(KeyId id) const;
   Status Insert(Database& database, Key& key, const Digest& digest) const;
   void Remember(const Key& key, const Digest& digest);
 

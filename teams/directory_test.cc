@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "teams/roles.h"
 #include "teams/secret.h"
 #include "teams/testing.h"
 
@@ -129,14 +130,26 @@ TEST(Directory, BadWishesAreRefusedByName) {
 TEST(Directory, AKeyIsFoundByItsIdOrItsFirstCharacters) {
   World world;
   const auto red = world.NewKey("red"), blue = world.NewKey("blue");
-  EXPECT_EQ(*world->FindKey(std::to_string(blue.key.id)), blue.key.id);
-  EXPECT_EQ(*world->FindKey(red.key.prefix), red.key.id);
-  EXPECT_EQ(*world->FindKey(red.key.prefix + "..."), red.key.id);
-  EXPECT_EQ(*world->FindKey(red.secret), red.key.id);
-  EXPECT_EQ(*world->FindKey(red.key.prefix.substr(kSecretPrefix.size())), red.key.id);
-  EXPECT_EQ(world->FindKey("").error().code, Code::kNotFound);
-  EXPECT_EQ(world->FindKey("sk-penstock-").error().code, Code::kNotFound);
-  EXPECT_EQ(world->FindKey("nothing").error().code, Code::kNotFound);
+  constexpr Scope kAll{.reach = Reach::kAll};
+  EXPECT_EQ(*world->FindKey(std::to_string(blue.key.id), kAll), blue.key.id);
+  EXPECT_EQ(*world->FindKey(red.key.prefix, kAll), red.key.id);
+  EXPECT_EQ(*world->FindKey(red.key.prefix + "...", kAll), red.key.id);
+  EXPECT_EQ(*world->FindKey(red.secret, kAll), red.key.id);
+  EXPECT_EQ(*world->FindKey(red.key.prefix.substr(kSecretPrefix.size()), kAll), red.key.id);
+  EXPECT_EQ(world->FindKey("", kAll).error().code, Code::kNotFound);
+  EXPECT_EQ(world->FindKey("sk-penstock-", kAll).error().code, Code::kNotFound);
+  EXPECT_EQ(world->FindKey("nothing", kAll).error().code, Code::kNotFound);
+  for (int id = 10; id < 100; ++id) {
+    EXPECT_FALSE(world->FindKey(std::to_string(id), kAll))
+        << "no secret is meant by a number, though it begin so";
+  }
+
+  const Scope reds{.reach = Reach::kSubtree, .own_team = red.key.team, .own_key = red.key.id};
+  EXPECT_EQ(*world->FindKey(red.key.prefix, reds), red.key.id);
+  const Error theirs = world->FindKey(blue.key.prefix, reds).error();
+  const Error none = world->FindKey("sk-penstock-nobody", reds).error();
+  EXPECT_EQ(theirs.code, none.code) << "another team's key and none at all look the same";
+  EXPECT_EQ(world->FindKey(std::to_string(blue.key.id), reds).error().code, Code::kNotFound);
 }
 
 TEST(Directory, TheFirstOperatorKeyIsMadeOnce) {

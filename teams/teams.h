@@ -27,6 +27,8 @@ using KeyId = int64_t;
 enum class Role : uint8_t { kOperator, kFinance, kTeamLead, kDeveloper };
 std::string_view RoleName(Role role);
 
+struct Scope;  // teams/roles.h
+
 // Who a key speaks for. Plain data: a copy stays valid after the key is revoked.
 struct Principal {
   KeyId key = 0;
@@ -144,7 +146,11 @@ class Accounts {
   // A new secret for the same principal; the old one works for `overlap` longer.
   virtual Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) = 0;
   virtual Status RevokeKey(KeyId key) = 0;  // at once
-  virtual Result<KeyId> FindKey(std::string_view id_or_prefix) const = 0;
+  // Errors: kNotFound.
+  virtual Result<Key> GetKey(KeyId key) const = 0;
+  // One of those that `within` covers, by its id or how its secret begins. Errors: kNotFound (also for one
+  // that lies outside), kConflict (several begin so).
+  virtual Result<KeyId> FindKey(std::string_view id_or_prefix, const Scope& within) const = 0;
 
   // ---- what ----
   // Opens a request: takes a journal slot and queues its open record. Errors: kUnavailable when the

@@ -1,0 +1,62 @@
+// Roles: what each may do, and upon whom. One table: every route asks it, GET /v1/seat shows it.
+//
+// A capability is what is done; a reach is upon whose things. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "teams/teams.h"
+
+namespace penstock {
+
+enum class Capability : uint8_t {
+  kReadSeat,      // who this key is
+  kUseModels,     // generate, and list what may be used
+  kReadUsage,     // what was used
+  kReadRequests,  // what became of a request: its counters and story, never its text
+  kReadTeams,
+  kCreateTeams,
+  kReadKeys,    // names and states; secrets are never read
+  kManageKeys,  // create and rotate: whoever may gets a secret
+  kRevokeKeys,
+  kReadStatus,    // engines, queue, store
+  kManageModels,  // list with paths, rescan, load, unload
+};
+std::span<const Capability> Capabilities();
+std::string_view CapabilityName(Capability capability);  // "usage.read"
+
+enum class Reach : uint8_t {
+  kNone,
+  kOwn,      // the key's own
+  kSubtree,  // the own team's, and those of teams below it (teams are flat today)
+  kAll,
+};
+Reach ReachOf(Role role, Capability capability);
+inline bool May(Role role, Capability capability) {
+  return ReachOf(role, capability) != Reach::kNone;
+}
+// "operator or finance": who may, for refusals.
+std::string RolesThatMay(Capability capability);
+
+std::optional<Role> RoleOf(std::string_view name);
+// A role that speaks for a team, not for the cloud.
+bool IsOfATeam(Role role);
+// Whether a key of the role `maker` may make, or renew, one of the role `made`.
+bool MayMake(Role maker, Role made);
+
+// Whose things somebody reaches. Copies what it needs of the principal.
+struct Scope {
+  Reach reach = Reach::kNone;
+  TeamId own_team = 0;
+  KeyId own_key = 0;
+
+  bool CoversTeam(TeamId team) const;
+  bool Covers(TeamId team, KeyId key) const;  // something of that key, which is of that team
+};
+Scope ScopeOf(const Principal& principal, Capability capability);
+
+}  // namespace penstock
