@@ -25,6 +25,7 @@ void AppendKey(const Key& key, JsonWriter& writer) {
   for (const std::string& model : key.models) writer.String(model);
   writer.EndArray().Field("created", key.created / kSecond);
   writer.Field("expires", key.expires / kSecond).Field("revoked", key.revoked / kSecond);
+  writer.Field("parent", key.parent).FieldBool("login", key.login);
 }
 
 void SendCreated(const Call& call, const Result<CreatedKey>& created, int status) {
@@ -121,7 +122,7 @@ void HandleKeys(Call& call) {
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
   for (const Key& key : call.service.accounts.Keys(only)) {
-    if (!call.scope.Covers(key.team, key.id)) continue;
+    if (!call.scope.Covers(key.team, key.seat)) continue;
     AppendKey(key, writer);
     writer.EndObject();
   }
@@ -135,21 +136,37 @@ void HandleRotateKey(Call& call) {
   Fields fields(body->get_object());
   const int64_t overlap = fields.Integer("overlap", 0, 366 * 24 * 3600).value_or(0);
   if (!Accept(call, fields)) return;
-  const auto rotate = [&]() -> Result<CreatedKey> {
-    PENSTOCK_ASSIGN(const KeyId id, call.service.accounts.FindKey(call.argument, call.scope));
-    PENSTOCK_ASSIGN(const Key key, call.service.accounts.GetKey(id));
-    PENSTOCK_TRY(MayGive(call, key.team == 0 ? "" : key.team_name, key.role, key.models));
-    return call.service.accounts.RotateKey(id, overlap * kSecond);
-  };
-  SendCreated(call, rotate(), 200);
+  Accounts& accounts = call.service.accounts;
+  const auto old = accounts.FindKey(call.argument, call.scope);
+  if (!old) return call.SendError(ToApiError(old.error()));
+  const Status may = MayGive(call, old->team == 0 ? "" : old->team_name, old->role, old->models);
+  if (!may) return call.SendError(ToApiError(may.error()));
+  const auto renewed = accounts.RotateKey(old->id, overlap * kSecond);
+  if (!renewed) return call.SendError(ToApiError(renewed.error()));
+  const Key ending = accounts.GetKey(old->id).value_or(*old);
+  std::string out;
+  JsonWriter writer(out);
+  AppendKey(renewed->key, writer);
+  writer.Field("secret", renewed->secret).Key("old").Object().Field("id", ending.id);
+  writer.Field("prefix", ending.prefix).Field("expires", ending.expires / kSecond).EndObject().EndObject();
+  call.SendJson(std::move(out));
+}
+
+void HandleCreateLogin(Call& call) {
+  const auto body = ReadBody(call);
+  if (!body) return;
+  Fields fields(body->get_object());
+  const std::string name(fields.String("name").value_or("login"));
+  if (!Accept(call, fields)) return;
+  SendCreated(call, call.service.accounts.CreateLogin(call.principal.shown, name), 201);
 }
 
 void HandleRevokeKey(Call& call) {
   const auto key = call.service.accounts.FindKey(call.argument, call.scope);
   if (!key) return call.SendError(ToApiError(key.error()));
-  const Status revoked = call.service.accounts.RevokeKey(*key);
+  const Status revoked = call.service.accounts.RevokeKey(key->id);
   if (!revoked) return call.SendError(ToApiError(revoked.error()));
-  call.SendJson(fmt::format(R"({{"id":{},"revoked":true}})", *key));
+  call.SendJson(fmt::format(R"({{"id":{},"revoked":true}})", key->id));
 }
 
 }  // namespace penstock::gateway

@@ -21,6 +21,7 @@ constexpr std::array kRoutes = {
     Route{Method::kGet, "/v1/requests/{}", kReadRequests, HandleRequest},
     Route{Method::kGet, "/v1/usage", kReadUsage, HandleUsage},
     Route{Method::kGet, "/v1/seat", kReadSeat, HandleSeat},
+    Route{Method::kPost, "/v1/logins", kCreateLogins, HandleCreateLogin},
 
     Route{Method::kPost, "/admin/v1/teams", kCreateTeams, HandleCreateTeam},
     Route{Method::kGet, "/admin/v1/teams", kReadTeams, HandleTeams},

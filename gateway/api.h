@@ -78,6 +78,7 @@ void HandleCreateKey(Call& call);
 void HandleKeys(Call& call);
 void HandleRotateKey(Call& call);
 void HandleRevokeKey(Call& call);
+void HandleCreateLogin(Call& call);  // POST /v1/logins
 
 // admin_state.cc
 void HandleUsage(Call& call);

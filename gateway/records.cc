@@ -42,7 +42,8 @@ Result<UsageQuery> ReadQuery(const Call& call) {
   }
   if (const std::string model = QueryValue(call.request, "model"); !model.empty()) query.model = model;
   if (const std::string key = QueryValue(call.request, "key"); !key.empty()) {
-    PENSTOCK_ASSIGN(query.key, call.service.accounts.FindKey(key, call.scope));
+    PENSTOCK_ASSIGN(const Key found, call.service.accounts.FindKey(key, call.scope));
+    query.key = found.seat;
   }
   const std::string by_key = QueryValue(call.request, "by_key");
   query.by_key = !by_key.empty() && by_key != "0" && by_key != "false";

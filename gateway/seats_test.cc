@@ -165,6 +165,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/v1/requests/{}", "", /*                */ {401, 200, 200, 200, 200}},
       {Method::kGet, "/v1/usage", "", /*                      */ {401, 200, 200, 200, 200}},
       {Method::kGet, "/v1/seat", "", /*                       */ {401, 200, 200, 200, 200}},
+      {Method::kPost, "/v1/logins", "", /*                    */ {401, 201, 201, 201, 201}},
       {Method::kPost, "/admin/v1/teams", R"({"name":"$"})", /**/ {401, 403, 403, 403, 201}},
       {Method::kGet, "/admin/v1/teams", "", /*                */ {401, 403, 200, 200, 200}},
       {Method::kPost, "/admin/v1/keys", kNewKey, /*           */ {401, 403, 201, 403, 201}},
@@ -370,6 +371,69 @@ TEST(Scopes, UsageIsTheKeysTheTeamsOrEveryones) {
               404);
     EXPECT_THAT(cloud.Get(path + "?by_key=1", cloud.lead).body, Not(HasSubstr("blue")));
   }
+}
+
+// ---- logins and rotation ----
+
+TEST(Logins, DoAsTheirKeyDoesAndAreRevokedByTheirOwnerTheirLeadOrTheOperator) {
+  Cloud cloud;
+  for (const CreatedKey* who : {&cloud.developer, &cloud.lead, &cloud.op}) {
+    const Answer made = cloud.Post("/v1/logins", cloud.developer, R"({"name":"login ann@laptop"})");
+    ASSERT_EQ(made.status, 201) << made.body;
+    const std::string token = Text(made.Json().at("secret")),
+                      id = std::to_string(made.Json().at("id").as_int64());
+    const auto seat = cloud.Ask(Method::kGet, "/v1/seat", token).Json();
+    EXPECT_EQ(Text(seat.at("key").at("name")), "login ann@laptop");
+    EXPECT_TRUE(seat.at("key").at("login").as_bool());
+    EXPECT_EQ(Text(seat.at("role")), "developer");
+    EXPECT_EQ(cloud.Ask(Method::kPost, "/v1/chat/completions", token, testing::Chat()).status, 200);
+    EXPECT_EQ(cloud.Ask(Method::kPost, "/v1/logins", token).status, 403) << "a login makes no logins";
+    EXPECT_THAT(cloud.Get("/admin/v1/keys", *who).body, HasSubstr("ann@laptop"));
+    EXPECT_THAT(cloud.Get("/admin/v1/keys", cloud.colleague).body, Not(HasSubstr("ann@laptop")));
+    for (const CreatedKey* other : {&cloud.colleague, &cloud.blue_lead}) {
+      EXPECT_EQ(cloud.Ask(Method::kDelete, "/admin/v1/keys/" + id, other->secret).status, 404);
+    }
+    EXPECT_EQ(cloud.Ask(Method::kDelete, "/admin/v1/keys/" + id, who->secret).status, 200);
+    EXPECT_EQ(cloud.Ask(Method::kGet, "/v1/seat", token).status, 401);
+    EXPECT_EQ(cloud.Get("/v1/seat", cloud.developer).status, 200);
+  }
+}
+
+TEST(Logins, SeeTheUsageOfTheirKeyAndAddToIt) {
+  Cloud cloud;
+  auto login = *cloud.accounts->CreateLogin(cloud.developer.key.id, "login ann@laptop");
+  cloud.Request(cloud.developer);
+  cloud.Request(login);
+  for (const CreatedKey* who : {&cloud.developer, &login}) {
+    const auto rows = cloud.Get("/v1/usage?by_key=1", *who).Json().at("data").as_array();
+    ASSERT_EQ(rows.size(), 1);
+    EXPECT_EQ(rows[0].at("requests").as_int64(), 2);
+    EXPECT_EQ(Text(rows[0].at("key")), "mine");
+  }
+}
+
+TEST(Rotation, TheOldSecretWorksUntilTheOverlapIsOverAndNotAfter) {
+  Cloud cloud;
+  const std::string path = "/admin/v1/keys/" + std::to_string(cloud.developer.key.id) + "/rotate";
+  cloud.Request(cloud.developer);
+  const Answer rotated = cloud.Post(path, cloud.lead, R"({"overlap":100})");
+  ASSERT_EQ(rotated.status, 200) << rotated.body;
+  const std::string renewed = Text(rotated.Json().at("secret"));
+  const auto chat = [&](const std::string& secret) {
+    return cloud.Ask(Method::kPost, "/v1/chat/completions", secret, testing::Chat()).status;
+  };
+  EXPECT_EQ(rotated.Json().at("old").at("id").as_int64(), cloud.developer.key.id);
+  EXPECT_EQ(rotated.Json().at("old").at("expires").as_int64(), cloud.clock.Wall() / kSecond + 100);
+  cloud.clock.Advance(99 * kSecond);
+  EXPECT_EQ(chat(cloud.developer.secret), 200);
+  EXPECT_EQ(chat(renewed), 200);
+  cloud.clock.Advance(kSecond);
+  EXPECT_EQ(chat(cloud.developer.secret), 401);
+  EXPECT_EQ(chat(renewed), 200);
+  cloud.accounts->Flush();
+  const auto rows = cloud.Ask(Method::kGet, "/v1/usage", renewed).Json().at("data").as_array();
+  ASSERT_EQ(rows.size(), 1);
+  EXPECT_EQ(rows[0].at("requests").as_int64(), 4) << "the new secret sees what the old one used";
 }
 
 TEST(Scopes, ADeveloperEndsTheOwnKeyAndNoOther) {

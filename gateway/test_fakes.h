@@ -154,9 +154,12 @@ class FakeAccounts final : public Accounts {
     }
     return Fail(Code::kNotFound, "there is no key {}", id);
   }
-  Result<KeyId> FindKey(std::string_view id, const Scope&) const override {
+  Result<CreatedKey> CreateLogin(KeyId, std::string_view) override {
+    return Fail(Code::kUnsupported, "no logins here");
+  }
+  Result<Key> FindKey(std::string_view id, const Scope&) const override {
     for (const Key& key : keys) {
-      if (std::to_string(key.id) == id || key.prefix == id) return key.id;
+      if (std::to_string(key.id) == id || key.prefix == id) return key;
     }
     return Fail(Code::kNotFound, "there is no key '{}'", id);
   }

@@ -136,9 +136,12 @@ class AccountsImpl final : public Accounts {
   Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) override {
     return directory().RotateKey(store(), key, overlap);
   }
+  Result<CreatedKey> CreateLogin(KeyId key, std::string_view name) override {
+    return directory().CreateLogin(store(), key, name);
+  }
   Status RevokeKey(KeyId key) override { return directory().RevokeKey(store(), key); }
   Result<Key> GetKey(KeyId key) const override { return directory().GetKey(key); }
-  Result<KeyId> FindKey(std::string_view text, const Scope& within) const override {
+  Result<Key> FindKey(std::string_view text, const Scope& within) const override {
     return directory().FindKey(text, within);
   }
 
@@ -277,7 +280,7 @@ Result<std::optional<CreatedKey>> EnsureOperatorKey(Accounts& accounts, const Cl
   const Nanos now = clock.Wall();
   for (const Key& key : accounts.Keys(std::nullopt)) {
     const bool works = key.revoked == 0 && (key.expires == 0 || key.expires > now);
-    if (key.role == Role::kOperator && works) return std::nullopt;
+    if (key.role == Role::kOperator && !key.login && works) return std::nullopt;
   }
   PENSTOCK_ASSIGN(CreatedKey created,
                   accounts.CreateKey(

@@ -223,6 +223,26 @@ TEST(Accounts, AStoreOfANewerVersionIsLeftAlone) {
   EXPECT_EQ(opened.error().code, Code::kUnsupported);
 }
 
+TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
+  TempDir dir;
+  std::string secret;
+  {
+    World world(dir.path);
+    secret = world.NewKey("red").secret;
+  }
+  {
+    auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
+    ASSERT_TRUE(
+        database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
+                         "PRAGMA user_version=1"));
+  }
+  World world(dir.path);
+  const auto who = world->Authenticate(secret);
+  ASSERT_TRUE(who);
+  EXPECT_EQ(who->key, who->shown) << "a key of its own";
+  EXPECT_TRUE(world->CreateLogin(who->key, "login"));
+}
+
 TEST(Accounts, ADamagedStoreSaysSoAndTheWayOut) {
   TempDir dir;
   testing::WriteFile(dir.path + "/penstock.db", std::string(8192, 'x'));

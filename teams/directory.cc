@@ -60,7 +60,7 @@ Status Directory::Load(Database& database) {
   }
   PENSTOCK_ASSIGN(Statement keys,
                   database.Prepare("SELECT id, team, name, shown, digest, role, models, created,"
-                                   " expires, revoked FROM keys"));
+                                   " expires, revoked, parent, login FROM keys ORDER BY id"));
   while (true) {
     PENSTOCK_ASSIGN(const bool row, keys.Step());
     if (!row) break;
@@ -75,6 +75,8 @@ Status Directory::Load(Database& database) {
     key.created = keys.Int(7);
     key.expires = keys.Int(8);
     key.revoked = keys.Int(9);
+    key.parent = keys.Int(10);
+    key.login = keys.Int(11) != 0;
     const std::string_view stored = keys.Text(4);
     Digest digest;
     if (stored.size() != digest.size())
@@ -85,8 +87,11 @@ Status Directory::Load(Database& database) {
   return {};
 }
 
+// A parent is older than its children, so it is here before them.
 void Directory::Remember(const Key& key, const Digest& digest) {
-  keys_[key.id] = key;
+  const auto parent = keys_.find(key.parent);
+  Key& kept = keys_[key.id] = key;
+  kept.seat = parent == keys_.end() ? key.id : parent->second.seat;
   by_digest_[digest] = key.id;
 }
 
@@ -119,16 +124,24 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   }
   const Key& key = keys_.at(found->second);
   if (key.revoked != 0) {
-    return Fail(Code::kUnauthenticated, "key {}... was revoked on {}; ask your team lead for a new one",
-                key.prefix, Date(key.revoked));
+    return Fail(Code::kUnauthenticated, "{} {}... was revoked on {}; {}", key.login ? "login" : "key",
+                key.prefix, Date(key.revoked),
+                key.login ? "log in again: penstock login" : "ask your team lead for a new one");
   }
   if (key.expires != 0 && key.expires <= clock_.Wall()) {
+    if (key.login) {
+      return Fail(Code::kUnauthenticated,
+                  "login {}... ended on {} with its key; log in with the new one: penstock login", key.prefix,
+                  Date(key.expires));
+    }
     return Fail(
         Code::kUnauthenticated,
         "key {}... expired on {}; ask your team lead for a new one, or renew it: penstock key rotate {}",
         key.prefix, Date(key.expires), key.id);
   }
-  return Principal{key.id, key.team, key.team_name, key.name, key.role, key.models};
+  // A login speaks as its seat's key: usage by key shows one name, not one for each machine.
+  const std::string& name = key.login ? keys_.at(key.parent).name : key.name;
+  return Principal{key.seat, key.team, key.team_name, name, key.role, key.models, key.id};
 }
 
 Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
@@ -153,18 +166,31 @@ std::vector<Team> Directory::Teams() const {
   return teams;
 }
 
-Status Directory::Insert(Database& database, Key& key, const Digest& digest) const {
+Status Directory::Insert(Database& database, Key& key, const Digest& digest) {
   PENSTOCK_ASSIGN(
       Statement insert,
-      database.Prepare("INSERT INTO keys(team, name, shown, digest, role, models, created, expires, revoked)"
-                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)"));
+      database.Prepare("INSERT INTO keys(team, name, shown, digest, role, models, created, expires,"
+                       " revoked, parent, login) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10)"));
   const std::string models = Lines(key.models);
   PENSTOCK_TRY(insert
                    .Bind(key.team, key.name, key.prefix, std::span<const uint8_t>(digest), RoleName(key.role),
-                         models, key.created, key.expires)
+                         models, key.created, key.expires, key.parent, int64_t{key.login})
                    .Run());
   key.id = database.LastInsertId();
   return {};
+}
+
+Result<CreatedKey> Directory::Create(Store& store, Key key, const std::function<Status(Database&)>& also) {
+  const std::string secret = NewSecret();
+  const Digest digest = Sha256(secret);
+  key.prefix = ShownPart(secret);
+  key.created = clock_.Wall();
+  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
+    PENSTOCK_TRY(Insert(database, key, digest));
+    return also ? also(database) : Status();
+  }));
+  Remember(key, digest);
+  return CreatedKey{keys_[key.id], secret};
 }
 
 Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
@@ -193,12 +219,7 @@ Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
   key.team_name = TeamName(key.team);
   key.role = wanted.role;
   key.models = wanted.models;
-  const std::string secret = NewSecret();
-  const Digest digest = Sha256(secret);
-  key.prefix = ShownPart(secret);
-  PENSTOCK_TRY(store.Run([&](Database& database) { return Insert(database, key, digest); }));
-  Remember(key, digest);
-  return CreatedKey{key, secret};
+  return Create(store, std::move(key), {});
 }
 
 std::vector<Key> Directory::Keys(std::optional<TeamId> team) const {
@@ -216,29 +237,51 @@ Result<Key> Directory::GetKey(KeyId id) const {
   return found->second;
 }
 
+std::vector<Key*> Directory::WithLogins(KeyId id) {
+  std::vector<Key*> found;
+  for (auto& [_, key] : keys_) {
+    if (key.id == id || (key.login && key.parent == id)) found.push_back(&key);
+  }
+  return found;
+}
+
 // The new key lives as long as the old one was meant to, counted from now.
 Result<CreatedKey> Directory::RotateKey(Store& store, KeyId id, Nanos overlap) {
-  PENSTOCK_ASSIGN(Key old, GetKey(id));
+  PENSTOCK_ASSIGN(const Key old, GetKey(id));
   if (old.revoked != 0)
     return Fail(Code::kConflict, "key {}... is revoked; create a new one instead", old.prefix);
+  if (old.login) return Fail(Code::kConflict, "{}... is a login: log in again instead", old.prefix);
   if (overlap < 0) return Fail(Code::kInvalid, "an overlap cannot be negative");
   const Nanos now = clock_.Wall();
+  // From then on the old one has expired; an earlier end of its own stays.
+  const auto ends = [&](const Key& key) {
+    return key.expires == 0 ? now + overlap : std::min(key.expires, now + overlap);
+  };
   Key key = old;
-  key.created = now;
+  key.parent = id;
   key.expires = old.expires == 0 ? 0 : now + (old.expires - old.created);
-  // From now + overlap on the old one has expired; an earlier end of its own stays.
-  old.expires = old.expires == 0 ? now + overlap : std::min(old.expires, now + overlap);
-  const std::string secret = NewSecret();
-  const Digest digest = Sha256(secret);
-  key.prefix = ShownPart(secret);
-  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
-    PENSTOCK_TRY(Insert(database, key, digest));
+  const std::vector<Key*> ending = WithLogins(id);
+  auto created = Create(store, std::move(key), [&](Database& database) -> Status {
     PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET expires=?2 WHERE id=?1"));
-    return update.Bind(old.id, old.expires).Run();
-  }));
-  keys_[old.id].expires = old.expires;
-  Remember(key, digest);
-  return CreatedKey{key, secret};
+    for (const Key* const one : ending) PENSTOCK_TRY(update.Bind(one->id, ends(*one)).Run());
+    return {};
+  });
+  if (!created) return created;
+  for (Key* const one : ending) one->expires = ends(*one);
+  return created;
+}
+
+Result<CreatedKey> Directory::CreateLogin(Store& store, KeyId id, std::string_view name) {
+  PENSTOCK_ASSIGN(Key key, GetKey(id));
+  if (key.login) {
+    return Fail(Code::kForbidden, "{}... is a login itself: log in with the key that your team lead gave you",
+                key.prefix);
+  }
+  PENSTOCK_TRY(CheckName("login", name));
+  key.name = name;
+  key.parent = id;
+  key.login = true;
+  return Create(store, std::move(key), {});
 }
 
 // In memory first: a revoked key is refused from here on, even if the store cannot be written.
@@ -246,10 +289,13 @@ Status Directory::RevokeKey(Store& store, KeyId id) {
   PENSTOCK_ASSIGN(const Key key, GetKey(id));
   if (key.revoked != 0) return {};
   const Nanos now = clock_.Wall();
-  keys_[id].revoked = now;
+  std::vector<Key*> ending = WithLogins(id);
+  std::erase_if(ending, [](const Key* one) { return one->revoked != 0; });
+  for (Key* const one : ending) one->revoked = now;
   const Status written = store.Run([&](Database& database) -> Status {
     PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET revoked=?2 WHERE id=?1"));
-    return update.Bind(id, now).Run();
+    for (const Key* const one : ending) PENSTOCK_TRY(update.Bind(one->id, now).Run());
+    return {};
   });
   if (written) return {};
   return Fail(
@@ -258,26 +304,26 @@ Status Directory::RevokeKey(Store& store, KeyId id) {
       key.prefix, written.error().message);
 }
 
-Result<KeyId> Directory::FindKey(std::string_view text, const Scope& within) const {
-  const auto covered = [&](const Key& key) { return within.Covers(key.team, key.id); };
+Result<Key> Directory::FindKey(std::string_view text, const Scope& within) const {
+  const auto covered = [&](const Key& key) { return within.Covers(key.team, key.seat); };
   // A whole number is an id and nothing else: a secret may well begin with the same digits.
   KeyId id = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (error == std::errc() && end == text.data() + text.size()) {
     const auto found = keys_.find(id);
-    if (found != keys_.end() && covered(found->second)) return id;
+    if (found != keys_.end() && covered(found->second)) return found->second;
     return Fail(Code::kNotFound, "no key {}; 'penstock key ls' shows those that exist", text);
   }
 
   std::string_view shown = text;
   if (shown.starts_with(kSecretPrefix)) shown.remove_prefix(kSecretPrefix.size());
   shown = shown.substr(0, std::min(shown.find_first_of("."), kShownLength));
-  std::vector<KeyId> matches;
-  for (const auto& [key_id, key] : keys_) {
+  std::vector<const Key*> matches;
+  for (const auto& [_, key] : keys_) {
     const bool begins = std::string_view(key.prefix).substr(kSecretPrefix.size()).starts_with(shown);
-    if (!shown.empty() && begins && covered(key)) matches.push_back(key_id);
+    if (!shown.empty() && begins && covered(key)) matches.push_back(&key);
   }
-  if (matches.size() == 1) return matches.front();
+  if (matches.size() == 1) return *matches.front();
   if (matches.empty()) {
     return Fail(Code::kNotFound, "no key '{}'; 'penstock key ls' shows those that exist", ShownPart(text));
   }

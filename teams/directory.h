@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -30,16 +31,21 @@ class Directory {
   Result<CreatedKey> CreateKey(Store& store, const NewKey& key);
   std::vector<Key> Keys(std::optional<TeamId> team) const;
   Result<CreatedKey> RotateKey(Store& store, KeyId id, Nanos overlap);
+  Result<CreatedKey> CreateLogin(Store& store, KeyId id, std::string_view name);
   Status RevokeKey(Store& store, KeyId id);
   Result<Key> GetKey(KeyId id) const;
-  Result<KeyId> FindKey(std::string_view id_or_prefix, const Scope& within) const;
+  Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const;
 
   std::string TeamName(TeamId team) const;  // "operator" for 0
   std::string KeyName(KeyId key) const;
 
  private:
-  Status Insert(Database& database, Key& key, const Digest& digest) const;
+  static Status Insert(Database& database, Key& key, const Digest& digest);
   void Remember(const Key& key, const Digest& digest);
+  // A secret for `key`, stored with what `also` writes in the same commit.
+  Result<CreatedKey> Create(Store& store, Key key, const std::function<Status(Database&)>& also);
+  // The key and the logins made from it.
+  std::vector<Key*> WithLogins(KeyId id);
 
   const Clock& clock_;
   std::map<TeamId, Team> teams_;

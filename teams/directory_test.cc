@@ -131,11 +131,11 @@ TEST(Directory, AKeyIsFoundByItsIdOrItsFirstCharacters) {
   World world;
   const auto red = world.NewKey("red"), blue = world.NewKey("blue");
   constexpr Scope kAll{.reach = Reach::kAll};
-  EXPECT_EQ(*world->FindKey(std::to_string(blue.key.id), kAll), blue.key.id);
-  EXPECT_EQ(*world->FindKey(red.key.prefix, kAll), red.key.id);
-  EXPECT_EQ(*world->FindKey(red.key.prefix + "...", kAll), red.key.id);
-  EXPECT_EQ(*world->FindKey(red.secret, kAll), red.key.id);
-  EXPECT_EQ(*world->FindKey(red.key.prefix.substr(kSecretPrefix.size()), kAll), red.key.id);
+  EXPECT_EQ(world->FindKey(std::to_string(blue.key.id), kAll)->id, blue.key.id);
+  EXPECT_EQ(world->FindKey(red.key.prefix, kAll)->id, red.key.id);
+  EXPECT_EQ(world->FindKey(red.key.prefix + "...", kAll)->id, red.key.id);
+  EXPECT_EQ(world->FindKey(red.secret, kAll)->id, red.key.id);
+  EXPECT_EQ(world->FindKey(red.key.prefix.substr(kSecretPrefix.size()), kAll)->id, red.key.id);
   EXPECT_EQ(world->FindKey("", kAll).error().code, Code::kNotFound);
   EXPECT_EQ(world->FindKey("sk-penstock-", kAll).error().code, Code::kNotFound);
   EXPECT_EQ(world->FindKey("nothing", kAll).error().code, Code::kNotFound);
@@ -145,11 +145,70 @@ TEST(Directory, AKeyIsFoundByItsIdOrItsFirstCharacters) {
   }
 
   const Scope reds{.reach = Reach::kSubtree, .own_team = red.key.team, .own_key = red.key.id};
-  EXPECT_EQ(*world->FindKey(red.key.prefix, reds), red.key.id);
+  EXPECT_EQ(world->FindKey(red.key.prefix, reds)->id, red.key.id);
   const Error theirs = world->FindKey(blue.key.prefix, reds).error();
   const Error none = world->FindKey("sk-penstock-nobody", reds).error();
   EXPECT_EQ(theirs.code, none.code) << "another team's key and none at all look the same";
   EXPECT_EQ(world->FindKey(std::to_string(blue.key.id), reds).error().code, Code::kNotFound);
+}
+
+TEST(Directory, ALoginIsAnotherSecretOfTheSameSeat) {
+  World world;
+  (void)world->CreateTeam("red");
+  const auto key = *world->CreateKey({"red", "ci", Role::kTeamLead, {"qwen"}, 0});
+  const auto login = *world->CreateLogin(key.key.id, "login ann@laptop");
+  const auto who = *world->Authenticate(login.secret), owner = *world->Authenticate(key.secret);
+  EXPECT_EQ(who.key, owner.key) << "what is used is the key's";
+  EXPECT_EQ(who.key_name, "ci");
+  EXPECT_EQ(who.role, Role::kTeamLead);
+  EXPECT_EQ(who.models, owner.models);
+  EXPECT_EQ(who.shown, login.key.id);
+  ASSERT_TRUE(world->RevokeKey(login.key.id));
+  EXPECT_TRUE(Says(world->Authenticate(login.secret).error(), "penstock login"));
+  EXPECT_TRUE(world->Authenticate(key.secret)) << "revoked apart from its key";
+  EXPECT_EQ(world->CreateLogin(login.key.id, "again").error().code, Code::kForbidden);
+  EXPECT_EQ(world->RotateKey(login.key.id, 0).error().code, Code::kConflict);
+}
+
+TEST(Directory, ALoginEndsWithTheKeyThatItWasMadeFrom) {
+  TempDir dir;
+  std::string revoked, rotated;
+  {
+    World world(dir.path);
+    const auto red = world.NewKey("red"), blue = world.NewKey("blue");
+    revoked = world->CreateLogin(red.key.id, "login")->secret;
+    rotated = world->CreateLogin(blue.key.id, "login")->secret;
+    ASSERT_TRUE(world->RevokeKey(red.key.id));
+    EXPECT_FALSE(world->Authenticate(revoked));
+    ASSERT_TRUE(world->RotateKey(blue.key.id, 100 * kSecond));
+    EXPECT_TRUE(world->Authenticate(rotated)) << "for as long as the old secret";
+    world.clock.Advance(100 * kSecond);
+    EXPECT_FALSE(world->Authenticate(rotated));
+  }
+  World world(dir.path);
+  EXPECT_FALSE(world->Authenticate(revoked));
+  world.clock.Advance(100 * kSecond);
+  EXPECT_FALSE(world->Authenticate(rotated));
+}
+
+TEST(Directory, ARenewedKeyKeepsItsSeatAndSoItsUsage) {
+  TempDir dir;
+  std::string secret;
+  KeyId seat = 0;
+  {
+    World world(dir.path);
+    const auto old = world.NewKey("red");
+    seat = old.key.id;
+    const auto renewed = *world->RotateKey(old.key.id, 0);
+    const auto again = *world->RotateKey(renewed.key.id, 0);
+    EXPECT_NE(again.key.id, seat);
+    EXPECT_EQ(again.key.seat, seat);
+    secret = again.secret;
+    EXPECT_EQ(world->Authenticate(secret)->key, seat);
+  }
+  World world(dir.path);
+  EXPECT_EQ(world->Authenticate(secret)->key, seat);
+  EXPECT_NE(world->Authenticate(secret)->shown, seat);
 }
 
 TEST(Directory, TheFirstOperatorKeyIsMadeOnce) {
@@ -159,6 +218,7 @@ TEST(Directory, TheFirstOperatorKeyIsMadeOnce) {
   EXPECT_EQ(world->Authenticate(first->secret)->role, Role::kOperator);
   EXPECT_EQ(world->Authenticate(first->secret)->team, 0);
   EXPECT_FALSE(*EnsureOperatorKey(*world.operator->(), world.clock));
+  (void)world->CreateLogin(first->key.id, "login");
   ASSERT_TRUE(world->RevokeKey(first->key.id));
   EXPECT_TRUE(*EnsureOperatorKey(*world.operator->(), world.clock)) << "nobody is locked out for ever";
 }

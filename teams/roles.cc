@@ -19,6 +19,7 @@ using enum Reach;
 constexpr std::array kTable = {
     //                                                      operator finance team_lead developer
     Row{Capability::kReadSeat, "seat.read", /*          */ kOwn, kOwn, kOwn, kOwn},
+    Row{Capability::kCreateLogins, "logins.create", /*  */ kOwn, kOwn, kOwn, kOwn},
     Row{Capability::kUseModels, "models.use", /*        */ kOwn, kNone, kOwn, kOwn},
     Row{Capability::kReadUsage, "usage.read", /*        */ kAll, kAll, kSubtree, kOwn},
     Row{Capability::kReadRequests, "requests.read", /*  */ kAll, kAll, kSubtree, kOwn},

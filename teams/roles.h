@@ -15,6 +15,7 @@ namespace penstock {
 
 enum class Capability : uint8_t {
   kReadSeat,      // who this key is
+  kCreateLogins,  // further secrets for the own seat, each revocable by itself
   kUseModels,     // generate, and list what may be used
   kReadUsage,     // what was used
   kReadRequests,  // what became of a request: its counters and story, never its text

@@ -63,6 +63,10 @@ constexpr const char* kSteps[kSchemaVersion] = {
     PRIMARY KEY(hour, team, key, model)
   ) WITHOUT ROWID;
 )sql",
+    R"sql(
+  ALTER TABLE keys ADD COLUMN parent INTEGER NOT NULL DEFAULT 0;  -- the key that it renews or logs in for
+  ALTER TABLE keys ADD COLUMN login INTEGER NOT NULL DEFAULT 0;   -- 1: a login
+)sql",
 };
 
 Status Upgrade(Database& database, int64_t from) {

@@ -5,7 +5,7 @@
 
 namespace penstock {
 
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kSchemaVersion = 2;
 
 // Creates the tables in an empty file, brings an older store up to date, leaves a newer one alone.
 // Errors: kUnsupported (newer), kCorrupt (not a store of ours).

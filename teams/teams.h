@@ -31,11 +31,12 @@ struct Scope;  // teams/roles.h
 
 // Who a key speaks for. Plain data: a copy stays valid after the key is revoked.
 struct Principal {
-  KeyId key = 0;
+  KeyId key = 0;    // the seat: the first of the keys that renewed each other; usage and requests are its
   TeamId team = 0;  // 0: the operator, no team
   std::string team_name, key_name;
   Role role = Role::kDeveloper;
   std::vector<std::string> models;  // that the key is scoped to; empty: all
+  KeyId shown = 0;                  // the very key that was shown: the seat's, its renewal's, or a login
   bool MayUse(std::string_view model) const;
 };
 
@@ -54,6 +55,9 @@ struct Key {
   std::vector<std::string> models;
   Nanos created = 0, expires = 0;  // wall; expires 0: never
   Nanos revoked = 0;               // 0: not
+  KeyId seat = 0;                  // the first of the keys that renewed each other; `id` if there is no other
+  KeyId parent = 0;                // that it renews or logs in for; 0: none
+  bool login = false;              // made by `penstock login`: ends with its parent at the latest
 };
 
 struct NewKey {
@@ -143,14 +147,16 @@ class Accounts {
   virtual std::vector<Team> Teams() const = 0;
   virtual Result<CreatedKey> CreateKey(const NewKey& key) = 0;
   virtual std::vector<Key> Keys(std::optional<TeamId> team) const = 0;
-  // A new secret for the same principal; the old one works for `overlap` longer.
+  // A new secret for the same seat; the old one, and the logins made from it, work for `overlap` longer.
   virtual Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) = 0;
-  virtual Status RevokeKey(KeyId key) = 0;  // at once
+  // Another secret for the same seat, which can be revoked by itself. Errors: kForbidden from a login.
+  virtual Result<CreatedKey> CreateLogin(KeyId key, std::string_view name) = 0;
+  virtual Status RevokeKey(KeyId key) = 0;  // at once, and the logins made from it
   // Errors: kNotFound.
   virtual Result<Key> GetKey(KeyId key) const = 0;
   // One of those that `within` covers, by its id or how its secret begins. Errors: kNotFound (also for one
   // that lies outside), kConflict (several begin so).
-  virtual Result<KeyId> FindKey(std::string_view id_or_prefix, const Scope& within) const = 0;
+  virtual Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const = 0;
 
   // ---- what ----
   // Opens a request: takes a journal slot and queues its open record. Errors: kUnavailable when the
