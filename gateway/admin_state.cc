@@ -95,6 +95,7 @@ void HandleStatus(Call& call) {
   writer.Object().Field("version", PENSTOCK_VERSION);
   writer.Field("uptime_s", (service.clock.Monotonic() - service.started) / kSecond);
   writer.FieldBool("ready", reason.empty()).Field("reason", reason).FieldBool("draining", service.draining);
+  writer.Field("tls_fingerprint", service.tls_fingerprint);
   writer.Key("store").Object().FieldBool("healthy", service.accounts.healthy());
   writer.Field("fault", service.accounts.fault()).EndObject();
   writer.Field("open_streams", static_cast<int64_t>(service.open_stories));

@@ -28,7 +28,8 @@ void RaiseDescriptorLimit() {
 // The running gateway: its parts, its housekeeping and its graceful stop.
 class Process {
  public:
-  Process(asio::io_context& io, GatewayOptions options, std::unique_ptr<Accounts> accounts, int listen_fd)
+  Process(asio::io_context& io, GatewayOptions options, std::unique_ptr<Accounts> accounts, int listen_fd,
+          std::unique_ptr<TlsContext> tls)
       : io_(io),
         options_(std::move(options)),
         accounts_(std::move(accounts)),
@@ -45,7 +46,8 @@ class Process {
                  .metrics = metrics_,
                  .log = log_},
         api_(service_),
-        server_(io, listen_fd, api_, SystemClock(), Limits(options_), options_.max_connections),
+        tls_(std::move(tls)),
+        server_(io, listen_fd, api_, SystemClock(), Limits(options_), options_.max_connections, tls_.get()),
         signals_(io, SIGTERM, SIGINT),
         timer_(io) {}
   ~Process();
@@ -76,6 +78,7 @@ class Process {
   Catalogue catalogue_;
   Service service_;
   Api api_;
+  const std::unique_ptr<TlsContext> tls_;
   Server server_;
   asio::signal_set signals_;
   asio::steady_timer timer_;
@@ -99,6 +102,7 @@ Process::~Process() {
 Status Process::Start() {
   PENSTOCK_TRY(fleet_->Listen(options_.engine_socket));
   service_.started = SystemClock().Monotonic();
+  if (tls_) service_.tls_fingerprint = tls_->fingerprint();
   service_.connections = [this] { return server_.connections(); };
   catalogue_.Install(options_.models);
   server_.Run();
@@ -159,6 +163,10 @@ void Process::Stop(int status, std::string_view why) {
 Result<int> RunGateway(GatewayOptions options) {
   RaiseDescriptorLimit();
   LogOthersAsJson(STDERR_FILENO);
+  std::unique_ptr<TlsContext> tls;
+  if (!options.tls_certificate.empty()) {
+    PENSTOCK_ASSIGN(tls, TlsContext::Load(options.tls_certificate, options.tls_key));
+  }
   asio::io_context io(1);
   int listen_fd = options.listen_fd;
   if (listen_fd < 0) {
@@ -169,7 +177,7 @@ Result<int> RunGateway(GatewayOptions options) {
       OpenAccounts({.data_dir = options.data_dir,
                     .post = [&io](std::function<void()> done) { asio::post(io, std::move(done)); }},
                    SystemClock()));
-  Process process(io, std::move(options), std::move(accounts), listen_fd);
+  Process process(io, std::move(options), std::move(accounts), listen_fd, std::move(tls));
   PENSTOCK_TRY(process.Start());
   io.run();
   return process.exit_status();

@@ -28,7 +28,8 @@ struct GatewayOptions {
   std::string data_dir;
   int listen_fd = -1;  // a bound, listening TCP socket: the supervisor's; -1: bind `listen`
   std::string listen = "127.0.0.1:8700";
-  std::string engine_socket;  // Unix socket path where engines dial in
+  std::string tls_certificate, tls_key;  // PEM files; empty: plain HTTP
+  std::string engine_socket;             // Unix socket path where engines dial in
   size_t max_body_bytes = 16 << 20;
   size_t max_header_bytes = 32 << 10;
   size_t max_connections = 20000;

@@ -19,10 +19,11 @@ void AppendChunkSize(size_t size, std::string& out) {
 
 }  // namespace
 
-HttpConnection::HttpConnection(TcpSocket socket, HttpHandler& handler, const Clock& clock,
-                               const HttpConnectionLimits& limits,
+HttpConnection::HttpConnection(TcpSocket socket, std::unique_ptr<TlsSession> tls, HttpHandler& handler,
+                               const Clock& clock, const HttpConnectionLimits& limits,
                                std::function<void(HttpConnection*)> closed)
     : socket_(std::move(socket)),
+      tls_(std::move(tls)),
       handler_(handler),
       clock_(clock),
       limits_(limits),
@@ -34,7 +35,64 @@ HttpConnection::~HttpConnection() {
 
 void HttpConnection::Run() {
   Touch(limits_.header_timeout);
-  StartRead();
+  if (tls_) {
+    LookForHandshake();
+  } else {
+    StartRead();
+  }
+}
+
+// ---- TLS ----
+
+// Who speaks plain HTTP to a TLS port is told so in plain HTTP. The first byte tells; it stays where it is.
+void HttpConnection::LookForHandshake() {
+  socket_.async_wait(TcpSocket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
+    if (self->state_ == State::kClosed) return;
+    char first = 0;
+    const ssize_t got = ec ? -1 : ::recv(self->socket_.native_handle(), &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got == 1) return BeginsTls(first) ? self->Handshake() : self->TellToUseTls();
+    const bool again = !ec && got < 0 && (errno == EAGAIN || errno == EINTR);
+    again ? self->LookForHandshake() : self->Close();
+  });
+}
+
+void HttpConnection::Handshake() {
+  const TlsSession::Wait wait = tls_->Handshake();
+  if (wait == TlsSession::Wait::kEnd) return Close();
+  if (wait == TlsSession::Wait::kNothing) return StartRead();
+  const auto ready = wait == TlsSession::Wait::kReadable ? TcpSocket::wait_read : TcpSocket::wait_write;
+  socket_.async_wait(ready, [self = shared_from_this()](const boost::system::error_code& ec) {
+    if (self->state_ == State::kClosed) return;
+    ec ? self->Close() : self->Handshake();
+  });
+}
+
+void HttpConnection::TellToUseTls() {
+  tls_.reset();
+  request_.keep_alive = false;
+  Refuse(ErrorResponse(ToApiError({Code::kInvalid, "this port speaks HTTPS: begin the URL with https://"})));
+}
+
+void HttpConnection::AwaitTls() {
+  reading_ = true;
+  if (tls_->HasRead()) {  // the socket may never become readable for these
+    boost::asio::post(socket_.get_executor(), [self = shared_from_this()] { self->ReadTls(); });
+    return;
+  }
+  socket_.async_wait(TcpSocket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
+    if (self->state_ == State::kClosed) return;
+    if (!ec) return self->ReadTls();
+    self->reading_ = false;
+    self->OnRead(0);
+  });
+}
+
+void HttpConnection::ReadTls() {
+  if (state_ == State::kClosed) return;
+  const TlsSession::Step step = tls_->Read(input_.data() + filled_, input_.size() - filled_);
+  if (step.bytes == 0 && step.wait != TlsSession::Wait::kEnd) return AwaitTls();  // part of a record
+  reading_ = false;
+  OnRead(step.bytes);
 }
 
 // ---- in ----
@@ -50,6 +108,7 @@ void HttpConnection::StartRead() {
   const bool in_body = parser_ && parser_->header_done();
   if (!in_body && input_.capacity() > kBodyChunk && filled_ < kReadChunk) input_ = input_.substr(0, filled_);
   input_.resize(filled_ + (in_body ? kBodyChunk : kReadChunk));
+  if (tls_) return AwaitTls();
   reading_ = true;
   socket_.async_read_some(boost::asio::buffer(input_.data() + filled_, input_.size() - filled_),
                           [self = shared_from_this()](const boost::system::error_code& ec, size_t bytes) {
@@ -126,7 +185,11 @@ bool HttpConnection::Judge() {
     Refuse(*std::exchange(refusal_, std::nullopt));
     return false;
   }
-  if (request_.expects_continue) TrySend("HTTP/1.1 100 Continue\r\n\r\n");
+  constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+  if (request_.expects_continue && TrySend(kContinue) < kContinue.size()) {
+    Close();  // it has not even read the answer before
+    return false;
+  }
   return true;
 }
 
@@ -205,16 +268,30 @@ bool HttpConnection::Put(std::string_view bytes, uint64_t cookie, bool last) {
 
 // What the socket takes without waiting. A broken connection takes nothing and is reported by a read.
 size_t HttpConnection::TrySend(std::string_view bytes) {
+  bool broken = false;
+  size_t sent = 0;
+  if (tls_) {
+    const TlsSession::Step step = tls_->Write(bytes);
+    sent = step.bytes;
+    broken = step.wait == TlsSession::Wait::kEnd;
+  } else {
+    const ssize_t taken = SendPlain(bytes);
+    sent = taken > 0 ? static_cast<size_t>(taken) : 0;
+    broken = taken < 0 && errno != EAGAIN && errno != EWOULDBLOCK;
+  }
+  if (broken) {
+    boost::asio::post(socket_.get_executor(),
+                      [self = shared_from_this()] { self->Gone("the connection to the client broke"); });
+  }
+  return sent;
+}
+
+ssize_t HttpConnection::SendPlain(std::string_view bytes) {
   ssize_t sent = 0;
   do {
     sent = ::send(socket_.native_handle(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
-  if (sent >= 0) return static_cast<size_t>(sent);
-  if (errno != EAGAIN && errno != EWOULDBLOCK) {
-    boost::asio::post(socket_.get_executor(),
-                      [self = shared_from_this()] { self->Gone("the connection to the client broke"); });
-  }
-  return 0;
+  return sent;
 }
 
 void HttpConnection::AwaitWritable() {
@@ -304,6 +381,7 @@ void HttpConnection::Linger() {
   state_ = State::kLingering;
   Touch(kLinger);
   taken_ = filled_ = 0;
+  if (tls_) tls_->CloseNotify();
   boost::system::error_code ignored;
   socket_.shutdown(TcpSocket::shutdown_send, ignored);
   if (!pumping_) StartRead();
@@ -313,6 +391,7 @@ void HttpConnection::Close() {
   state_ = State::kClosed;
   output_.clear();
   listener_.reset();
+  tls_.reset();  // nothing may be asked of it once its socket is closed
   boost::system::error_code ignored;
   socket_.close(ignored);
 }

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "gateway/http_parser.h"
 #include "gateway/reply.h"
+#include "gateway/tls.h"
 
 namespace penstock::gateway {
 
@@ -42,7 +43,8 @@ class HttpHandler {
 
 class HttpConnection final : public Reply, public std::enable_shared_from_this<HttpConnection> {
  public:
-  HttpConnection(TcpSocket socket, HttpHandler& handler, const Clock& clock,
+  // `tls`: null for a plain connection. REQUIRES: then `socket` is non-blocking.
+  HttpConnection(TcpSocket socket, std::unique_ptr<TlsSession> tls, HttpHandler& handler, const Clock& clock,
                  const HttpConnectionLimits& limits, std::function<void(HttpConnection*)> closed);
   ~HttpConnection() override;
 
@@ -67,7 +69,12 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
     bool last = false;
   };
 
+  void LookForHandshake();
+  void Handshake();
+  void TellToUseTls();
   void StartRead();
+  void AwaitTls();
+  void ReadTls();
   void OnRead(size_t bytes);
   void Pump();
   bool ParseSome();
@@ -77,6 +84,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   bool Put(std::string_view bytes, uint64_t cookie, bool last);
   bool PutPiece(std::string_view piece, uint64_t cookie, bool last);
   size_t TrySend(std::string_view bytes);
+  ssize_t SendPlain(std::string_view bytes);
   void AwaitWritable();
   void FlushQueue();
   void ResponseDone();
@@ -87,6 +95,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   bool KeepsAlive() const { return request_.keep_alive && !closing_; }
 
   TcpSocket socket_;
+  std::unique_ptr<TlsSession> tls_;
   HttpHandler& handler_;
   const Clock& clock_;
   const HttpConnectionLimits& limits_;

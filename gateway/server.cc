@@ -48,13 +48,14 @@ Result<int> ListenTcp(std::string_view address) {
 }
 
 Server::Server(boost::asio::io_context& io, int listen_fd, HttpHandler& handler, const Clock& clock,
-               HttpConnectionLimits limits, size_t max_connections)
+               HttpConnectionLimits limits, size_t max_connections, const TlsContext* tls)
     : io_(io),
       acceptor_(io),
       timer_(io),
       handler_(handler),
       clock_(clock),
       limits_(limits),
+      tls_(tls),
       max_connections_(max_connections),
       self_(std::make_shared<Server*>(this)) {
   sockaddr_storage name{};
@@ -89,6 +90,8 @@ void Server::Accept() {
 
 void Server::Welcome(TcpSocket socket) {
   if (connections_.size() >= max_connections_) {
+    if (tls_ != nullptr)
+      return;  // a plain answer would be noise, and a handshake is what there is no room for
     constexpr std::string_view kFull =
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\nretry-after: 5\r\ncontent-length: "
         "26\r\n"
@@ -97,11 +100,17 @@ void Server::Welcome(TcpSocket socket) {
         ::send(socket.native_handle(), kFull.data(), kFull.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     return;
   }
-  const auto connection = std::make_shared<HttpConnection>(std::move(socket), handler_, clock_, limits_,
-                                                           [self = self_](HttpConnection* closed) {
-                                                             if (*self != nullptr)
-                                                               (*self)->connections_.erase(closed);
-                                                           });
+  std::unique_ptr<TlsSession> session;
+  if (tls_ != nullptr) {
+    boost::system::error_code ignored;
+    socket.native_non_blocking(true, ignored);
+    session = tls_->Accept(socket.native_handle());
+  }
+  const auto connection =
+      std::make_shared<HttpConnection>(std::move(socket), std::move(session), handler_, clock_, limits_,
+                                       [self = self_](HttpConnection* closed) {
+                                         if (*self != nullptr) (*self)->connections_.erase(closed);
+                                       });
   connections_.insert(connection.get());
   connection->Run();
 }

@@ -20,9 +20,9 @@ Result<int> ListenTcp(std::string_view address);
 
 class Server {
  public:
-  // `listen_fd`: a listening TCP socket, owned from here on.
+  // `listen_fd`: a listening TCP socket, owned from here on. `tls`: null for plain HTTP; outlives this.
   Server(boost::asio::io_context& io, int listen_fd, HttpHandler& handler, const Clock& clock,
-         HttpConnectionLimits limits, size_t max_connections);
+         HttpConnectionLimits limits, size_t max_connections, const TlsContext* tls = nullptr);
   ~Server();
 
   void Run();
@@ -47,6 +47,7 @@ class Server {
   HttpHandler& handler_;
   const Clock& clock_;
   HttpConnectionLimits limits_;
+  const TlsContext* const tls_;
   size_t max_connections_;
   bool accepting_ = false, stopping_ = false;
   std::unordered_set<HttpConnection*> connections_;  // each takes itself out when it dies

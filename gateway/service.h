@@ -31,8 +31,9 @@ struct Service {
 
   IdempotencyKeys idempotency{};
   std::mt19937_64 seeds{std::random_device()()};
-  Nanos started = 0;      // monotonic
-  bool draining = false;  // no new work
+  Nanos started = 0;              // monotonic
+  std::string tls_fingerprint{};  // of the certificate; empty: plain HTTP
+  bool draining = false;          // no new work
   size_t open_stories = 0;
   std::function<size_t()> connections{};
 

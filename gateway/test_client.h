@@ -1,14 +1,16 @@
-// For tests: a client that speaks raw HTTP over a blocking socket.
+// For tests: a client that speaks raw HTTP over a blocking socket, plain or through TLS.
 #pragma once
 
 #include <fmt/format.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,16 +41,32 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
   Client(Client&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)), connected_(other.connected_), buffer_(std::move(other.buffer_)) {}
+      : fd_(std::exchange(other.fd_, -1)),
+        connected_(other.connected_),
+        tls_(std::move(other.tls_)),
+        buffer_(std::move(other.buffer_)) {}
   ~Client() { Close(); }
   void Close() {
     if (fd_ >= 0) ::close(std::exchange(fd_, -1));
   }
   bool connected() const { return connected_; }
+  int fd() const { return fd_; }
+
+  // From here on all goes through TLS; false if the handshake failed.
+  bool StartTls(int max_version = 0) {
+    SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_max_proto_version(context, max_version);
+    tls_.reset(SSL_new(context));
+    SSL_CTX_free(context);
+    SSL_set_fd(tls_.get(), fd_);
+    return SSL_connect(tls_.get()) == 1;
+  }
+  SSL* tls() const { return tls_.get(); }
 
   void Send(std::string_view bytes) {
     while (!bytes.empty()) {
-      const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t n = tls_ ? SSL_write(tls_.get(), bytes.data(), static_cast<int>(bytes.size()))
+                             : ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (n <= 0) return;
       bytes.remove_prefix(static_cast<size_t>(n));
     }
@@ -66,9 +84,9 @@ class Client {
   // Waits up to ten seconds for more bytes; false at the end of the stream.
   bool Fill() {
     pollfd waiting{.fd = fd_, .events = POLLIN, .revents = 0};
-    if (::poll(&waiting, 1, 10'000) <= 0) return false;
+    if (!(tls_ && SSL_pending(tls_.get()) > 0) && ::poll(&waiting, 1, 10'000) <= 0) return false;
     char chunk[65536];
-    const ssize_t n = ::recv(fd_, chunk, sizeof chunk, 0);
+    const ssize_t n = tls_ ? SSL_read(tls_.get(), chunk, sizeof chunk) : ::recv(fd_, chunk, sizeof chunk, 0);
     if (n <= 0) return false;
     buffer_.append(chunk, static_cast<size_t>(n));
     return true;
@@ -127,8 +145,12 @@ class Client {
     buffer_.erase(0, taken.size());
     return taken;
   }
+  struct FreeTls {
+    void operator()(SSL* ssl) const { SSL_free(ssl); }
+  };
   int fd_;
   bool connected_ = false;
+  std::unique_ptr<SSL, FreeTls> tls_;
   std::string buffer_;
 };
 

@@ -10,6 +10,7 @@
 #include "gateway/server.h"
 #include "gateway/test_client.h"
 #include "gateway/test_fakes.h"
+#include "gateway/tls.h"
 
 namespace penstock::gateway::testing {
 
@@ -57,7 +58,7 @@ class World {
                  .header_timeout = options_.header_timeout,
                  .body_timeout = options_.body_timeout,
                  .write_timeout = options_.write_timeout},
-                options_.max_connections) {
+                options_.max_connections, tls_.get()) {
     accounts.principals["key-a"] = {
         .key = 1, .team = 1, .team_name = "search", .key_name = "ci", .role = Role::kDeveloper, .models = {}};
     accounts.principals["key-b"] = {.key = 2,
@@ -136,6 +137,9 @@ class World {
 
  private:
   Api api_;
+  std::unique_ptr<TlsContext> tls_ = options_.tls_certificate.empty()
+                                         ? nullptr
+                                         : *TlsContext::Load(options_.tls_certificate, options_.tls_key);
   Server server_;
   std::thread thread_;
 };
