@@ -97,6 +97,18 @@ class GgufParser {
     return std::move(gguf_);
   }
 
+  Result<Gguf> RunBeginning() {
+    beginning_ = true;
+    PENSTOCK_TRY(ReadHeader());
+    for (uint64_t i = 0; i < key_count_; ++i) {
+      if (const auto read = ReadKey(i); !read.has_value()) {
+        if (ended_) break;
+        return std::unexpected(read.error());
+      }
+    }
+    return std::move(gguf_);
+  }
+
  private:
   template <class... Args>
   std::unexpected<Error> Corrupt(fmt::format_string<Args...> format, Args&&... args) const {
@@ -108,6 +120,7 @@ class GgufParser {
 
   Result<std::span<const std::byte>> Take(uint64_t size, std::string_view what) {
     if (size > left()) {
+      ended_ = true;
       return Corrupt("{} needs {} bytes at offset {}, the file has {} left", what, size, at_, left());
     }
     const auto part = bytes_.subspan(at_, size);
@@ -123,6 +136,7 @@ class GgufParser {
 
   Result<std::string_view> String(uint64_t limit, std::string_view what) {
     PENSTOCK_ASSIGN(const uint64_t size, Number<uint64_t>(what));
+    ended_ = size > left();
     if (size > limit) return Corrupt("{} has a length of {}, over the limit of {}", what, size, limit);
     PENSTOCK_ASSIGN(const auto part, Take(size, what));
     return std::string_view(reinterpret_cast<const char*>(part.data()), part.size());
@@ -144,6 +158,7 @@ class GgufParser {
     }
     PENSTOCK_ASSIGN(tensor_count_, Number<uint64_t>("the tensor count"));
     PENSTOCK_ASSIGN(key_count_, Number<uint64_t>("the key count"));
+    if (beginning_) return {};
     // The smallest key takes 13 bytes, the smallest tensor entry 32: larger counts cannot be true.
     if (key_count_ > left() / 13) return Corrupt("a key count of {} cannot fit", key_count_);
     if (tensor_count_ > left() / 32) return Corrupt("a tensor count of {} cannot fit", tensor_count_);
@@ -162,8 +177,10 @@ class GgufParser {
       PENSTOCK_ASSIGN(value.type, ReadType(shown));
       PENSTOCK_ASSIGN(value.count, Number<uint64_t>(shown));
       if (value.type == Type::kArray) return Corrupt("{} is an array of arrays, which no model uses", shown);
+      gguf_.cut_ = {std::string(key), value.count};
     }
     PENSTOCK_ASSIGN(value.raw, Elements(value, shown));
+    gguf_.cut_ = {};
     if (!gguf_.values_.emplace(key, value).second) return Corrupt("{} stands twice", shown);
     return {};
   }
@@ -181,7 +198,8 @@ class GgufParser {
       return bytes_.subspan(begin, at_ - begin);
     }
     const uint64_t each = kTypeBytes[static_cast<size_t>(value.type)];
-    if (value.count > left() / each) return Corrupt("{} has {} elements, more than fit", shown, value.count);
+    ended_ = value.count > left() / each;
+    if (ended_) return Corrupt("{} has {} elements, more than fit", shown, value.count);
     return Take(value.count * each, shown);
   }
 
@@ -274,6 +292,7 @@ class GgufParser {
 
   std::span<const std::byte> bytes_;
   size_t at_ = 0;
+  bool beginning_ = false, ended_ = false;  // of the bytes
   uint64_t tensor_count_ = 0, key_count_ = 0;
   std::set<std::string_view> names_;
   std::vector<uint64_t> offsets_;
@@ -282,6 +301,10 @@ class GgufParser {
 
 Result<Gguf> Gguf::Parse(std::span<const std::byte> bytes, std::string_view origin) {
   return GgufParser(bytes, origin).Run();
+}
+
+Result<Gguf> Gguf::ParseBeginning(std::span<const std::byte> bytes, std::string_view origin) {
+  return GgufParser(bytes, origin).RunBeginning();
 }
 
 const GgufValue* Gguf::Find(std::string_view key) const {

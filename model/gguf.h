@@ -51,6 +51,16 @@ class Gguf {
   // The result's views point into `bytes`, which must outlive it. `origin` (a path) opens each message.
   static Result<Gguf> Parse(std::span<const std::byte> bytes, std::string_view origin);
 
+  // Of a file's first bytes: the keys that are whole in them, no tensors. For looking at a file that is still
+  // elsewhere. Errors: no GGUF file; damage before the cut.
+  static Result<Gguf> ParseBeginning(std::span<const std::byte> bytes, std::string_view origin);
+  // The array in which the beginning ended, and its count; empty: none.
+  struct Cut {
+    std::string key{};
+    uint64_t count = 0;
+  };
+  const Cut& cut() const { return cut_; }
+
   const std::string& origin() const { return origin_; }
   bool Has(std::string_view key) const { return Find(key) != nullptr; }
   const GgufValue* Find(std::string_view key) const;
@@ -72,6 +82,7 @@ class Gguf {
   std::string origin_;
   std::map<std::string, GgufValue, std::less<>> values_;
   std::vector<Tensor> tensors_;
+  Cut cut_;
 };
 
 }  // namespace penstock

@@ -8,6 +8,9 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
+  if (const auto beginning = penstock::Gguf::ParseBeginning(bytes, "fuzz"); beginning.has_value()) {
+    (void)penstock::ConfigFromGguf(*beginning);
+  }
   const auto gguf = penstock::Gguf::Parse(bytes, "fuzz");
   if (!gguf.has_value()) return 0;
   // Each accessor meets each kind of value.

@@ -78,6 +78,41 @@ TEST(Gguf, EveryTruncationIsFound) {
   }
 }
 
+TEST(Gguf, ABeginningGivesTheKeysThatAreWholeAndCountsTheArrayThatIsCut) {
+  const Bytes whole = OneTensor().U32("first", 7).Strings("words", {"aa", "bb", "cc"}).Build();
+  const std::string_view text(reinterpret_cast<const char*>(whole.data()), whole.size());
+  const size_t after_words = text.find("words") + 5 + 4 + 4 + 8;  // the name, two types, the count
+  for (size_t size = 24; size < text.find("words") + 5; ++size) {
+    const auto gguf = Gguf::ParseBeginning(std::span(whole).first(size), "m");
+    ASSERT_TRUE(gguf.has_value()) << size << gguf.error().message;
+    EXPECT_FALSE(gguf->Has("words"));
+    EXPECT_EQ(gguf->cut().key, "") << size;
+  }
+  for (size_t size = after_words; size < text.find("cc") + 2; ++size) {
+    const auto gguf = Gguf::ParseBeginning(std::span(whole).first(size), "m");
+    ASSERT_TRUE(gguf.has_value()) << size;
+    EXPECT_EQ(gguf->Int("first", 0, 9)->value_or(0), 7);
+    EXPECT_FALSE(gguf->Has("words"));
+    EXPECT_EQ(gguf->cut().key, "words");
+    EXPECT_EQ(gguf->cut().count, 3U);
+  }
+  const auto all = Gguf::ParseBeginning(whole, "m");
+  EXPECT_TRUE(all->Has("words"));
+  EXPECT_EQ(all->cut().key, "");
+  EXPECT_TRUE(all->tensors().empty());
+}
+
+TEST(Gguf, ABeginningThatIsDamagedOrNoGgufIsNamed) {
+  const Bytes twice = OneTensor().U32("k", 1).U32("k", 2).Build();
+  EXPECT_THAT(Gguf::ParseBeginning(twice, "m").error().message, HasSubstr("stands twice"));
+  const Bytes page = [] {
+    Bytes bytes;
+    testing::PutString(bytes, "<html>log in</html>");
+    return bytes;
+  }();
+  EXPECT_THAT(Gguf::ParseBeginning(page, "m").error().message, HasSubstr("not a GGUF file"));
+}
+
 TEST(Gguf, DefectsAreNamed) {
   EXPECT_THAT(Defect(GgufWriter().U32("k", 1).Build()), HasSubstr("no tensors"));
   EXPECT_THAT(Defect(OneTensor().U32("twice", 1).U32("twice", 2).Build()),
