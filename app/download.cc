@@ -93,17 +93,19 @@ class Downloader {
     return {};
   }
 
-  // Until every byte is there. A try that brought bytes is not counted against the source.
+  // Until every byte is there. A try that came further than any before is not counted against the source.
   Status Fetch() {
+    uint64_t furthest = done_;
     for (int failures = 0; !(size_ != 0 && done_ == size_);) {
-      const uint64_t before = done_;
+      wait_ = 0;
       auto answer = FetchOnce();
       if (answer.has_value() && done_ == size_) return {};
       if (answer.has_value()) answer = Fail(Code::kUnavailable, "{} ended early", spec_.url);
       if (answer.error().code != Code::kUnavailable) return answer;
-      failures = done_ > before ? 0 : failures + 1;
-      if (failures >= spec_.tries) return answer;
-      Pause();
+      failures = done_ > furthest ? 0 : failures + 1;
+      furthest = std::max(furthest, done_);
+      if (failures >= spec_.tries || wait_ > spec_.longest_wait) return answer;
+      Pause(answer.error(), std::max(spec_.pause, wait_));
     }
     return {};
   }
@@ -133,7 +135,9 @@ class Downloader {
                   response.status);
     }
     if (response.status >= 500 || response.status == 429) {
-      return Fail(Code::kUnavailable, "{}: answered {}", spec_.url, response.status);
+      wait_ = RetryAfter(response, SystemClock().Wall());
+      return Fail(Code::kUnavailable, "{}: answered {}{}", spec_.url, response.status,
+                  wait_ == 0 ? "" : fmt::format(" and asks to come back in {} s", wait_ / kSecond));
     }
     if (response.status != 200) return Fail(Code::kInvalid, "{}: answered {}", spec_.url, response.status);
     if (done_ > 0) PENSTOCK_TRY(Restart());  // it ignores ranges
@@ -182,8 +186,10 @@ class Downloader {
                 spec_.folder, static_cast<double>(done_) / 1e6);
   }
 
-  void Pause() const {
-    const timespec pause{.tv_sec = spec_.pause / kSecond, .tv_nsec = spec_.pause % kSecond};
+  void Pause(const Error& why, Nanos wait) const {
+    if (spec_.on_retry) spec_.on_retry(why, wait);
+    if (spec_.sleep) return spec_.sleep(wait);
+    const timespec pause{.tv_sec = wait / kSecond, .tv_nsec = wait % kSecond};
     nanosleep(&pause, nullptr);
   }
 
@@ -193,6 +199,7 @@ class Downloader {
   Fd fd_;
   Sha256 digest_;
   uint64_t size_, done_ = 0, from_ = 0;
+  Nanos wait_ = 0;        // that the last answer asked for
   bool resumed_ = false;  // the first bytes are from an earlier try
 };
 

@@ -21,8 +21,12 @@ struct DownloadSpec {
   uint64_t size = 0;   // 0: what the server says
   std::string folder;  // where the unfinished file lies: FOLDER/SHA256.part
   Nanos connect_timeout = 5 * kSecond, stall_timeout = 20 * kSecond;
-  int tries = 5;          // in a row without a new byte
-  Nanos pause = kSecond;  // after a try that failed
+  int tries = 5;                      // in a row that came no further than any before
+  Nanos pause = kSecond;              // after a try that failed
+  Nanos longest_wait = 60 * kSecond;  // a server that asks for more patience is given up
+  // Told before each further try: why, and after which wait.
+  std::function<void(const Error& why, Nanos wait)> on_retry{};
+  std::function<void(Nanos wait)> sleep{};  // empty: the thread sleeps
 };
 
 struct Downloaded {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "app/http.h"
 #include "app/sha256.h"
 #include "app/test_server.h"
 
@@ -101,6 +102,110 @@ TEST_F(DownloadTest, AServerThatIgnoresRangesIsTakenFromTheStart) {
   const auto got = Get();
   ASSERT_TRUE(got.has_value()) << got.error().message;
   EXPECT_EQ(Content(got->path), body_);
+}
+
+// Without ranges each try starts from nothing: coming further than the last time is no progress, coming
+// further than ever is.
+TEST_F(DownloadTest, AServerThatIgnoresRangesAndCutsHereAndThereIsGivenUp) {
+  std::vector<Served> answers;
+  for (int i = 0; i < 20; ++i) {
+    answers.push_back({.body = body_, .ranges = false, .cut_after = i % 2 == 0 ? 100'000U : 150'000U});
+  }
+  server_.ServeInTurn("/m.gguf", answers);
+  EXPECT_EQ(Get().error().code, Code::kUnavailable);
+  EXPECT_LT(server_.Seen().size(), 8U);
+}
+
+TEST_F(DownloadTest, ALengthThatPromisesTooMuchIsGivenUp) {
+  server_.Serve("/m.gguf", {.body = body_, .length_lie = 50'000});
+  const auto got = Get();
+  ASSERT_FALSE(got.has_value());
+  EXPECT_LT(server_.Seen().size(), 10U);
+}
+
+TEST_F(DownloadTest, ALengthOtherThanTheKnownSizeIsRefused) {
+  for (const int64_t lie : {-50'000, 50'000}) {
+    server_.Serve("/m.gguf", {.body = body_, .length_lie = lie});
+    spec_.size = body_.size();
+    const auto got = Get();
+    ASSERT_FALSE(got.has_value());
+    EXPECT_EQ(got.error().code, Code::kCorrupt) << lie;
+  }
+}
+
+TEST_F(DownloadTest, ALengthThatPromisesTooLittleIsFoundOutByTheHash) {
+  server_.Serve("/m.gguf", {.body = body_, .length_lie = -50'000});
+  const auto got = Get();
+  ASSERT_FALSE(got.has_value());
+  EXPECT_EQ(got.error().code, Code::kCorrupt);
+  EXPECT_FALSE(std::filesystem::exists(PartPath()));
+}
+
+TEST_F(DownloadTest, AStallInTheMiddleIsResumedWhereItStopped) {
+  server_.ServeInTurn("/m.gguf", {{.body = body_, .stall_after = 100'000}, {.body = body_}});
+  spec_.stall_timeout = kSecond;
+  const auto got = Get();
+  ASSERT_TRUE(got.has_value()) << got.error().message;
+  EXPECT_EQ(Content(got->path), body_);
+  EXPECT_EQ(server_.Seen().back(), "GET /m.gguf bytes=100000-");
+}
+
+TEST_F(DownloadTest, RedirectsInACircleAreNamedAtOnce) {
+  server_.Serve("/m.gguf", {.status = 302, .headers = {"Location: " + server_.Url("/b")}});
+  server_.Serve("/b", {.status = 302, .headers = {"Location: " + server_.Url("/m.gguf")}});
+  const auto got = Get();
+  ASSERT_FALSE(got.has_value());
+  EXPECT_EQ(got.error().code, Code::kInvalid);
+  EXPECT_TRUE(got.error().message.contains("circle")) << got.error().message;
+  EXPECT_LE(server_.Seen().size(), 12U) << "one try, eleven requests";
+}
+
+TEST_F(DownloadTest, ARedirectOutOfHttpIsNotFollowed) {
+  server_.Serve("/m.gguf", {.status = 302, .headers = {"Location: file:///etc/passwd"}});
+  EXPECT_EQ(Get().error().code, Code::kInvalid);
+}
+
+TEST_F(DownloadTest, TheAccessTokenDoesNotFollowARedirectToAnotherHost) {
+  TestServer elsewhere;
+  elsewhere.Serve("/cdn", {.body = body_});
+  server_.Serve("/m.gguf", {.status = 302, .headers = {"Location: " + elsewhere.Url("/cdn")}});
+  spec_.headers = {"Authorization: Bearer secret"};
+  const auto got = Get();
+  ASSERT_TRUE(got.has_value()) << got.error().message;
+  EXPECT_TRUE(server_.SawHeader("Authorization"));
+  EXPECT_FALSE(elsewhere.SawHeader("Authorization"));
+}
+
+TEST_F(DownloadTest, ABusyServersWishToWaitIsKept) {
+  std::vector<Nanos> waits;
+  spec_.sleep = [&](Nanos wait) { waits.push_back(wait); };
+  server_.ServeInTurn("/m.gguf", {{.status = 429, .headers = {"Retry-After: 7"}},
+                                  {.status = 503},
+                                  {.body = body_, .cut_after = 100'000},
+                                  {.body = body_}});
+  const auto got = Get();
+  ASSERT_TRUE(got.has_value()) << got.error().message;
+  EXPECT_EQ(waits, (std::vector<Nanos>{7 * kSecond, kMillisecond, kMillisecond}));
+}
+
+TEST_F(DownloadTest, AServerThatWantsTooMuchPatienceIsGivenUpAndSaysHowMuch) {
+  server_.Serve("/m.gguf", {.status = 503, .headers = {"Retry-After: 3600"}});
+  spec_.sleep = [](Nanos) { FAIL() << "it waited"; };
+  const auto got = Get();
+  ASSERT_FALSE(got.has_value());
+  EXPECT_TRUE(got.error().message.contains("3600 s")) << got.error().message;
+}
+
+TEST(RetryAfter, ReadsSecondsAndDates) {
+  const auto told = [](const std::string& text) {
+    return RetryAfter({.headers = {{"retry-after", text}}}, 1'000'000'000 * kSecond) / kSecond;
+  };
+  EXPECT_EQ(told("120"), 120);
+  EXPECT_EQ(told("Sun, 09 Sep 2001 01:47:40 GMT"), 60);
+  EXPECT_EQ(told("Sun, 09 Sep 2001 01:40:00 GMT"), 0);
+  EXPECT_EQ(told("soon"), 0);
+  EXPECT_EQ(told("-5"), 0);
+  EXPECT_EQ(told(""), 0);
 }
 
 TEST_F(DownloadTest, AServerThatCutsAndIgnoresRangesIsGivenUp) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <memory>
 #include <optional>
 
@@ -83,6 +84,8 @@ Error Explain(CURLcode code, const HttpRequest& request, const char* detail) {
       return unavailable(fmt::format("{}: the connection was cut", host));
     case CURLE_PEER_FAILED_VERIFICATION:
       return unavailable(fmt::format("{}: its TLS certificate is not trusted ({})", host, detail));
+    case CURLE_TOO_MANY_REDIRECTS:
+      return {Code::kInvalid, fmt::format("{}: it redirects in a circle", request.url)};
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
       return {Code::kInvalid, fmt::format("'{}' is not an http or https URL", request.url)};
@@ -156,6 +159,17 @@ Result<HttpResponse> SendHttp(const HttpRequest& request) {
   curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &transfer.response.status);
   if (!transfer.TellHeaders()) return std::unexpected(*transfer.refused);
   return std::move(transfer.response);
+}
+
+Nanos RetryAfter(const HttpResponse& response, Nanos wall_now) {
+  const std::string text = response.Header("retry-after");
+  int64_t seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    const time_t date = text.empty() ? -1 : curl_getdate(text.c_str(), nullptr);
+    seconds = date < 0 ? 0 : date - wall_now / kSecond;
+  }
+  return std::clamp<int64_t>(seconds, 0, 1'000'000) * kSecond;
 }
 
 std::string UrlEscape(std::string_view text) {

@@ -40,6 +40,9 @@ struct HttpRequest {
 // listens there, no answer in time, cut), or what a callback returned.
 Result<HttpResponse> SendHttp(const HttpRequest& request);
 
+// How long a 429 or 503 asks to wait (RFC 9110, 10.2.3: seconds or a date); 0: it does not say.
+Nanos RetryAfter(const HttpResponse& response, Nanos wall_now);
+
 std::string UrlEscape(std::string_view text);
 
 }  // namespace penstock

@@ -22,7 +22,9 @@ struct Served {
   uint64_t cut_after = 0;              // closes the connection after so many bytes of each answer; 0: never
   uint64_t range_shift = 0;            // answers a range that begins so much later than asked
   bool no_length = false;
-  bool silent = false;  // takes the request and never answers
+  int64_t length_lie = 0;    // Content-Length is off by so much
+  uint64_t stall_after = 0;  // falls silent after so many bytes of each answer, connection open; 0: never
+  bool silent = false;       // takes the request and never answers
 };
 
 class TestServer {
@@ -34,19 +36,24 @@ class TestServer {
 
   std::string Url(const std::string& path) const;
   void Serve(const std::string& path, Served served);
+  // One answer after the other; the last stays.
+  void ServeInTurn(const std::string& path, std::vector<Served> answers);
   // "GET /x bytes=10-" for each request so far: method, path, range.
   std::vector<std::string> Seen() const;
+  // Whether any request carried this header.
+  bool SawHeader(const std::string& name) const;
 
  private:
   void Accept();
   void Answer(int fd);
+  void WaitForClose(int fd) const;  // by the client; 10 s at most
 
   Fd listener_;
   int port_ = 0;
   std::atomic<bool> stop_ = false;
-  mutable std::mutex mutex_;  // protects the two below
-  std::map<std::string, Served> paths_;
-  std::vector<std::string> seen_;
+  mutable std::mutex mutex_;  // protects the three below
+  std::map<std::string, std::vector<Served>> paths_;
+  std::vector<std::string> seen_, heads_;
   std::thread thread_;
 };
 

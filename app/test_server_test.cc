@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "app/test_server.h"
@@ -63,7 +64,17 @@ std::string TestServer::Url(const std::string& path) const {
 
 void TestServer::Serve(const std::string& path, Served served) {
   const std::lock_guard lock(mutex_);
-  paths_[path] = std::move(served);
+  paths_[path] = {std::move(served)};
+}
+
+void TestServer::ServeInTurn(const std::string& path, std::vector<Served> answers) {
+  const std::lock_guard lock(mutex_);
+  paths_[path] = std::move(answers);
+}
+
+bool TestServer::SawHeader(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::any_of(heads_, [&](const std::string& head) { return !FieldOf(head, name).empty(); });
 }
 
 std::vector<std::string> TestServer::Seen() const {
@@ -91,12 +102,13 @@ void TestServer::Answer(int fd) {
   {
     const std::lock_guard lock(mutex_);
     seen_.push_back(method + " " + path + (range.empty() ? "" : " " + range));
-    if (const auto found = paths_.find(path); found != paths_.end()) served = found->second;
+    heads_.push_back(head);
+    if (const auto found = paths_.find(path); found != paths_.end()) {
+      served = found->second.front();
+      if (found->second.size() > 1) found->second.erase(found->second.begin());
+    }
   }
-  if (served.silent) {
-    for (int i = 0; i < 300 && !stop_; ++i) usleep(10'000);
-    return;
-  }
+  if (served.silent) return WaitForClose(fd);
   std::string body = served.body, extra;
   int status = served.status;
   if (served.ranges && status == 200 && range.starts_with("bytes=")) {
@@ -106,11 +118,24 @@ void TestServer::Answer(int fd) {
       extra = fmt::format("Content-Range: bytes {}-{}/{}\r\n", first, body.size() - 1, body.size());
     body = status == 206 ? body.substr(first) : "";
   }
-  if (!served.no_length) extra += fmt::format("Content-Length: {}\r\n", body.size());
+  if (!served.no_length) {
+    extra += fmt::format("Content-Length: {}\r\n", static_cast<int64_t>(body.size()) + served.length_lie);
+  }
   for (const auto& header : served.headers) extra += header + "\r\n";
+  const bool stalls = served.stall_after != 0 && body.size() > served.stall_after;
+  if (stalls) body.resize(served.stall_after);
   if (served.cut_after != 0 && body.size() > served.cut_after) body.resize(served.cut_after);
   SendAll(fd, fmt::format("HTTP/1.1 {} X\r\n{}Connection: close\r\n\r\n", status, extra));
   if (method != "HEAD") SendAll(fd, body);
+  if (stalls) WaitForClose(fd);
+}
+
+void TestServer::WaitForClose(int fd) const {
+  for (int i = 0; i < 1000 && !stop_; ++i) {
+    pollfd wait{.fd = fd, .events = POLLIN, .revents = 0};
+    char byte = 0;
+    if (poll(&wait, 1, 10) > 0 && recv(fd, &byte, 1, 0) <= 0) return;
+  }
 }
 
 }  // namespace penstock
