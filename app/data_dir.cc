@@ -87,15 +87,21 @@ Result<Fd> DataDir::Lock() const {
   return fd;
 }
 
-int DataDir::LockedBy() const {
+DataDir::LockState DataDir::LookAtLock() const {
   const std::string path = path_ + "/lock";
   const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd || flock(fd.get(), LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK) return 0;
+  if (!fd) return {};
+  LockState state;
+  state.held = flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   char text[32] = {};
   const ssize_t size = pread(fd.get(), text, sizeof text - 1, 0);
-  int pid = 0;
-  std::from_chars(text, text + std::max<ssize_t>(size, 0), pid);
-  return pid;
+  std::from_chars(text, text + std::max<ssize_t>(size, 0), state.process);
+  return state;
+}
+
+int DataDir::LockedBy() const {
+  const LockState state = LookAtLock();
+  return state.held ? state.process : 0;
 }
 
 Status WriteFileAtomically(const std::string& path, std::string_view text, unsigned mode) {

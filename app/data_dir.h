@@ -6,6 +6,7 @@
 //   models/.partial/         downloads under way
 //   logs/                    gateway.log, engine-cpu0.log
 //   engine.sock              where engines dial in
+//   machine.json             what this machine's memory and CPU were measured to do
 //   lock                     held while `penstock up` runs; names its process
 #pragma once
 
@@ -48,6 +49,11 @@ class DataDir {
   // Held until the result is destroyed or the process ends, however it ends: a stale lock cannot be.
   // Errors: kConflict names the process that has it.
   Result<Fd> Lock() const;
+  struct LockState {
+    bool held = false;
+    int process = 0;  // that the file names: who holds it, or held it last; 0: nobody yet
+  };
+  LockState LookAtLock() const;
   // The process that holds the lock; 0: none.
   int LockedBy() const;
 

@@ -9,6 +9,7 @@
 #include "app/cloud.h"
 #include "app/data_dir.h"
 #include "app/json_get.h"
+#include "app/machine.h"
 #include "app/model_store.h"
 #include "app/progress.h"
 #include "app/pull.h"
@@ -21,17 +22,24 @@ namespace {
 struct Options {
   std::string what, name, sha256, kv;
   int64_t context = 0;
-  bool as_json = false, repin = false, verify = false;
+  bool as_json = false, repin = false, verify = false, anyway = false, catalogue = false;
 };
 using Shared = std::shared_ptr<Options>;
-using Action = Result<int> (*)(const Config&, ModelStore&, const Options&);
+
+// Where a command works: the settings, the data directory and its models.
+struct Place {
+  const Config& config;
+  const DataDir& data;
+  ModelStore& store;
+};
+using Action = Result<int> (*)(const Place&, const Options&);
 
 void OnChosen(CLI::App* command, Cli& cli, const Shared& options, Action action) {
   command->callback([&cli, options, action] {
     cli.run = [options, action](const LoadedConfig& loaded) -> Result<int> {
       PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(loaded.config.data));
       ModelStore store(data);
-      return action(loaded.config, store, *options);
+      return action({loaded.config, data, store}, *options);
     };
   });
 }
@@ -95,24 +103,54 @@ std::string SourcesOf(const CatalogueModel& model) {
   return sources;
 }
 
-Result<int> ListCatalogue(const ModelStore& store, const Options& options) {
-  const auto installed = store.List();
-  Table table({"NAME", ">PARAMETERS", "QUANTISATION", ">SIZE", "LICENCE", "SOURCES", "NOTE"});
+std::string_view FitName(Fits fits) {
+  switch (fits) {
+    case Fits::kYes:
+      return "yes";
+    case Fits::kNotNow:
+      return "not now";
+    case Fits::kNoDisk:
+      return "disk is full";
+    case Fits::kNo:
+      return "no";
+    default:
+      return "unknown";
+  }
+}
+
+json::object FitToJson(const Fit& fit) {
+  return {{"fits", FitName(fit.fits)},
+          {"tokens_per_second", fit.alone},
+          {"tokens_per_second_of_16", fit.together},
+          {"users", fit.users},
+          {"user_context", fit.user_context},
+          {"longest_context", fit.longest},
+          {"about", fit.about}};
+}
+
+Result<int> ListCatalogue(const Place& place, const Options& options) {
+  const auto installed = place.store.List();
+  const FitMachine machine = LookAtMachine(place.config, place.data);
+  const CatalogueModel* best = LargestThatFits(machine);
+  Table table({"NAME", ">PARAMETERS", "QUANTISATION", ">SIZE", "FITS HERE", "LICENCE", "SOURCES", "NOTE"});
   json::array all;
   for (const auto& model : KnownModels()) {
+    const Fit fit = JudgeFit(model.ForFit(), machine);
     const std::string checked = model.PulledByUs() ? "" : "never pulled by us";
     std::string note = StateOf(model, installed);
     for (const auto& more : {checked, std::string(model.note)}) {
       if (!more.empty()) note += (note.empty() ? "" : "; ") + more;
     }
     table.Row({std::string(model.name), std::string(model.parameters), std::string(model.quantisation),
-               model.size == 0 ? "ask" : HumanBytes(model.size), std::string(model.licence), SourcesOf(model),
-               note});
+               (model.size == 0 ? "~" : "") + HumanBytes(model.LikelyBytes()), FitWord(fit),
+               std::string(model.licence), SourcesOf(model), note});
     all.push_back(json::object{{"name", model.name},
                                {"title", model.title},
                                {"parameters", model.parameters},
                                {"quantisation", model.quantisation},
                                {"size", model.size},
+                               {"likely_size", model.LikelyBytes()},
+                               {"fit", FitToJson(fit)},
                                {"licence", model.licence},
                                {"sources", SourcesOf(model)},
                                {"sha256", model.sha256},
@@ -121,9 +159,11 @@ Result<int> ListCatalogue(const ModelStore& store, const Options& options) {
                                {"note", model.note}});
   }
   if (options.as_json) {
-    fmt::print("{}", PrettyJson(json::object{{"data", all}}));
+    fmt::print("{}", PrettyJson(json::object{{"best", best == nullptr ? "" : best->name}, {"data", all}}));
   } else {
     fmt::print("{}\nGet one: penstock model pull NAME\n", table.Text());
+    if (best != nullptr)
+      fmt::print("The largest that this machine runs at reading pace or better: {}\n", best->name);
   }
   return 0;
 }
@@ -140,21 +180,36 @@ int Installed(const Manifest& manifest, const Config& config, const Options& opt
   return 0;
 }
 
-Result<int> PullModel(const Config& config, ModelStore& store, const Options& options) {
-  if (options.what.empty()) return ListCatalogue(store, options);
+Result<int> PullModel(const Place& place, const Options& options) {
+  if (options.what.empty()) return ListCatalogue(place, options);
   PullRequest request{.what = options.what,
                       .name = options.name,
                       .sha256 = options.sha256,
                       .repin = options.repin,
+                      .anyway = options.anyway,
+                      .machine = LookAtMachine(place.config, place.data),
                       .context = options.context};
+  if (options.context > 0) request.machine.context = options.context;
   if (!options.kv.empty()) {
     PENSTOCK_ASSIGN(const uint64_t kv, ParseBytes(options.kv));
     request.kv_bytes = static_cast<int64_t>(kv);
+    request.machine.kv_memory = kv;
   }
-  PENSTOCK_ASSIGN(const Manifest manifest, Pull(request, config, store, [](const std::string& line) {
-                    fmt::print(stderr, "{}\n", line);
-                  }));
-  return Installed(manifest, config, options);
+  PENSTOCK_ASSIGN(const Manifest manifest,
+                  Pull(request, place.config, place.store,
+                       [](const std::string& line) { fmt::print(stderr, "{}\n", line); }));
+  return Installed(manifest, place.config, options);
+}
+
+// Whether it fits here, by its own file.
+std::vector<std::string> FitOf(const Manifest& manifest, const Place& place) {
+  FitMachine machine = LookAtMachine(place.config, place.data);
+  machine.disk_free.reset();  // it is here already
+  if (manifest.context > 0) machine.context = manifest.context;
+  if (manifest.kv_bytes > 0) machine.kv_memory = static_cast<uint64_t>(manifest.kv_bytes);
+  FitModel model{.bytes = manifest.Bytes()};
+  if (const auto shape = ShapeOfModel(place.store.PathOf(manifest)); shape.has_value()) model.shape = *shape;
+  return FitLines(manifest.name, model, machine, JudgeFit(model, machine));
 }
 
 std::string NameFromPath(const std::string& path) {
@@ -164,7 +219,7 @@ std::string NameFromPath(const std::string& path) {
   return name;
 }
 
-Result<int> ImportModel(const Config& config, ModelStore& store, const Options& options) {
+Result<int> ImportModel(const Place& place, const Options& options) {
   NewModel model{.name = options.name.empty() ? NameFromPath(options.what) : options.name};
   model.source = std::filesystem::absolute(options.what).lexically_normal().string();
   model.context = options.context;
@@ -173,20 +228,22 @@ Result<int> ImportModel(const Config& config, ModelStore& store, const Options& 
     model.kv_bytes = static_cast<int64_t>(kv);
   }
   Progress progress("checking " + model.name);
-  auto manifest =
-      store.Import(model, options.what, [&](uint64_t done, uint64_t total) { progress.Update(done, total); });
+  auto manifest = place.store.Import(model, options.what,
+                                     [&](uint64_t done, uint64_t total) { progress.Update(done, total); });
   progress.Finish();
   if (!manifest.has_value()) return std::unexpected(manifest.error());
-  return Installed(*manifest, config, options);
+  for (const auto& line : FitOf(*manifest, place)) fmt::print(stderr, "{}\n", line);
+  return Installed(*manifest, place.config, options);
 }
 
 // ---- ls, show, rm ----------------------------------------------------------------------------------
 
-Result<int> ListModels(const Config& config, ModelStore& store, const Options& options) {
-  const auto states = StatesIfRunning(config);
+Result<int> ListModels(const Place& place, const Options& options) {
+  if (options.catalogue) return ListCatalogue(place, options);
+  const auto states = StatesIfRunning(place.config);
   Table table({"NAME", "STATE", "ARCHITECTURE", "QUANTISATION", ">SIZE", ">CONTEXT", "LICENCE", "SOURCE"});
   json::array all;
-  for (const auto& manifest : store.List()) {
+  for (const auto& manifest : place.store.List()) {
     const auto found = states.find(manifest.name);
     const ServedState state = found == states.end() ? ServedState{"installed", ""} : found->second;
     table.Row({manifest.name, state.state, manifest.facts.architecture, manifest.facts.quantisation,
@@ -230,7 +287,8 @@ json::object Described(const Manifest& manifest, const std::string& path) {
           {"files", files}};
 }
 
-Result<int> ShowModel(const Config& config, ModelStore& store, const Options& options) {
+Result<int> ShowModel(const Place& place, const Options& options) {
+  const ModelStore& store = place.store;
   PENSTOCK_ASSIGN(const Manifest manifest, store.Find(options.what));
   if (options.verify) {
     Progress progress("checking " + manifest.name);
@@ -241,7 +299,7 @@ Result<int> ShowModel(const Config& config, ModelStore& store, const Options& op
     fmt::print("{}", PrettyJson(Described(manifest, store.PathOf(manifest))));
     return 0;
   }
-  const auto states = StatesIfRunning(config);
+  const auto states = StatesIfRunning(place.config);
   const auto state = states.find(manifest.name);
   const auto& facts = manifest.facts;
   fmt::print("{}{}\n", manifest.name, facts.name.empty() ? "" : fmt::format(" ({})", facts.name));
@@ -260,11 +318,14 @@ Result<int> ShowModel(const Config& config, ModelStore& store, const Options& op
   for (const auto& file : manifest.files) fmt::print("  sha256        {}  {}\n", file.sha256, file.name);
   if (!manifest.note.empty()) fmt::print("  note          {}\n", manifest.note);
   if (options.verify) fmt::print("  verified      every file has its SHA-256\n");
+  fmt::print("\n");
+  for (const auto& line : FitOf(manifest, place)) fmt::print("{}\n", line);
   return 0;
 }
 
-Result<int> RemoveModel(const Config& config, ModelStore& store, const Options& options) {
-  PENSTOCK_TRY(store.Find(options.what));
+Result<int> RemoveModel(const Place& place, const Options& options) {
+  const Config& config = place.config;
+  PENSTOCK_TRY(place.store.Find(options.what));
   const bool runs = CloudRuns(config);
   if (runs) {
     PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
@@ -272,7 +333,7 @@ Result<int> RemoveModel(const Config& config, ModelStore& store, const Options& 
     if (!unloaded.has_value() && unloaded.error().code != Code::kNotFound)
       return std::unexpected(unloaded.error());
   }
-  PENSTOCK_TRY(store.Remove(options.what));
+  PENSTOCK_TRY(place.store.Remove(options.what));
   if (runs) {
     PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
     PENSTOCK_TRY(cloud.Post("/admin/v1/models/rescan", {}));
@@ -283,8 +344,9 @@ Result<int> RemoveModel(const Config& config, ModelStore& store, const Options& 
 
 // ---- load and unload -------------------------------------------------------------------------------
 
-Result<int> LoadModel(const Config& config, ModelStore& store, const Options& options) {
-  PENSTOCK_TRY(store.Find(options.what));
+Result<int> LoadModel(const Place& place, const Options& options) {
+  const Config& config = place.config;
+  PENSTOCK_TRY(place.store.Find(options.what));
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/rescan", {}));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/load", {}));
@@ -305,8 +367,8 @@ Result<int> LoadModel(const Config& config, ModelStore& store, const Options& op
   return Fail(Code::kDeadline, "{} is still loading: see `penstock status`", options.what);
 }
 
-Result<int> UnloadModel(const Config& config, ModelStore&, const Options& options) {
-  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
+Result<int> UnloadModel(const Place& place, const Options& options) {
+  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(place.config));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/unload", {}));
   fmt::print("{} is unloaded; it stays installed\n", options.what);
   return 0;
@@ -335,6 +397,7 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   pull->add_option("--sha256", options->sha256, "that the file must have");
   pull->add_flag("--repin", options->repin,
                  "take what the hub offers now, even if it changed since the first pull");
+  pull->add_flag("--anyway", options->anyway, "fetch it even if it does not fit this machine");
   pull->footer(
       "Example:\n  penstock model pull\n  penstock model pull smollm2-135m\n"
       "  penstock model pull hf:Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf --name qwen3");
@@ -347,8 +410,10 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   OnChosen(import, cli, options, ImportModel);
 
   CLI::App* list = model->add_subcommand("ls", "List the installed models and their state");
+  list->add_flag("--catalogue", options->catalogue,
+                 "what can be had instead, and what of it fits this machine");
   list->add_flag("--json", options->as_json, "as JSON");
-  list->footer("Example:\n  penstock model ls");
+  list->footer("Example:\n  penstock model ls\n  penstock model ls --catalogue");
   OnChosen(list, cli, options, ListModels);
 
   CLI::App* show = model->add_subcommand("show", "Everything that is known of one model");

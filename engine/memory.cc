@@ -32,8 +32,15 @@ int64_t WeightBytes(const std::string& path) {
 }  // namespace
 
 uint64_t DefaultEngineMemory() {
-  const int64_t available = chip::QueryMemory().available;
-  return static_cast<uint64_t>(std::max<int64_t>(0, available - std::max(kMinReserve, available / 10)));
+  return static_cast<uint64_t>(EngineMemoryOf(chip::QueryMemory().available));
+}
+
+int64_t EngineMemoryOf(int64_t available) {
+  return std::max<int64_t>(0, available - std::max(kMinReserve, available / 10));
+}
+
+int64_t DefaultKvBytes(int64_t left) {
+  return std::clamp(left / 2, kMinKv, kDefaultKv);
 }
 
 Result<int64_t> KvBytesFor(const KvRequest& request) {
@@ -46,7 +53,7 @@ Result<int64_t> KvBytesFor(const KvRequest& request) {
                 "unload another model, take a smaller quantisation, or give the engine more memory",
                 request.path, weights / kMiB, wanted / kMiB, std::max<int64_t>(request.free, 0) / kMiB);
   }
-  return request.requested > 0 ? request.requested : std::clamp(left / 2, kMinKv, kDefaultKv);
+  return request.requested > 0 ? request.requested : DefaultKvBytes(left);
 }
 
 uint64_t ResidentBytes() {

@@ -10,6 +10,8 @@ namespace penstock {
 
 // For weights and KV together: what the machine has free, less a reserve for everything else.
 uint64_t DefaultEngineMemory();
+// The same rule for a machine with so much available.
+int64_t EngineMemoryOf(int64_t available);
 
 struct KvRequest {
   std::string path;       // of the model: its files' size stands for its weights
@@ -19,6 +21,9 @@ struct KvRequest {
 // Bytes of KV for a model that is to be loaded ("fake:…" has no weights: as requested).
 // Errors: kOverloaded, with the sizes, if weights and KV do not fit.
 Result<int64_t> KvBytesFor(const KvRequest& request);
+
+// KV where nothing is asked for: half of what the weights leave, at most 2 GiB.
+int64_t DefaultKvBytes(int64_t left);
 
 // This process's resident memory.
 uint64_t ResidentBytes();

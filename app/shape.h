@@ -1,0 +1,37 @@
+// ModelShape: what a model's memory and speed depend on, beside the bytes of its file. It stands in a GGUF's
+// first kilobytes, so it can be had before the file is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace penstock {
+
+struct ModelShape {
+  int32_t layers = 0, kv_heads = 0, head_dim = 0;
+  int64_t context = 0;
+  int64_t weights = 0;  // that one token multiplies; 0: not known
+  // Of a mixture: which share of the weights lies in experts, and which share of those one token reads.
+  double expert_share = 0, expert_used = 1;
+  uint64_t unread = 0;  // bytes of the file that no step reads: an embedding beside the output matrix
+
+  // Keys and values of one token, as the engine keeps them (f16).
+  int64_t KvBytesPerToken() const { return int64_t{2} * layers * kv_heads * head_dim * 2; }
+};
+
+// How much of a file's beginning tells its shape: everything before the vocabulary, as converters write it.
+constexpr size_t kShapeBytes = 64 << 10;
+
+// From a GGUF's first bytes. Errors: no GGUF, an architecture that is not served, or the keys are not in
+// these bytes.
+Result<ModelShape> ShapeOfBeginning(std::span<const std::byte> bytes, std::string_view origin);
+
+// From a whole model here: a GGUF file or a Hugging Face folder.
+Result<ModelShape> ShapeOfModel(const std::string& path);
+
+}  // namespace penstock
