@@ -147,6 +147,15 @@ class Demo:
         say(f"\n  -> first token after {(first or ended) - began:.2f} s, {rate:.1f} tokens/s "
             f"({usage.get('prompt_tokens', 0)} prompt tokens, {tokens} answered)")
 
+    def name_the_best(self, model):
+        """The best of the catalogue that this machine could run, where that is another than the demo's."""
+        catalogue = self.asked("model", "ls", "--catalogue")
+        best = next((m for m in catalogue["data"] if m["name"] == catalogue["best"]), None)
+        if best and best["name"] != model:
+            say(f"  This machine could run {best['name']}: about {best['likely_size'] / 1e9:.1f} GB, "
+                f"about {best['fit']['tokens_per_second']:.0f} tokens/s for one user. Get it:\n\n"
+                f"  {self.penstock} model pull {best['name']} --data {self.state}\n")
+
     def show_next_steps(self, keys, model):
         key = keys[next(iter(TEAMS))]
         say(f"\n  The cloud answers at {self.url}/v1 as OpenAI's API does. Try:\n")
@@ -186,6 +195,7 @@ def run(demo, once):
         for line in demo.command("usage").stdout.splitlines():
             say("  " + line)
         demo.show_next_steps(keys, model)
+        demo.name_the_best(model)
         say(f"  from the model to here: {time.monotonic() - began:.1f} s")
         if once:
             cloud.send_signal(signal.SIGTERM)

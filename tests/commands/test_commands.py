@@ -1,12 +1,19 @@
 """The program as people type it: help, mistakes, lists, and what each says to do."""
+import fcntl
+import hashlib
+import http.server
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import stat
+import struct
 import subprocess
+import termios
+import threading
 import time
 
 import pytest
@@ -99,6 +106,126 @@ def test_doctor_finds_a_key_that_others_can_read_and_says_what_mends_it(penstock
     done = penstock("doctor", "--json", "--listen", f"127.0.0.1:{cloud.free_port()}", data=tmp_path)
     found = {f["subject"]: f for f in json.loads(done.stdout)["data"]}
     assert done.returncode == 1 and found["key"]["mend"] == f"chmod 600 {key}"
+
+
+def doctor(data, *more):
+    done = penstock("doctor", "--json", "--listen", f"127.0.0.1:{cloud.free_port()}", *more, data=data)
+    said = json.loads(done.stdout)
+    assert done.returncode == (0 if said["good"] else 1)
+    return said
+
+
+def test_doctor_is_calm_in_a_fresh_directory(penstock_binary, tmp_path):
+    done = penstock("doctor", "--listen", f"127.0.0.1:{cloud.free_port()}", data=tmp_path / "fresh")
+    assert done.returncode == 0 and "Nothing is wrong" in done.stdout and "BAD" not in done.stdout
+    assert "cores" in done.stdout and "memory reads" in done.stdout and "operator key" in done.stdout
+    assert doctor(tmp_path / "fresh", "--quick")["machine"]["read_bytes_per_second"] > 0
+
+
+def test_what_doctor_says_mends_it(penstock_binary, tmp_path):
+    (tmp_path / "models/half").mkdir(parents=True)
+    (tmp_path / "operator.key").write_text("sk\n")
+    (tmp_path / "operator.key").chmod(0o644)
+    tmp_path.chmod(0o777)
+    bad = [f for f in doctor(tmp_path)["data"] if f["level"] == "BAD"]
+    assert sorted(f["subject"] for f in bad) == ["data", "key", "model"]
+    for finding in bad:
+        subprocess.run(finding["mend"], shell=True, check=True)
+    assert doctor(tmp_path)["good"]
+
+
+def test_doctor_finds_a_model_whose_bytes_have_changed(penstock_binary, smollm2, tmp_path):
+    copy = tmp_path / "mine.gguf"
+    shutil.copyfile(smollm2, copy)  # an import may share the file, so the original is not touched
+    data = tmp_path / "data"
+    assert penstock("model", "import", copy, "--name", "mine", data=data).returncode == 0
+    assert doctor(data)["good"]
+    with (data / "models/mine/model.gguf").open("r+b") as file:
+        file.seek(1_000_000)
+        byte = file.read(1)[0]
+        file.seek(1_000_000)
+        file.write(bytes([byte ^ 1]))
+    bad = next(f for f in doctor(data)["data"] if f["level"] == "BAD")
+    assert bad["subject"] == "model" and "bytes have changed" in bad["words"]
+    assert bad["mend"] == f"penstock model rm mine && penstock model import {copy} --name mine"
+    assert doctor(data, "--quick")["good"]
+
+
+def test_the_catalogue_says_what_fits(penstock_binary, tmp_path):
+    def listed(*settings):
+        said = json.loads(penstock("model", "ls", "--catalogue", "--json", *settings, data=tmp_path).stdout)
+        return said["best"], {m["name"]: m["fit"] for m in said["data"]}
+
+    best, fits = listed()
+    assert fits["smollm2-135m"]["fits"] == "yes" and fits["smollm2-135m"]["users"] > 0
+    assert fits["smollm2-135m"]["tokens_per_second"] > fits[best]["tokens_per_second"] > 0
+    best, fits = listed("--engine-memory", "200MiB")
+    assert fits["qwen3-8b"]["fits"] == "no" and fits["smollm2-135m"]["fits"] == "yes" and best == "smollm2-135m"
+
+
+def test_a_pull_that_does_not_fit_is_refused_with_the_way_out(penstock_binary, tmp_path):
+    done = penstock("model", "pull", "smollm2-135m", "--engine-memory", "50MiB", data=tmp_path)
+    assert done.returncode == 1 and "does not fit" in done.stderr and "--anyway" in done.stderr
+    assert not list((tmp_path / "models").glob("smollm2*"))
+
+
+class SlowFiles(http.server.BaseHTTPRequestHandler):
+    """One file of zeros, over two seconds or so."""
+    BYTES = bytes(4_000_000)
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.BYTES)))
+        self.end_headers()
+        for start in range(0, len(self.BYTES), 200_000):
+            self.wfile.write(self.BYTES[start:start + 200_000])
+            time.sleep(0.15)
+
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.BYTES)))
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def slow_pull(penstock_binary, tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), SlowFiles)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield [str(cloud.PENSTOCK), "model", "pull", f"http://127.0.0.1:{server.server_port}/zeros.gguf", "--sha256",
+           hashlib.sha256(SlowFiles.BYTES).hexdigest(), "--data", str(tmp_path)]
+    server.shutdown()
+
+
+def test_progress_is_a_bar_on_a_terminal(slow_pull):
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
+    process = subprocess.Popen(slow_pull, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            block = os.read(ours, 65536)
+        except OSError:  # the last holder of the other end is gone
+            break
+        if not block:
+            break
+        shown += block
+    process.wait()
+    os.close(ours)
+    frames = [f for f in shown.decode().split("\r") if "zeros" in f and "%" in f]
+    assert len(frames) > 5, shown
+    assert re.search(r"zeros +\[#+\.+\] +\d+% .* MB/s .* left", "\n".join(frames)), frames
+    assert all(len(f.strip("\n").replace("\x1b[K", "")) < 90 for f in frames)
+
+
+def test_progress_is_plain_lines_elsewhere(slow_pull):
+    done = subprocess.run(slow_pull, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "\r" not in done.stderr and "\x1b" not in done.stderr
+    assert re.search(r"^  zeros +\d+%  .* of 4\.0 MB", done.stderr, re.MULTILINE), done.stderr
+    assert done.returncode == 1 and "GGUF" in done.stderr  # zeros are no model
 
 
 def test_teams_keys_and_usage_go_through_the_commands(live):
