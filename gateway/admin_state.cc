@@ -5,21 +5,8 @@
 namespace penstock::gateway {
 namespace {
 
-std::string_view StateName(wire::ModelState::State state) {
-  switch (state) {
-    case wire::ModelState::LOADING:
-      return "loading";
-    case wire::ModelState::READY:
-      return "ready";
-    case wire::ModelState::FAILED:
-      return "failed";
-    default:
-      return "unloaded";
-  }
-}
-
 void AppendEngineModel(const wire::ModelState& state, JsonWriter& writer) {
-  writer.Object().Field("name", state.name()).Field("state", StateName(state.state()));
+  writer.Object().Field("name", state.name()).Field("state", ModelStateName(state.state()));
   writer.Field("error", state.error()).Field("context", state.context()).Field("pages", state.pages());
   writer.Field("page_bytes", static_cast<int64_t>(state.page_bytes()));
   writer.Field("weight_bytes", static_cast<int64_t>(state.weight_bytes())).Field("kernel", state.kernel());

@@ -10,6 +10,7 @@ namespace {
 using enum Capability;
 constexpr std::array kRoutes = {
     Route{Method::kGet, "/", {}, HandleHome},
+    Route{Method::kGet, "/console/{}", {}, HandleConsole},
     Route{Method::kGet, "/livez", {}, HandleLive},
     Route{Method::kGet, "/readyz", {}, HandleReady},
     Route{Method::kGet, "/metrics", {}, HandleMetrics},
@@ -22,6 +23,7 @@ constexpr std::array kRoutes = {
     Route{Method::kGet, "/v1/usage", kReadUsage, HandleUsage},
     Route{Method::kGet, "/v1/seat", kReadSeat, HandleSeat},
     Route{Method::kPost, "/v1/logins", kCreateLogins, HandleCreateLogin},
+    Route{Method::kGet, "/v1/live", kReadLive, HandleSnapshot},
 
     Route{Method::kPost, "/admin/v1/teams", kCreateTeams, HandleCreateTeam},
     Route{Method::kGet, "/admin/v1/teams", kReadTeams, HandleTeams},

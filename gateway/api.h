@@ -65,8 +65,14 @@ void HandleRequest(Call& call);
 // seat.cc
 void HandleSeat(Call& call);
 
+// console.cc
+void HandleHome(Call& call);     // GET /: the page to browsers, a few lines of text to others
+void HandleConsole(Call& call);  // GET /console/{}
+
+// live.cc
+void HandleSnapshot(Call& call);  // GET /v1/live
+
 // pages.cc
-void HandleHome(Call& call);
 void HandleLive(Call& call);
 void HandleReady(Call& call);
 void HandleMetrics(Call& call);

@@ -125,6 +125,9 @@ void Process::AwaitSignal() {
 // Once a second: what the fleet and the store say, and the log's batch.
 void Process::Housekeep() {
   catalogue_.Refresh();
+  const Nanos now = SystemClock().Monotonic();
+  service_.token_rate.Note(now, fleet_->Stats().tokens);
+  service_.computed_rate.Note(now, fleet_->Stats().computed);
   if (accounts_->healthy() != store_was_healthy_) {
     store_was_healthy_ = !store_was_healthy_;
     log_.Warn(store_was_healthy_ ? "store_healthy" : "store_failed", accounts_->fault());

@@ -89,6 +89,8 @@ std::string_view ReasonPhrase(int status) {
       return "Created";
     case 204:
       return "No Content";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 401:
@@ -120,7 +122,7 @@ void AppendHead(const HttpResponse& response, int64_t length, bool http10, bool 
                 std::string& out) {
   fmt::format_to(std::back_inserter(out), "HTTP/1.{} {} {}\r\n", http10 ? 0 : 1, response.status,
                  ReasonPhrase(response.status));
-  if (response.status != 204) {
+  if (response.status != 204 && response.status != 304) {
     out.append("content-type: ").append(response.content_type).append("\r\n");
     if (length >= 0) {
       fmt::format_to(std::back_inserter(out), "content-length: {}\r\n", length);

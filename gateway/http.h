@@ -19,9 +19,10 @@ struct HttpRequest {
   Method method = Method::kOther;
   std::string path, query;  // percent-decoded path; raw query, without '?'
   std::string bearer;       // of Authorization or X-Api-Key; empty: none
-  std::string idempotency_key;
+  std::string idempotency_key, if_none_match;
   std::string body;
   bool keep_alive = true, http10 = false, expects_continue = false;
+  bool wants_html = false, takes_gzip = false;  // of Accept and Accept-Encoding
 };
 
 // The value of `name` in the query string, percent-decoded; empty when absent.

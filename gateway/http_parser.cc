@@ -39,6 +39,14 @@ std::string_view WithoutScheme(std::string_view authorization) {
   return authorization;
 }
 
+// "gzip, deflate, br": yes; "gzip;q=0": no.
+bool TakesGzip(std::string_view accepted) {
+  const size_t at = accepted.find("gzip");
+  if (at == std::string_view::npos) return false;
+  const std::string_view weight = accepted.substr(at + 4, accepted.find(',', at) - at - 4);
+  return weight.find("q=0") == std::string_view::npos || weight.find("q=0.") != std::string_view::npos;
+}
+
 ApiError Malformed(const ErrorCode& ec, HttpLimits limits) {
   if (ec == http::error::header_limit) {
     ApiError error = ToApiError(
@@ -84,6 +92,12 @@ class HttpParser::Impl final : public http::basic_parser<true> {
       request_.bearer = WithoutScheme(text);
     } else if (field == http::field::expect) {
       request_.expects_continue = iequals(value, "100-continue");
+    } else if (field == http::field::accept) {
+      request_.wants_html = text.find("text/html") != std::string_view::npos;
+    } else if (field == http::field::accept_encoding) {
+      request_.takes_gzip = TakesGzip(text);
+    } else if (field == http::field::if_none_match) {
+      request_.if_none_match = text;
     } else if (iequals(name, "x-api-key") && request_.bearer.empty()) {
       request_.bearer = text;
     } else if (iequals(name, "idempotency-key")) {

@@ -1,4 +1,4 @@
-// The pages of no dialect: what this is, whether it lives, whether it is ready, what it measures.
+// The pages of no dialect: whether it lives, whether it is ready, what it measures.
 #include "gateway/api.h"
 
 namespace penstock::gateway {
@@ -35,19 +35,6 @@ std::string Service::NotReady() const {
   if (catalogue.entries().empty()) return "no model is installed; penstock model pull gets one";
   if (!catalogue.AnyReady()) return "no engine has a model ready yet";
   return {};
-}
-
-void HandleHome(Call& call) {
-  call.Send(Text("Penstock " PENSTOCK_VERSION ": a private AI cloud.\n\n"
-                 "With a key (Authorization: Bearer sk-penstock-...), as in OpenAI's API:\n"
-                 "  POST /v1/chat/completions\n"
-                 "  POST /v1/completions\n"
-                 "  GET  /v1/models\n"
-                 "  GET  /v1/requests/{x-request-id}   what became of a request, and its usage\n"
-                 "  GET  /v1/usage                     your key's usage, or your team's\n"
-                 "  GET  /v1/seat                      who this key is, and what it may do\n\n"
-                 "  GET  /livez, /readyz, /metrics\n"
-                 "  /admin/v1/...                      as far as your role goes\n"));
 }
 
 void HandleLive(Call& call) {

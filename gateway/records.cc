@@ -63,6 +63,19 @@ void AppendRow(const UsageRow& row, bool by_key, JsonWriter& writer) {
 
 }  // namespace
 
+std::string_view ModelStateName(wire::ModelState::State state) {
+  switch (state) {
+    case wire::ModelState::LOADING:
+      return "loading";
+    case wire::ModelState::READY:
+      return "ready";
+    case wire::ModelState::FAILED:
+      return "failed";
+    default:
+      return "unloaded";
+  }
+}
+
 double FractionalSeconds(Nanos wall) {
   return static_cast<double>(wall / kMillisecond) / 1000;
 }

@@ -1,4 +1,4 @@
-// How requests and usage look as JSON: one form for /v1 and /admin/v1 (gateway/admin.h describes it).
+// How requests, usage and models look as JSON: one form for /v1 and /admin/v1 (gateway/admin.h describes it).
 #pragma once
 
 #include <string>
@@ -15,6 +15,7 @@ Result<TeamId> FindTeam(const Call& call, std::string_view name);
 // A request by the id in the path, of those that the call's scope covers; ids of answers ("chatcmpl-…") are
 // understood too. Errors: kNotFound.
 Result<RequestRecord> FindRequest(const Call& call);
+std::string_view ModelStateName(wire::ModelState::State state);
 // Wall nanoseconds as Unix seconds with a fraction.
 double FractionalSeconds(Nanos wall);
 

@@ -155,6 +155,7 @@ const std::vector<MatrixRow>& Matrix() {
   static const std::vector<MatrixRow> rows = {
       //                                                           none  dev lead  fin   op
       {Method::kGet, "/", "", /*                              */ {200, 200, 200, 200, 200}},
+      {Method::kGet, "/console/{}", "", /*                    */ {200, 200, 200, 200, 200}},
       {Method::kGet, "/livez", "", /*                         */ {200, 200, 200, 200, 200}},
       {Method::kGet, "/readyz", "", /*                        */ {200, 200, 200, 200, 200}},
       {Method::kGet, "/metrics", "", /*                       */ {200, 200, 200, 200, 200}},
@@ -166,6 +167,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/v1/usage", "", /*                      */ {401, 200, 200, 200, 200}},
       {Method::kGet, "/v1/seat", "", /*                       */ {401, 200, 200, 200, 200}},
       {Method::kPost, "/v1/logins", "", /*                    */ {401, 201, 201, 201, 201}},
+      {Method::kGet, "/v1/live", "", /*                       */ {401, 200, 200, 200, 200}},
       {Method::kPost, "/admin/v1/teams", R"({"name":"$"})", /**/ {401, 403, 403, 403, 201}},
       {Method::kGet, "/admin/v1/teams", "", /*                */ {401, 403, 200, 200, 200}},
       {Method::kPost, "/admin/v1/keys", kNewKey, /*           */ {401, 403, 201, 403, 201}},
@@ -201,7 +203,8 @@ TEST(Seats, EveryRouteAnswersEveryRoleAsTheMatrixSays) {
       const bool requests = row.route.find("/requests/") != std::string_view::npos;
       const std::string thing = keys       ? std::to_string(cloud.Key("red", Role::kDeveloper).key.id)
                                 : requests ? request
-                                           : "tiny";
+                                : row.route.starts_with("/console/") ? "theme.js"
+                                                                     : "tiny";
       const std::string body = Replaced(row.body, "$", fmt::format("team {}", role));
       const Answer answer = cloud.Ask(row.method, Replaced(row.route, "{}", thing), secrets[role], body);
       EXPECT_EQ(answer.status, row.status[role])

@@ -12,6 +12,7 @@
 #include "gateway/catalogue.h"
 #include "gateway/gateway.h"
 #include "gateway/idempotency.h"
+#include "gateway/live.h"
 #include "gateway/log.h"
 #include "gateway/metrics.h"
 #include "teams/teams.h"
@@ -35,6 +36,8 @@ struct Service {
   std::string tls_fingerprint{};  // of the certificate; empty: plain HTTP
   bool draining = false;          // no new work
   size_t open_stories = 0;
+  LiveRequests live{};                 // those that were admitted
+  Rate token_rate{}, computed_rate{};  // of all engines
   std::function<size_t()> connections{};
 
   // Empty: a request would be answered. Else why not.

@@ -37,6 +37,18 @@ std::string_view EventName(JobEvent event) {
   return "";
 }
 
+std::string_view LiveState(JobEvent event) {
+  switch (event) {
+    case JobEvent::kQueued:
+    case JobEvent::kRequeued:
+      return "waiting";
+    case JobEvent::kPaused:
+      return "paused";
+    default:
+      return "running";
+  }
+}
+
 class Story final : public Reply::Listener, public std::enable_shared_from_this<Story> {
  public:
   Story(Service& service, StoryRequest request, std::shared_ptr<Reply> reply)
@@ -59,7 +71,9 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
   struct Part final : JobSink {
     Part(Story& story, uint32_t first) : story(story), first(first) {}
     void OnEvent(JobEvent event, std::string_view why) override {
-      if (story.ticket_) story.ticket_->Event(EventName(event), why);
+      if (!story.ticket_ || story.ended_) return;
+      story.ticket_->Event(EventName(event), why);
+      story.live_->state = LiveState(event);
     }
     void OnTokens(const wire::TokenEvent& event) override { story.OnTokens(*this, event); }
     void OnCharge(Nanos chip_time, uint32_t computed) override {
@@ -110,6 +124,7 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
   ModelTextPtr text_;
   uint32_t context_ = 0;
   std::unique_ptr<Ticket> ticket_;
+  LiveRequests::iterator live_;  // valid while the ticket is open
   std::unique_ptr<Renderer> renderer_;
   std::deque<Part> parts_;
   std::vector<Choice> choices_;
@@ -193,6 +208,13 @@ std::optional<ApiError> Story::Open(int64_t prompt_tokens) {
   auto ticket = service_.accounts.Open(request_.principal, request_.chat.model, prompt_tokens);
   if (!ticket) return ToApiError(ticket.error());
   ticket_ = *std::move(ticket);
+  live_ = service_.live.insert(service_.live.end(), {.id = ticket_->id(),
+                                                     .model = request_.chat.model,
+                                                     .team_name = request_.principal.team_name,
+                                                     .team = request_.principal.team,
+                                                     .key = request_.principal.key,
+                                                     .prompt = prompt_tokens,
+                                                     .arrived = arrived_});
   const CatalogueEntry* const entry = service_.catalogue.Find(request_.chat.model);
   renderer_ = request_.renderer(request_.chat, ticket_->id(), *entry);
   return std::nullopt;
@@ -281,6 +303,7 @@ void Story::Count(Part& part, Choice& choice, const wire::TokenEvent& event) {
   }
   ticket_->Emitted(event.new_tokens());
   usage_.completion += event.new_tokens();
+  live_->tokens = usage_.completion;
   if (choice.splitter.thinking()) usage_.reasoning += event.new_tokens();
 }
 
@@ -411,6 +434,7 @@ void Story::End(int status, std::string_view outcome, std::string_view detail) {
   if (ticket_) {
     end.id = ticket_->id();
     end.usage = ticket_->usage();
+    service_.live.erase(live_);
     ticket_->End(outcome, detail);
   }
   end.team = request_.principal.team_name;

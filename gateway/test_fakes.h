@@ -40,7 +40,9 @@ class FakeFleet final : public Fleet {
     jobs[job].sink = nullptr;
   }
   void Grant(JobId job, uint32_t choice, uint32_t tokens) override { jobs[job].granted[choice] += tokens; }
-  bool Ready(std::string_view model) const override { return served.contains(std::string(model)); }
+  bool Ready(std::string_view model) const override {
+    return served.contains(std::string(model)) && !broken_models.contains(std::string(model));
+  }
   bool AnyReady() const override { return !served.empty(); }
   std::vector<EngineView> Engines() const override {
     EngineView engine;
@@ -53,10 +55,14 @@ class FakeFleet final : public Fleet {
       state.set_state(wire::ModelState::READY);
       state.set_context(context);
       state.set_kernel("avx2");
+      const auto broken = broken_models.find(name);
+      if (broken == broken_models.end()) continue;
+      state.set_state(wire::ModelState::FAILED);
+      state.set_error(broken->second);
     }
     return {engine};
   }
-  std::vector<TeamQueueView> Queue() const override { return {}; }
+  std::vector<TeamQueueView> Queue() const override { return queue; }
   size_t Waiting() const override { return 3; }
   size_t Running() const override { return jobs.size(); }
   const FleetStats& Stats() const override { return stats; }
@@ -92,6 +98,8 @@ class FakeFleet final : public Fleet {
   std::map<JobId, Sent> jobs;
   JobId last = 0;
   std::set<std::string> served;
+  std::map<std::string, std::string> broken_models;  // and why
+  std::vector<TeamQueueView> queue;
   std::optional<Error> refuse;
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;

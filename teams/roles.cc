@@ -23,6 +23,7 @@ constexpr std::array kTable = {
     Row{Capability::kUseModels, "models.use", /*        */ kOwn, kNone, kOwn, kOwn},
     Row{Capability::kReadUsage, "usage.read", /*        */ kAll, kAll, kSubtree, kOwn},
     Row{Capability::kReadRequests, "requests.read", /*  */ kAll, kAll, kSubtree, kOwn},
+    Row{Capability::kReadLive, "live.read", /*          */ kAll, kAll, kSubtree, kOwn},
     Row{Capability::kReadTeams, "teams.read", /*        */ kAll, kAll, kSubtree, kNone},
     Row{Capability::kCreateTeams, "teams.create", /*    */ kAll, kNone, kNone, kNone},
     Row{Capability::kReadKeys, "keys.read", /*          */ kAll, kOwn, kSubtree, kOwn},

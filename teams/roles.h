@@ -19,6 +19,7 @@ enum class Capability : uint8_t {
   kUseModels,     // generate, and list what may be used
   kReadUsage,     // what was used
   kReadRequests,  // what became of a request: its counters and story, never its text
+  kReadLive,      // what runs and waits now
   kReadTeams,
   kCreateTeams,
   kReadKeys,    // names and states; secrets are never read

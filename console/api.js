@@ -1,0 +1,117 @@
+// The public HTTP API, as any client sees it.
+
+const KEY = 'penstock.key';
+let key = null;
+
+export const storedKey = () => {
+  try {
+    return sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY);
+  } catch {
+    return null;
+  }
+};
+export function useKey(secret) {
+  key = secret;
+}
+// For this tab only, or until signed out.
+export function keepKey(secret, always) {
+  try {
+    (always ? localStorage : sessionStorage).setItem(KEY, secret);
+  } catch { /* a browser without storage: the key lives as long as the page */ }
+}
+export function forgetKey() {
+  try {
+    sessionStorage.removeItem(KEY);
+    localStorage.removeItem(KEY);
+  } catch { /* nothing was kept */ }
+  key = null;
+}
+
+// What went wrong, in the server's words where it said any. status 0: the server was not reached.
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = null, param = null, requestId = '', retryAfter = 0 } = {}) {
+    super(message);
+    Object.assign(this, { status, code, param, requestId, retryAfter });
+  }
+}
+
+async function errorOf(response) {
+  let said = {};
+  try {
+    said = (await response.json()).error ?? {};
+  } catch { /* not ours: a proxy in between */ }
+  return new ApiError(said.message ?? `the server answered ${response.status} ${response.statusText}`, {
+    status: response.status,
+    code: said.code,
+    param: said.param,
+    requestId: response.headers.get('x-request-id') ?? '',
+    retryAfter: Number(response.headers.get('retry-after') ?? 0),
+  });
+}
+
+async function call(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, {
+      ...options,
+      cache: 'no-store',
+      headers: { authorization: `Bearer ${key}`, accept: 'application/json', ...options.headers },
+    });
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
+    throw new ApiError('Penstock cannot be reached. Is it running, and this computer online?');
+  }
+  if (!response.ok) throw await errorOf(response);
+  return response;
+}
+
+export async function get(path, signal) {
+  return (await call(path, { signal })).json();
+}
+
+// One streamed chat completion. Calls opened(requestId), note(text) for what the server says while it waits,
+// and chunk(json) for each event; returns at [DONE].
+export async function streamChat(body, { signal, opened, note, chunk }) {
+  const response = await call('/v1/chat/completions', {
+    method: 'POST',
+    signal,
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  });
+  const requestId = response.headers.get('x-request-id') ?? '';
+  opened(requestId);
+  for await (const event of serverSentEvents(response.body)) {
+    if (event.comment !== undefined) note(event.comment);
+    if (event.data === undefined) continue;
+    if (event.data === '[DONE]') return;
+    const json = JSON.parse(event.data);
+    if (json.error) throw new ApiError(json.error.message, { status: 200, code: json.error.code, requestId });
+    chunk(json);
+  }
+  throw new ApiError('The connection broke off before the answer was whole.', { requestId });
+}
+
+// Events are separated by an empty line; lines that start with a colon are comments.
+export async function* serverSentEvents(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    let piece;
+    try {
+      piece = await reader.read();
+    } catch (error) {
+      if (error.name === 'AbortError') throw error;
+      throw new ApiError('The connection broke off before the answer was whole.');
+    }
+    if (piece.done) return;
+    rest += piece.value.replaceAll('\r', '');
+    const events = rest.split('\n\n');
+    rest = events.pop();
+    for (const event of events) {
+      const lines = event.split('\n');
+      const data = lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trimStart());
+      const comment = lines.find((line) => line.startsWith(':'));
+      yield { data: data.length ? data.join('\n') : undefined, comment: comment?.slice(1).trim() };
+    }
+  }
+}

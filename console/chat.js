@@ -1,0 +1,370 @@
+// The chat: one conversation, kept in this page and nowhere else.
+import { $, h, copy, keyed, setHidden, setText, tabs } from './dom.js';
+import * as api from './api.js';
+import { count, duration, rate } from './format.js';
+import { render } from './markdown.js';
+import { snippets } from './snippets.js';
+import { openStory } from './story.js';
+
+let turns = [];         // {id, role, content, …}: an answer also has its model, its facts and perhaps an error
+let answering = null;   // {turn, controller}
+let language = 'curl';
+let lastId = 0;
+let onUnauthorised = () => {};
+
+// ---- what is asked ----
+
+const number = (id) => ($(id).value.trim() === '' ? undefined : Number($(id).value));
+
+function messages(until) {
+  const system = $('system').value.trim();
+  const said = turns.slice(0, until).filter((turn) => turn.content !== '');
+  return [...(system ? [{ role: 'system', content: system }] : []), ...said.map(({ role, content }) => ({ role, content }))];
+}
+
+function requestBody(asked) {
+  const body = { model: $('model').value, messages: asked };
+  const settings = { temperature: number('temperature'), max_tokens: number('max-tokens'), seed: number('seed') };
+  for (const [name, value] of Object.entries(settings)) if (value !== undefined) body[name] = value;
+  return body;
+}
+
+// ---- a turn on the screen ----
+
+function makeTurn(turn) {
+  const body = h('div', { class: 'body' });
+  const node = h('li', { class: `turn ${turn.role}` }, h('h2', { class: turn.role === 'user' ? 'sr' : 'who' },
+    turn.role === 'user' ? 'You said' : turn.model), body);
+  node.parts = { body };
+  if (turn.role === 'user') {
+    body.append(h('p', {}, turn.content));
+    node.parts.actions = h('p', { class: 'actions' },
+      h('button', { type: 'button', class: 'quiet', onclick: () => edit(turn) }, 'Edit'),
+      h('button', { type: 'button', class: 'quiet', onclick: (event) => copy(event.currentTarget, turn.content) }, 'Copy'));
+    node.append(node.parts.actions);
+    return node;
+  }
+  const parts = node.parts;
+  parts.thoughts = h('div', { class: 'body' });
+  parts.thinking = h('details', { class: 'thinking', hidden: true }, h('summary', {}, 'Thoughts'), parts.thoughts);
+  node.insertBefore(parts.thinking, body);
+  parts.note = h('p', { class: 'note', hidden: true });
+  parts.error = h('div', { class: 'error', role: 'alert', hidden: true });
+  parts.facts = h('dl', { class: 'facts' });
+  parts.actions = h('p', { class: 'actions' },
+    h('button', { type: 'button', class: 'quiet', onclick: (event) => copy(event.currentTarget, turn.content) }, 'Copy'),
+    h('button', { type: 'button', class: 'quiet again', onclick: () => regenerate(turn) }, 'Regenerate'),
+    h('button', { type: 'button', class: 'quiet happened', onclick: () => openStory(turn.requestId) }, 'What happened'));
+  parts.foot = h('div', { class: 'foot' }, parts.facts, parts.actions);
+  node.append(parts.note, parts.error, parts.foot);
+  return node;
+}
+
+const FACTS = [
+  ['first', 'First token', (turn) => turn.firstMs !== undefined && duration(turn.firstMs)],
+  ['rate', 'Tokens per second', (turn) => turn.perSecond !== undefined && rate(turn.perSecond)],
+  ['in', 'In', (turn) => turn.usage && count(turn.usage.prompt_tokens)],
+  ['cached', 'Cached', (turn) => turn.usage?.prompt_tokens_details?.cached_tokens && count(turn.usage.prompt_tokens_details.cached_tokens)],
+  ['out', 'Out', (turn) => (turn.usage ? count(turn.usage.completion_tokens) : turn.pieces > 0 && count(turn.pieces))],
+  ['id', 'Request', (turn) => turn.requestId],
+];
+
+function updateTurn(node, turn) {
+  const last = turns.at(-1) === turn, busy = answering?.turn === turn, { parts } = node;
+  if (turn.role === 'user') {
+    setHidden(parts.actions, answering !== null || turns.findLast((other) => other.role === 'user') !== turn);
+    return;
+  }
+  if (turn.reasoning) {
+    setHidden(parts.thinking, false);
+    if (busy && turn.content === '') parts.thinking.open = true;
+    render(parts.thoughts, turn.reasoning);
+  }
+  render(parts.body, turn.content);
+  node.classList.toggle('busy', busy);
+  setText(parts.note, noteOf(turn, busy));
+  setHidden(parts.note, parts.note.textContent === '');
+  updateError(parts.error, turn);
+  const facts = FACTS.map(([key, name, value]) => ({ key, name, value: value(turn) })).filter((fact) => fact.value);
+  keyed(parts.facts, facts, (fact) => fact.key,
+    (fact) => h('div', { class: fact.key }, h('dt', {}, fact.name), h('dd', {}, '')),
+    (fact, { value }) => setText(fact.lastChild, value));
+  setHidden(parts.actions, busy);
+  const [copyButton, again, happened] = parts.actions.children;
+  setHidden(copyButton, turn.content === '');
+  setHidden(again, !last || turn.error !== undefined);
+  setHidden(happened, !turn.requestId?.startsWith('req_'));
+}
+
+function noteOf(turn, busy) {
+  if (busy && turn.content === '' && !turn.reasoning) return turn.note ?? 'Waiting for the first token';
+  if (turn.stopped) return 'Stopped. What came until then is kept.';
+  if (turn.finish === 'length') return 'Cut at the limit of tokens. Raise “Max tokens” to read on.';
+  return '';
+}
+
+// The server's own words, and a way out.
+function updateError(node, turn) {
+  setHidden(node, turn.error === undefined);
+  if (turn.error === undefined || node.shows === turn.error) return;
+  node.shows = turn.error;
+  const { message, status, code, retryAfter } = turn.error;
+  const labels = [status > 0 && status !== 200 && `Status ${status}`, code, retryAfter > 0 && `try again in ${retryAfter} s`];
+  node.replaceChildren(h('p', {}, message),
+    h('p', { class: 'aside' }, labels.filter(Boolean).join(' · ')),
+    h('p', { class: 'actions' }, status === 401
+      ? h('button', { type: 'button', onclick: () => onUnauthorised(turn.error) }, 'Sign in again')
+      : h('button', { type: 'button', onclick: () => regenerate(turn) }, 'Try again')));
+}
+
+function show() {
+  keyed($('turns'), turns, (turn) => turn.id, makeTurn, updateTurn);
+  setHidden($('chat-empty'), turns.length > 0);
+  setHidden($('turns'), turns.length === 0);
+  setHidden($('send'), answering !== null);
+  setHidden($('stop'), answering === null);
+  showCode();
+}
+
+// Who reads the end goes on reading the end; who has scrolled up is left alone.
+function following(change) {
+  const thread = $('thread');
+  const follows = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
+  change();
+  if (follows) thread.scrollTop = thread.scrollHeight;
+}
+
+// At most once a frame, however fast tokens come.
+let framed = false;
+function showSoon(turn) {
+  if (framed) return;
+  framed = true;
+  requestAnimationFrame(() => {
+    framed = false;
+    const node = $('turns').lastElementChild;
+    following(() => { if (turns.at(-1) === turn && node) updateTurn(node, turn); });
+  });
+}
+
+const announce = (text) => { $('announce').textContent = text; };
+
+// ---- asking ----
+
+function send() {
+  const draft = $('draft');
+  const text = draft.value.trim();
+  if (text === '' || answering || $('model').value === '') return;
+  turns.push({ id: ++lastId, role: 'user', content: text });
+  draft.value = '';
+  grow(draft);
+  answer();
+}
+
+function regenerate(turn) {
+  if (answering) return;
+  turns = turns.slice(0, turns.indexOf(turn));
+  $('draft').focus();
+  answer();
+}
+
+function edit(turn) {
+  if (answering) return;
+  turns = turns.slice(0, turns.indexOf(turn));
+  $('draft').value = turn.content;
+  grow($('draft'));
+  show();
+  $('draft').focus();
+}
+
+async function answer() {
+  const body = { ...requestBody(messages(turns.length)), stream: true, stream_options: { include_usage: true } };
+  const turn = { id: ++lastId, role: 'assistant', content: '', reasoning: '', model: body.model, pieces: 0 };
+  turns.push(turn);
+  const controller = new AbortController();
+  answering = { turn, controller };
+  show();
+  $('thread').scrollTop = $('thread').scrollHeight;
+  announce(`${turn.model} is answering.`);
+  try {
+    await stream(turn, body, controller.signal);
+  } catch (error) {
+    if (error.name === 'AbortError') turn.stopped = true;
+    else turn.error = error instanceof api.ApiError ? error : new api.ApiError(String(error));
+    turn.requestId ??= error.requestId;
+  }
+  answering = null;
+  following(show);
+  tell(turn);
+  if (!turn.usage && turn.requestId?.startsWith('req_')) await learnUsage(turn);
+}
+
+async function stream(turn, body, signal) {
+  const began = performance.now();
+  let last = began;
+  await api.streamChat(body, {
+    signal,
+    opened: (id) => { turn.requestId = id; },
+    note: (text) => {
+      turn.note = text.charAt(0).toUpperCase() + text.slice(1);
+      showSoon(turn);
+    },
+    chunk: (event) => {
+      const choice = event.choices[0];
+      if (event.usage) turn.usage = event.usage;
+      if (choice?.finish_reason) turn.finish = choice.finish_reason;
+      const text = choice?.delta?.content ?? '', thought = choice?.delta?.reasoning_content ?? '';
+      if (text || thought) {
+        last = performance.now();
+        turn.firstMs ??= last - began;
+        turn.content += text;
+        turn.reasoning += thought;
+        ++turn.pieces;
+      }
+      // One event is about one token until the usage says how many there were.
+      const tokens = turn.usage?.completion_tokens ?? turn.pieces;
+      const since = last - began - turn.firstMs;
+      if (tokens > 1 && since > 0) turn.perSecond = ((tokens - 1) * 1000) / since;
+      showSoon(turn);
+    },
+  });
+}
+
+function tell(turn) {
+  if (turn.error) return;  // it is an alert
+  const text = $('turns').lastElementChild?.querySelector(':scope > .body:not(.thinking .body)')?.textContent ?? '';
+  announce(turn.stopped ? 'Stopped.' : text.slice(0, 2000));
+}
+
+// A stream that was stopped ends without its usage; the cloud's books have it.
+async function learnUsage(turn) {
+  for (let attempt = 0; attempt < 5; ++attempt) {
+    try {
+      const record = await api.get(`/v1/requests/${turn.requestId}`);
+      if (record.state === 'ended') {
+        turn.usage = record.usage;
+        following(show);
+        return;
+      }
+    } catch {
+      return;  // refused before it ran: there is no record
+    }
+    await new Promise((done) => setTimeout(done, 300));
+  }
+}
+
+// ---- code ----
+
+function showCode() {
+  if ($('pane-code').hidden || $('view-chat').hidden) return;
+  const draft = $('draft').value.trim();
+  let asked, what;
+  if (draft) {
+    asked = [...messages(turns.length), { role: 'user', content: draft }];
+    what = 'What “Send” would ask now.';
+  } else if (turns.length > 0) {
+    asked = messages(turns.findLastIndex((turn) => turn.role === 'user') + 1);
+    what = 'The request behind the last answer.';
+  } else {
+    asked = [...messages(0), { role: 'user', content: 'Hello' }];
+    what = 'Write a message, and these lines ask the same.';
+  }
+  setText($('code-what'), what);
+  setText($('code-text'), snippets(location.origin, requestBody(asked))[language]);
+}
+
+// ---- models ----
+
+// Called with each snapshot of the pool.
+export function showModels(models, reason) {
+  const select = $('model');
+  const chosen = select.value;
+  const ready = models.filter((model) => model.state === 'ready');
+  keyed(select, models, (model) => model.name, (model) => h('option', { value: model.name }),
+    (option, model) => {
+      setText(option, model.state === 'ready' ? model.name : `${model.name} (${model.state})`);
+      option.disabled = model.state !== 'ready';
+    });
+  if (!ready.some((model) => model.name === chosen)) select.value = ready[0]?.name ?? '';
+  const none = ready.length === 0;
+  setText($('model-note'), none ? `No model is ready: ${reason || 'one is being loaded'}.` : contextOf(models));
+  $('send').disabled = none;
+  setText($('empty-title'), none ? 'No model is ready yet' : `Ask ${select.value}`);
+  if (select.value !== chosen) showCode();
+}
+
+function contextOf(models) {
+  const model = models.find((one) => one.name === $('model').value);
+  return model?.context ? `Context: ${count(model.context)} tokens.` : '';
+}
+
+// ---- wiring ----
+
+function grow(area) {
+  area.style.height = 'auto';
+  area.style.height = `${Math.min(area.scrollHeight, 240)}px`;
+}
+
+function togglePanel(open) {
+  $('panel').hidden = !open;
+  $('panel-toggle').setAttribute('aria-expanded', open);
+  $('view-chat').classList.toggle('with-panel', open);
+  showCode();
+}
+
+export function stop() {
+  answering?.controller.abort();
+}
+
+export function startChat(unauthorised) {
+  onUnauthorised = unauthorised;
+  const draft = $('draft');
+  $('composer').addEventListener('submit', (event) => {
+    event.preventDefault();
+    send();
+  });
+  draft.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  });
+  draft.addEventListener('input', () => {
+    grow(draft);
+    showCode();
+  });
+  addEventListener('keydown', (event) => {
+    if (event.key === 'Escape' && answering && !$('story').open) stop();
+  });
+  $('stop').addEventListener('click', () => {
+    stop();
+    draft.focus();
+  });
+  $('new-chat').addEventListener('click', () => {
+    stop();
+    turns = [];
+    show();
+    draft.focus();
+  });
+  for (const idea of $('ideas').querySelectorAll('button')) {
+    idea.addEventListener('click', () => {
+      draft.value = idea.textContent;
+      grow(draft);
+      draft.focus();
+      send();
+    });
+  }
+  for (const id of ['model', 'system', 'temperature', 'max-tokens', 'seed']) {
+    $(id).addEventListener('input', () => {
+      showCode();
+      setText($('empty-title'), `Ask ${$('model').value}`);
+    });
+  }
+  $('panel-toggle').addEventListener('click', () => togglePanel($('panel').hidden));
+  tabs($('panel-tabs'), showCode);
+  tabs($('code-tabs'), (tab) => {
+    language = tab.dataset.language;
+    showCode();
+  });
+  $('copy-code').addEventListener('click', (event) => copy(event.currentTarget, $('code-text').textContent));
+  togglePanel(matchMedia('(min-width: 64rem)').matches);
+  show();
+}
