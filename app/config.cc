@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "app/nearest.h"
+#include "runner/fake.h"
 
 namespace penstock {
 namespace {
@@ -112,7 +113,15 @@ Status ParseLogs(Config& config, std::string_view text) {
 }
 
 Status ParseRunner(Config& config, std::string_view text) {
-  return ParseChoice<&Config::runner>(config, text, std::array<std::string_view, 2>{"native", "fake"});
+  constexpr std::string_view kFake = "fake?";
+  if (!text.starts_with(kFake)) {
+    return ParseChoice<&Config::runner>(config, text, std::array<std::string_view, 2>{"native", "fake"});
+  }
+  if (const auto options = ParseFakeOptions(text.substr(kFake.size())); !options) {
+    return std::unexpected(options.error());
+  }
+  config.runner = text;
+  return {};
 }
 
 Status ParseListen(Config& config, std::string_view text) {
@@ -150,9 +159,11 @@ const std::array kSettings = {
     Make<&Config::drain_timeout>("gateway.drain_timeout", "TIME",
                                  "a graceful stop waits so long for what runs"),
 
-    WithParser(Make<&Config::runner>("engine.runner", "native|fake",
-                                     "what computes: this machine's chip, or made-up tokens for tests"),
-               ParseRunner),
+    WithParser(
+        Make<&Config::runner>("engine.runner", "native|fake",
+                              "what computes: this machine's chip, or made-up tokens for tests, which may be "
+                              "paced: fake?step_ms=20&paced=1"),
+        ParseRunner),
     Make<&Config::engine_memory>("engine.memory", "BYTES",
                                  "memory for weights and KV; 0: what is free at start, less a reserve"),
     Make<&Config::kv_memory>("engine.kv_memory", "BYTES", "KV memory of each model; 0: the engine chooses"),

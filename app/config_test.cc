@@ -106,6 +106,15 @@ TEST_F(ConfigTest, EverySettingReadsBackWhatItShows) {
   }
 }
 
+TEST_F(ConfigTest, TheFakeRunnerMayBePacedAndAnUnknownPaceIsRefused) {
+  WriteFile("[engine]\nrunner = 'fake?step_ms=20&paced=1'\n");
+  EXPECT_EQ(LoadConfig(input_)->config.runner, "fake?step_ms=20&paced=1");
+  WriteFile("[engine]\nrunner = 'fake?speed=9'\n");
+  EXPECT_NE(ErrorOf().find("speed=9"), std::string::npos);
+  WriteFile("[engine]\nrunner = 'faker'\n");
+  EXPECT_NE(ErrorOf().find("native, fake"), std::string::npos);
+}
+
 TEST(ConfigUnits, SizesAndTimesAreReadExactlyOrRefused) {
   EXPECT_EQ(ParseBytes("16MiB").value(), 16U << 20);
   EXPECT_EQ(ParseBytes("1.5 GB").value(), 1'500'000'000U);

@@ -233,8 +233,10 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
 }
 
 Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
-  if (config.runner == "fake") return MakeFakeRunner();
-  return MakeNativeRunner({});
+  if (config.runner == "native") return MakeNativeRunner({});
+  const size_t options = std::min(config.runner.find('?'), config.runner.size() - 1) + 1;
+  PENSTOCK_ASSIGN(const FakeOptions fake, ParseFakeOptions(std::string_view(config.runner).substr(options)));
+  return MakeFakeRunner(fake);
 }
 
 Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
