@@ -34,7 +34,7 @@ void AddSettings(CLI::App& app, Cli& cli) {
 
 int Run(int argc, char** argv) {
   CLI::App app("Penstock turns this machine's chips into a private AI cloud for several teams.", "penstock");
-  app.set_version_flag("--version", "penstock 0.1.0");
+  app.set_version_flag("--version", "penstock " PENSTOCK_VERSION);
   app.require_subcommand(1);
   app.fallthrough();
   app.footer(
@@ -54,6 +54,7 @@ int Run(int argc, char** argv) {
   AddDoctorCommand(app, cli);
   AddConfigCommand(app, cli);
   AddHiddenCommands(app, cli);
+  AddManualCommands(app, cli);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -155,19 +155,22 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
   key->footer("Example:\n  penstock key create --team research");
 
   CLI::App* create = key->add_subcommand("create", "A new key; its secret is shown once");
-  create->add_option("--team", options->team, "whose key it is (an operator key has no team)");
+  create->add_option("--team", options->team, "whose key it is (an operator key has no team)")
+      ->type_name("TEAM");
   create->add_option("--name", options->name, "to tell it from others");
   create->add_option("--role", options->role, "developer (default), team_lead, finance or operator");
   create->add_option("--model", options->models, "a model it may use; again for more (default: all)")
+      ->type_name("MODEL")
       ->allow_extra_args(false);
-  create->add_option("--expires", options->expires, "after a time (90d) or on a day (2026-12-31)");
+  create->add_option("--expires", options->expires, "after a time (90d) or on a day (2026-12-31)")
+      ->type_name("TIME");
   create->add_flag("--json", options->as_json, "as JSON");
   create->footer(
       "Example:\n  penstock key create --team research --name ci --model smollm2-135m --expires 90d");
   OnChosen(create, cli, options, CreateKey);
 
   CLI::App* list = key->add_subcommand("ls", "List keys; secrets are never shown again");
-  list->add_option("--team", options->team, "of this team only");
+  list->add_option("--team", options->team, "of this team only")->type_name("TEAM");
   list->add_flag("--json", options->as_json, "as JSON");
   list->footer("Example:\n  penstock key ls --team research");
   OnChosen(list, cli, options, ListKeys);

@@ -111,8 +111,8 @@ void AddUsageCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
   CLI::App* usage = app.add_subcommand("usage", "Show what each team used, or what became of one request");
   usage->add_option("--request", options->request, "one request, by its x-request-id");
-  usage->add_option("--team", options->team, "of this team only");
-  usage->add_option("--model", options->model, "of this model only");
+  usage->add_option("--team", options->team, "of this team only")->type_name("TEAM");
+  usage->add_option("--model", options->model, "of this model only")->type_name("MODEL");
   usage->add_option("--for-key", options->key, "of this key only: its id, or how its secret begins");
   usage->add_option("--since", options->since, "a time ago (24h) or a day (2026-03-01); default: ever");
   usage->add_option("--until", options->until, "likewise; default: now");
