@@ -15,7 +15,7 @@ struct Options {
   std::string model, system;
   std::vector<std::string> words;
   int64_t max_tokens = 0;
-  double temperature = -1;
+  double temperature = 0.6;  // the API's own default, 1, makes small models ramble
   bool as_json = false;
 };
 
@@ -35,9 +35,9 @@ json::object Body(const Options& options, const json::array& messages) {
   json::object body = {{"model", options.model},
                        {"messages", messages},
                        {"stream", true},
+                       {"temperature", options.temperature},
                        {"stream_options", json::object{{"include_usage", true}}}};
   if (options.max_tokens > 0) body["max_tokens"] = options.max_tokens;
-  if (options.temperature >= 0) body["temperature"] = options.temperature;
   return body;
 }
 
@@ -142,12 +142,15 @@ Result<int> Chat(const LoadedConfig& loaded, const Options& options) {
 void AddChatCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
   CLI::App* chat = app.add_subcommand("chat", "Ask a model something, or talk to it");
-  chat->add_option("model", options->model, "which one; `penstock model ls` lists them")->required();
+  chat->add_option("model", options->model, "which one; `penstock model ls` lists them")
+      ->required()
+      ->type_name("MODEL");
   chat->add_option("prompt", options->words, "one question; without it, a conversation");
   chat->add_option("--system", options->system, "the system message");
   chat->add_option("--max-tokens", options->max_tokens, "at most so many tokens of answer")
       ->check(CLI::PositiveNumber);
-  chat->add_option("--temperature", options->temperature, "0: always the likeliest token");
+  chat->add_option("--temperature", options->temperature, "0: always the likeliest token; default 0.6")
+      ->check(CLI::NonNegativeNumber);
   chat->add_flag("--json", options->as_json, "the answer and its figures as JSON");
   chat->footer(
       "The figures go to stderr, the answer to stdout.\n\n"

@@ -58,7 +58,10 @@ Result<Cloud> Cloud::Open(const Config& config) {
                   "--key",
                   path);
     }
-    if (!text.has_value()) return std::unexpected(text.error());
+    if (!text.has_value()) {
+      return Fail(Code::kForbidden, "{}. Try with sudo, or give a key of your own: --key or PENSTOCK_KEY",
+                  text.error().message);
+    }
     key = *std::move(text);
   }
   return Cloud(config.BaseUrl(), std::move(key));

@@ -1,6 +1,7 @@
 #include "app/data_dir.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -54,7 +55,9 @@ Result<DataDir> DataDir::Open(std::string path) {
   }
   if (access(path.c_str(), W_OK | X_OK) != 0) {
     return Fail(Code::kIo,
-                "the data directory {} is not writable for this user. Choose another with --data DIR", path);
+                "the data directory {} is not writable for this user: try with sudo, or choose another with "
+                "--data DIR",
+                path);
   }
   return DataDir(std::move(path));
 }
@@ -102,6 +105,33 @@ DataDir::LockState DataDir::LookAtLock() const {
 int DataDir::LockedBy() const {
   const LockState state = LookAtLock();
   return state.held ? state.process : 0;
+}
+
+bool DataDir::BelongsToAnother() const {
+  struct stat owner{};
+  return geteuid() == 0 && stat(path_.c_str(), &owner) == 0 && owner.st_uid != 0;
+}
+
+void DataDir::GiveToOwner() const {
+  struct stat owner{};
+  if (!BelongsToAnother() || stat(path_.c_str(), &owner) != 0) return;
+  std::error_code error;
+  fs::recursive_directory_iterator at(Models(), error), end;
+  if (error) return;
+  [[maybe_unused]] int given = lchown(Models().c_str(), owner.st_uid, owner.st_gid);
+  for (; !error && at != end; at.increment(error))
+    given = lchown(at->path().c_str(), owner.st_uid, owner.st_gid);
+}
+
+Status DataDir::RequireOwner() const {
+  struct stat owner{};
+  if (!BelongsToAnother() || stat(path_.c_str(), &owner) != 0) return {};
+  const passwd* user = getpwuid(owner.st_uid);
+  const std::string name = user != nullptr ? user->pw_name : std::to_string(owner.st_uid);
+  return Fail(Code::kForbidden,
+              "{} belongs to the user {}, and what root makes there that user could not read. The service: "
+              "systemctl start penstock. By hand: runuser -u {} -- penstock up",
+              path_, name, name);
 }
 
 Status WriteFileAtomically(const std::string& path, std::string_view text, unsigned mode) {

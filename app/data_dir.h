@@ -57,6 +57,13 @@ class DataDir {
   // The process that holds the lock; 0: none.
   int LockedBy() const;
 
+  // A service's directory belongs to a user of its own, and root works in it too.
+  bool BelongsToAnother() const;
+  // What root made under models/ is given to that user, who could not read it otherwise.
+  void GiveToOwner() const;
+  // Errors: kForbidden where root would run a cloud in another user's directory.
+  Status RequireOwner() const;
+
  private:
   explicit DataDir(std::string path) : path_(std::move(path)) {}
   std::string path_;

@@ -74,6 +74,28 @@ TEST_F(DataDirTest, ASecretIsNeverReadableByOthers) {
   EXPECT_EQ(ReadTextFile(path).value(), "sk-new");
 }
 
+TEST_F(DataDirTest, WhatRootMakesInAServicesDirectoryIsGivenToTheServicesUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can work in another user's directory";
+  const auto data = DataDir::Open(folder_);
+  ASSERT_TRUE(data.has_value());
+  EXPECT_FALSE(data->BelongsToAnother());
+  EXPECT_TRUE(data->RequireOwner().has_value());
+  const uid_t service = 65534;
+  ASSERT_EQ(chown(folder_.c_str(), service, service), 0);
+  std::filesystem::create_directories(data->Models() + "/m");
+  std::ofstream(data->Models() + "/m/model.gguf") << "weights";
+  EXPECT_TRUE(data->BelongsToAnother());
+  data->GiveToOwner();
+  for (const auto* path : {"", "/m", "/m/model.gguf"}) {
+    struct stat info{};
+    stat((data->Models() + path).c_str(), &info);
+    EXPECT_EQ(info.st_uid, service) << path;
+  }
+  const auto refused = data->RequireOwner();
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_TRUE(refused.error().message.contains("runuser -u")) << refused.error().message;
+}
+
 TEST_F(DataDirTest, ADirectoryThatCannotBeNamesItselfAndTheWayOut) {
   std::ofstream(folder_ + "/file") << "";
   const auto data = DataDir::Open(folder_ + "/file/under");

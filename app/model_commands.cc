@@ -70,6 +70,20 @@ std::map<std::string, ServedState> StatesIfRunning(const Config& config) {
   return states;
 }
 
+// Until the cloud answers requests for it; how many seconds that took.
+Result<double> WaitUntilReady(const Config& config, const std::string& name) {
+  const Nanos began = SystemClock().Monotonic();
+  for (const Nanos give_up = began + 600 * kSecond; SystemClock().Monotonic() < give_up; usleep(100'000)) {
+    const auto states = StatesIfRunning(config);
+    const auto found = states.find(name);
+    if (found == states.end()) return Fail(Code::kUnavailable, "the cloud no longer answers");
+    if (found->second.state == "failed")
+      return Fail(Code::kUnavailable, "{} did not load: {}", name, found->second.error);
+    if (found->second.state == "ready") return static_cast<double>(SystemClock().Monotonic() - began) / 1e9;
+  }
+  return Fail(Code::kDeadline, "{} is still loading: see `penstock status`", name);
+}
+
 // A running cloud looks the data directory through again, and serves what is new.
 void TellCloud(const Config& config, const std::string& name) {
   if (!CloudRuns(config)) {
@@ -79,10 +93,16 @@ void TellCloud(const Config& config, const std::string& name) {
   const auto cloud = Cloud::Open(config);
   const auto answer =
       cloud.has_value() ? cloud->Post("/admin/v1/models/rescan", {}) : std::unexpected(cloud.error());
-  if (answer.has_value()) {
-    fmt::print(stderr, "the running cloud serves it. Try: penstock chat {}\n", name);
-  } else {
+  if (!answer.has_value()) {
     fmt::print(stderr, "the running cloud was not told: {}\n", answer.error().message);
+    return;
+  }
+  fmt::print(stderr, "the running cloud loads it\n");
+  const auto seconds = WaitUntilReady(config, name);
+  if (seconds.has_value()) {
+    fmt::print(stderr, "ready after {:.1f} s. Try: penstock chat {}\n", *seconds, name);
+  } else {
+    fmt::print(stderr, "it cannot be used yet: {}\n", seconds.error().message);
   }
 }
 
@@ -175,6 +195,7 @@ int Installed(const Manifest& manifest, const Config& config, const Options& opt
     fmt::print("{} is installed: {} {}, {}{}\n", manifest.name, manifest.facts.architecture,
                manifest.facts.quantisation, HumanBytes(manifest.Bytes()),
                manifest.note.empty() ? "" : " (" + manifest.note + ")");
+    std::fflush(stdout);
   }
   TellCloud(config, manifest.name);
   return 0;
@@ -350,21 +371,9 @@ Result<int> LoadModel(const Place& place, const Options& options) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/rescan", {}));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/load", {}));
-  const Nanos began = SystemClock().Monotonic();
-  for (const Nanos give_up = began + 600 * kSecond; SystemClock().Monotonic() < give_up; usleep(200'000)) {
-    const auto states = StatesIfRunning(config);
-    const auto found = states.find(options.what);
-    if (found == states.end()) return Fail(Code::kUnavailable, "the cloud no longer answers");
-    if (found->second.state == "failed") {
-      return Fail(Code::kUnavailable, "{} did not load: {}", options.what, found->second.error);
-    }
-    if (found->second.state == "ready") {
-      fmt::print("{} is ready after {:.1f} s\n", options.what,
-                 static_cast<double>(SystemClock().Monotonic() - began) / 1e9);
-      return 0;
-    }
-  }
-  return Fail(Code::kDeadline, "{} is still loading: see `penstock status`", options.what);
+  PENSTOCK_ASSIGN(const double seconds, WaitUntilReady(config, options.what));
+  fmt::print("{} is ready after {:.1f} s\n", options.what, seconds);
+  return 0;
 }
 
 Result<int> UnloadModel(const Place& place, const Options& options) {
@@ -378,7 +387,7 @@ void AddLimits(CLI::App* command, const Shared& options) {
   command->add_option("--name", options->name, "what clients write in \"model\"");
   command->add_option("--context", options->context, "cap on its context, in tokens")
       ->check(CLI::PositiveNumber);
-  command->add_option("--kv", options->kv, "memory for its KV, such as 2GiB");
+  command->add_option("--kv", options->kv, "memory for its KV, such as 2GiB")->type_name("BYTES");
   command->add_flag("--json", options->as_json, "as JSON");
 }
 
@@ -391,8 +400,8 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   model->footer("Example:\n  penstock model pull smollm2-135m");
 
   CLI::App* pull = model->add_subcommand("pull", "Get a model; without a name, list what can be had");
-  pull->add_option("what", options->what,
-                   "a name of the catalogue, hf:ORG/REPO/FILE.gguf, or an http(s) URL");
+  pull->add_option("what", options->what, "a name of the catalogue, hf:ORG/REPO/FILE.gguf, or an http(s) URL")
+      ->type_name("SOURCE");
   AddLimits(pull, options);
   pull->add_option("--sha256", options->sha256, "that the file must have");
   pull->add_flag("--repin", options->repin,
@@ -404,7 +413,7 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   OnChosen(pull, cli, options, PullModel);
 
   CLI::App* import = model->add_subcommand("import", "Take a GGUF file or a Hugging Face folder");
-  import->add_option("path", options->what, "the file or folder")->required();
+  import->add_option("path", options->what, "the file or folder")->required()->type_name("PATH");
   AddLimits(import, options);
   import->footer("Example:\n  penstock model import ./my-model.gguf --name my-model");
   OnChosen(import, cli, options, ImportModel);
@@ -417,24 +426,24 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   OnChosen(list, cli, options, ListModels);
 
   CLI::App* show = model->add_subcommand("show", "Everything that is known of one model");
-  show->add_option("name", options->what, "which one")->required();
+  show->add_option("name", options->what, "which one")->required()->type_name("MODEL");
   show->add_flag("--verify", options->verify, "read every file and compare its SHA-256");
   show->add_flag("--json", options->as_json, "as JSON");
   show->footer("Example:\n  penstock model show smollm2-135m --verify");
   OnChosen(show, cli, options, ShowModel);
 
   CLI::App* load = model->add_subcommand("load", "Have the running cloud load a model, and wait for it");
-  load->add_option("name", options->what, "which one")->required();
+  load->add_option("name", options->what, "which one")->required()->type_name("MODEL");
   load->footer("Example:\n  penstock model load smollm2-135m");
   OnChosen(load, cli, options, LoadModel);
 
   CLI::App* unload = model->add_subcommand("unload", "Free a model's memory; it stays installed");
-  unload->add_option("name", options->what, "which one")->required();
+  unload->add_option("name", options->what, "which one")->required()->type_name("MODEL");
   unload->footer("Example:\n  penstock model unload smollm2-135m");
   OnChosen(unload, cli, options, UnloadModel);
 
   CLI::App* remove = model->add_subcommand("rm", "Remove a model from this machine");
-  remove->add_option("name", options->what, "which one")->required();
+  remove->add_option("name", options->what, "which one")->required()->type_name("MODEL");
   remove->footer("Example:\n  penstock model rm smollm2-135m");
   OnChosen(remove, cli, options, RemoveModel);
 }

@@ -78,7 +78,7 @@ Status CopyBytes(int from, int to, uint64_t size, const std::string& name) {
 }
 
 // A reflink shares the bytes until one side writes; a hard link shares the file; a copy shares nothing.
-Status TakeFile(const std::string& from, const std::string& to, uint64_t size) {
+Status TakeFile(const std::string& from, const std::string& to, uint64_t size, bool may_link) {
   const Fd source(open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!source) return FailErrno(Code::kIo, from);
   {
@@ -88,7 +88,7 @@ Status TakeFile(const std::string& from, const std::string& to, uint64_t size) {
   }
   unlink(to.c_str());
   const std::string resolved = fs::path(from).lexically_normal();
-  if (linkat(AT_FDCWD, resolved.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  if (may_link && linkat(AT_FDCWD, resolved.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
   PENSTOCK_TRY(RequireDisk(to, size, "a copy of " + from));
   const Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!target) return FailErrno(Code::kIo, to);
@@ -236,6 +236,7 @@ Result<Manifest> ModelStore::Place(const NewModel& model, const std::string& fol
     if (errno == EEXIST || errno == ENOTEMPTY) return std::unexpected(CheckNewName(model.name).error());
     return FailErrno(Code::kIo, place);
   }
+  data_.GiveToOwner();
   return manifest;
 }
 
@@ -290,7 +291,8 @@ Result<Manifest> ModelStore::Import(const NewModel& model, const std::string& pa
   uint64_t before = 0;
   for (auto& file : manifest.files) {
     const std::string target = scratch.path() + "/" + file.name;
-    PENSTOCK_TRY(TakeFile(manifest.folder ? path + "/" + file.name : path, target, file.size));
+    PENSTOCK_TRY(TakeFile(manifest.folder ? path + "/" + file.name : path, target, file.size,
+                          !data_.BelongsToAnother()));  // a link would give the original away too
     PENSTOCK_ASSIGN(file.sha256, Sha256OfFile(target, [&](uint64_t done) {
                       if (progress) progress(before + done, manifest.Bytes());
                     }));
@@ -356,7 +358,9 @@ Status ModelStore::Pin(const std::string& name, const std::string& sha256) {
     PENSTOCK_ASSIGN(pins, ParseJsonObject(*text, path));
   }
   pins[name] = sha256;
-  return WriteFileAtomically(path, PrettyJson(pins));
+  PENSTOCK_TRY(WriteFileAtomically(path, PrettyJson(pins)));
+  data_.GiveToOwner();
+  return {};
 }
 
 // ---- memory ----------------------------------------------------------------------------------------

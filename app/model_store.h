@@ -48,7 +48,7 @@ struct NewModel {
 
 class ModelStore {
  public:
-  explicit ModelStore(const DataDir& data) : root_(data.Models()) {}
+  explicit ModelStore(const DataDir& data) : root_(data.Models()), data_(data) {}
 
   std::string PartialFolder() const { return root_ + "/.partial"; }
 
@@ -79,6 +79,7 @@ class ModelStore {
  private:
   Result<Manifest> Place(const NewModel& model, const std::string& folder, Manifest manifest);
   std::string root_;
+  DataDir data_;
 };
 
 // Errors: kTooLarge if weights of so many bytes cannot fit this machine's memory at all.

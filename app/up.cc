@@ -83,10 +83,14 @@ void Introduce(const Config& config, const DataDir& data, const std::vector<Inst
 }
 
 // The gateway's process makes the operator key on its first start; whoever started the cloud sees it this
-// once.
+// once. In a terminal only: elsewhere it would stay in a log.
 void ShowNewOperatorKey(const DataDir& data) {
   const auto key = ReadTextFile(data.OperatorKeyFile());
   if (!key.has_value()) return;
+  if (isatty(STDERR_FILENO) != 1) {
+    fmt::print(stderr, "penstock: the operator key is in {}, for this user alone\n", data.OperatorKeyFile());
+    return;
+  }
   fmt::print(stderr, "penstock: operator key, shown this once (kept in {}, for you alone):\n  {}\n",
              data.OperatorKeyFile(), *key);
 }
@@ -160,6 +164,7 @@ class Announcer {
 Result<int> Up(const LoadedConfig& loaded) {
   const Config& config = loaded.config;
   PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
+  PENSTOCK_TRY(data.RequireOwner());
   PENSTOCK_ASSIGN(const Fd lock, data.Lock());
   PENSTOCK_ASSIGN(const Fd listener, Listen(config.listen));
   PENSTOCK_ASSIGN(const std::string socket, data.EngineSocket());

@@ -276,12 +276,12 @@ def test_the_operator_key_is_made_once_for_its_owner_alone(penstock_binary, tmp_
     first.stop()
     key = (tmp_path / "operator.key").read_text()
     assert stat.S_IMODE((tmp_path / "operator.key").stat().st_mode) == 0o600
-    assert (tmp_path / "up.log").read_text().count(key.strip()) == 1
+    assert key.strip() not in (tmp_path / "up.log").read_text()  # no terminal: it must not stay in a log
+    assert "operator.key" in (tmp_path / "up.log").read_text()
     second = start()
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(30) == 0
     assert (tmp_path / "operator.key").read_text() == key
-    assert (tmp_path / "up.log").read_text().count(key.strip()) == 1
 
 
 def test_the_repository_names_no_package_registry():
