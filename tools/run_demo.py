@@ -23,12 +23,15 @@ TEAMS = {
 }
 
 
+TERMINAL = sys.stderr.isatty()
+
+
 def say(text=""):
     print(text, file=sys.stderr, flush=True)
 
 
 def phase(number, what):
-    say(f"\033[1m[{number}/5] {what}\033[0m")
+    say(f"\033[1m[{number}/5] {what}\033[0m" if TERMINAL else f"[{number}/5] {what}")
 
 
 class Demo:
@@ -73,6 +76,8 @@ class Demo:
                 if model == FALLBACK:
                     say(f"  {model} is a demo model: it shows that everything works, not what a model can do")
                 return model
+            if model == PREFERRED:
+                say(f"  {model} cannot be had here; the demo model instead:")
         sys.exit("no model could be had; `penstock model import FILE` takes one that you have")
 
     # ---- phase 4: the cloud ------------------------------------------------------------------------
@@ -212,7 +217,7 @@ def run(demo, once):
 def main():
     parser = argparse.ArgumentParser(prog="./dev run", description="From a fresh clone to a running cloud.")
     parser.add_argument("--once", action="store_true", help="show it, then stop with status 0")
-    parser.add_argument("--listen", default="127.0.0.1:8700", help="HOST:PORT")
+    parser.add_argument("--listen", default=os.environ.get("PENSTOCK_LISTEN", "127.0.0.1:8700"), help="HOST:PORT")
     parser.add_argument("--data", default=str(ROOT / ".penstock"), help="the directory that holds all state")
     parser.add_argument("--penstock", default=str(ROOT / "build/release/app/penstock"), help=argparse.SUPPRESS)
     options = parser.parse_args()
