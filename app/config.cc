@@ -331,6 +331,7 @@ Result<LoadedConfig> LoadConfig(const ConfigInput& input) {
   loaded.config.data = DefaultData(environment);
   for (const auto& setting : kSettings) loaded.source[std::string(setting.name)] = "default";
   PENSTOCK_ASSIGN(const std::string file, FindFile(input, environment));
+  loaded.file = file;
   if (!file.empty()) PENSTOCK_TRY(ApplyFile(loaded, file));
   PENSTOCK_TRY(ApplyEnvironment(loaded, environment));
   for (const auto& [name, text] : input.flags) {

@@ -69,6 +69,7 @@ const Setting* FindSetting(std::string_view name);
 // Where a value came from, for people: "default", "environment", "flag", or the file's path.
 struct LoadedConfig {
   Config config;
+  std::string file;                                        // that was read; empty: none
   std::map<std::string, std::string, std::less<>> source;  // by setting name
 };
 

@@ -5,6 +5,7 @@
 //   models/NAME/             model.gguf or a Hugging Face folder, and manifest.json
 //   models/.partial/         downloads under way
 //   logs/                    gateway.log, engine-cpu0.log
+//   backups/                 what was here before each upgrade (app/backup.h)
 //   engine.sock              where engines dial in
 //   machine.json             what this machine's memory and CPU were measured to do
 //   lock                     held while `penstock up` runs; names its process
@@ -42,6 +43,7 @@ class DataDir {
   const std::string& path() const { return path_; }
   std::string Models() const { return path_ + "/models"; }
   std::string Logs() const { return path_ + "/logs"; }
+  std::string Backups() const { return path_ + "/backups"; }
   std::string OperatorKeyFile() const { return path_ + "/operator.key"; }
   // Unix sockets take 107 bytes of path: a deeper directory gets one under /tmp.
   Result<std::string> EngineSocket() const;

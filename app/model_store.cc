@@ -24,6 +24,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::string_view kManifest = "manifest.json";
+constexpr int64_t kManifestFormat = 1;  // a manifest without one is of format 1 too
 
 // ---- the manifest as JSON --------------------------------------------------------------------------
 
@@ -32,7 +33,8 @@ json::object ToJson(const Manifest& manifest) {
   for (const auto& file : manifest.files) {
     files.push_back(json::object{{"name", file.name}, {"sha256", file.sha256}, {"size", file.size}});
   }
-  return {{"name", manifest.name},
+  return {{"format", kManifestFormat},
+          {"name", manifest.name},
           {"folder", manifest.folder},
           {"source", manifest.source},
           {"licence", manifest.licence},
@@ -77,25 +79,6 @@ Status CopyBytes(int from, int to, uint64_t size, const std::string& name) {
   return {};
 }
 
-// A reflink shares the bytes until one side writes; a hard link shares the file; a copy shares nothing.
-Status TakeFile(const std::string& from, const std::string& to, uint64_t size, bool may_link) {
-  const Fd source(open(from.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!source) return FailErrno(Code::kIo, from);
-  {
-    const Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-    if (!target) return FailErrno(Code::kIo, to);
-    if (ioctl(target.get(), FICLONE, source.get()) == 0) return {};
-  }
-  unlink(to.c_str());
-  const std::string resolved = fs::path(from).lexically_normal();
-  if (may_link && linkat(AT_FDCWD, resolved.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
-  PENSTOCK_TRY(RequireDisk(to, size, "a copy of " + from));
-  const Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!target) return FailErrno(Code::kIo, to);
-  PENSTOCK_TRY(CopyBytes(source.get(), target.get(), size, from));
-  return fsync(target.get()) == 0 ? Status{} : FailErrno(Code::kIo, to);
-}
-
 // What a Hugging Face folder needs: weights, configuration, tokenizer, template. Nothing nested.
 bool BelongsToModel(const fs::path& file) {
   const std::string extension = file.extension();
@@ -135,6 +118,24 @@ int64_t UnixNow() {
 
 }  // namespace
 
+Status TakeFile(const std::string& from, const std::string& to, uint64_t size, bool may_link) {
+  const Fd source(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!source) return FailErrno(Code::kIo, from);
+  {
+    const Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (!target) return FailErrno(Code::kIo, to);
+    if (ioctl(target.get(), FICLONE, source.get()) == 0) return {};
+  }
+  unlink(to.c_str());
+  const std::string resolved = fs::path(from).lexically_normal();
+  if (may_link && linkat(AT_FDCWD, resolved.c_str(), AT_FDCWD, to.c_str(), AT_SYMLINK_FOLLOW) == 0) return {};
+  PENSTOCK_TRY(RequireDisk(to, size, "a copy of " + from));
+  const Fd target(open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!target) return FailErrno(Code::kIo, to);
+  PENSTOCK_TRY(CopyBytes(source.get(), target.get(), size, from));
+  return fsync(target.get()) == 0 ? Status{} : FailErrno(Code::kIo, to);
+}
+
 uint64_t Manifest::Bytes() const {
   uint64_t total = 0;
   for (const auto& file : files) total += file.size;
@@ -151,7 +152,8 @@ std::vector<Manifest> ModelStore::List() const {
     if (name.starts_with('.')) continue;
     const auto text = ReadTextFile(at->path() / kManifest);
     if (!text.has_value()) continue;
-    if (auto object = ParseJsonObject(*text, name); object.has_value()) all.push_back(FromJson(*object));
+    const auto object = ParseJsonObject(*text, name);
+    if (object.has_value() && GetInt(*object, "format") <= kManifestFormat) all.push_back(FromJson(*object));
   }
   std::ranges::sort(all, {}, &Manifest::name);
   return all;

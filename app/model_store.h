@@ -52,7 +52,8 @@ class ModelStore {
 
   std::string PartialFolder() const { return root_ + "/.partial"; }
 
-  std::vector<Manifest> List() const;  // by name; damaged manifests are left out
+  std::vector<Manifest> List()
+      const;  // by name; damaged manifests, and those of a later format, are left out
   // Errors: kNotFound (says which models there are), kCorrupt.
   Result<Manifest> Find(const std::string& name) const;
   // The GGUF file or the folder.
@@ -81,6 +82,10 @@ class ModelStore {
   std::string root_;
   DataDir data_;
 };
+
+// Puts the file at `from` at `to`, which is not there yet. A reflink shares the bytes until one side writes;
+// a hard link shares the file; a copy shares nothing: the first that works.
+Status TakeFile(const std::string& from, const std::string& to, uint64_t size, bool may_link = true);
 
 // Errors: kTooLarge if weights of so many bytes cannot fit this machine's memory at all.
 Status CheckFitsMemory(std::string_view name, uint64_t bytes);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "app/backup.h"
 #include "app/cli.h"
 #include "app/cloud.h"
 #include "app/data_dir.h"
@@ -169,6 +170,7 @@ Result<int> Up(const LoadedConfig& loaded) {
   PENSTOCK_ASSIGN(const Fd listener, Listen(config.listen));
   PENSTOCK_ASSIGN(const std::string socket, data.EngineSocket());
   PENSTOCK_TRY(RequireDisk(data.path(), 64ULL << 20, "the usage records"));
+  PENSTOCK_TRY(UpgradeData(data));
   const bool first_start = !std::filesystem::exists(data.OperatorKeyFile());
   Introduce(config, data, ModelStore(data).Installed());
   const std::vector<ChildSpec> children = {GatewayChild(loaded, data, listener.get(), socket),
@@ -232,6 +234,7 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
     return models;
   };
   options.models = options.rescan();
+  if (auto upgraded = UpgradeData(data); !upgraded.has_value()) return FailChild(upgraded.error());
   if (auto ensured = EnsureOperatorKeyFile(data); !ensured.has_value()) return FailChild(ensured.error());
   const auto status = RunGateway(std::move(options));
   return status.has_value() ? *status : FailChild(status.error());

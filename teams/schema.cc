@@ -1,13 +1,14 @@
 #include "teams/schema.h"
 
+#include <iterator>
+
 namespace penstock {
 namespace {
 
 constexpr int64_t kApplicationId = 0x504e5354;  // "PNST"
 
-// kSteps[v] brings version v to v + 1. A step that was released is never changed.
-constexpr const char* kSteps[kSchemaVersion] = {
-    R"sql(
+Status CreateTables(Database& database) {
+  return database.Execute(R"sql(
   CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
   INSERT INTO meta VALUES('created', unixepoch());
 
@@ -62,38 +63,87 @@ constexpr const char* kSteps[kSchemaVersion] = {
     chip_ns INTEGER NOT NULL,
     PRIMARY KEY(hour, team, key, model)
   ) WITHOUT ROWID;
-)sql",
-    R"sql(
+)sql");
+}
+
+// Secrets beside a key's first: what renews it, and what logs in for it.
+Status AddLogins(Database& database) {
+  return database.Execute(R"sql(
   ALTER TABLE keys ADD COLUMN parent INTEGER NOT NULL DEFAULT 0;  -- the key that it renews or logs in for
   ALTER TABLE keys ADD COLUMN login INTEGER NOT NULL DEFAULT 0;   -- 1: a login
-)sql",
+)sql");
+}
+
+// Who brought the store to which version, and when: what an older program is told that meets a newer store.
+Status AddUpgrades(Database& database) {
+  return database.Execute(R"sql(
+  CREATE TABLE upgrades(
+    version INTEGER PRIMARY KEY,        -- that the store had from then on
+    program TEXT NOT NULL,              -- the version of Penstock that did it
+    at INTEGER NOT NULL                 -- wall nanoseconds
+  );
+)sql");
+}
+
+// kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
+using Step = Status (*)(Database&);
+constexpr Step kSteps[] = {
+    CreateTables,
+    AddLogins,
+    AddUpgrades,
 };
 
+Status RunSteps(Database& database, int64_t from) {
+  for (auto version = static_cast<size_t>(from); version < std::size(kSteps); ++version) {
+    PENSTOCK_TRY(kSteps[version](database));
+  }
+  PENSTOCK_TRY(database.Execute(fmt::format(
+      "INSERT OR REPLACE INTO upgrades VALUES({0}, '{1}', unixepoch() * 1000000000); PRAGMA user_version={0};"
+      "PRAGMA application_id={2};",
+      kSchemaVersion, PENSTOCK_VERSION, kApplicationId)));
+  return {};
+}
+
+// All of it or none.
 Status Upgrade(Database& database, int64_t from) {
-  std::string sql = "BEGIN IMMEDIATE;";
-  for (int64_t version = from; version < kSchemaVersion; ++version) sql += kSteps[version];
-  sql += fmt::format("PRAGMA user_version={}; PRAGMA application_id={}; COMMIT;", kSchemaVersion,
-                     kApplicationId);
-  return database.Execute(sql);
+  PENSTOCK_TRY(database.Execute("BEGIN IMMEDIATE"));
+  const Status done = RunSteps(database, from);
+  const Status ended = database.Execute(done ? "COMMIT" : "ROLLBACK");
+  return done ? ended : done;
+}
+
+// The program that brought the store to its version, for people; stores of version 1 do not say.
+std::string MadeBy(Database& database) {
+  auto statement = database.Prepare("SELECT program FROM upgrades ORDER BY version DESC LIMIT 1");
+  const auto row = statement ? statement->Step() : std::unexpected(statement.error());
+  return row && *row ? fmt::format("Penstock {}", statement->Text(0)) : "another Penstock";
 }
 
 }  // namespace
 
-Status PrepareSchema(Database& database) {
+const int64_t kSchemaVersion = std::size(kSteps);
+
+Result<StoreVersion> ReadStoreVersion(Database& database) {
   PENSTOCK_ASSIGN(const int64_t version, database.QueryInt("PRAGMA user_version"));
   PENSTOCK_ASSIGN(const int64_t application, database.QueryInt("PRAGMA application_id"));
   PENSTOCK_ASSIGN(const int64_t tables, database.QueryInt("SELECT count(*) FROM sqlite_schema"));
-  if (tables > 0 && application != kApplicationId) {
+  if (tables == 0) return StoreVersion{};
+  if (application != kApplicationId) {
     return Fail(Code::kCorrupt, "{} is no store of Penstock; name another data directory",
                 sqlite3_db_filename(database.handle(), "main"));
   }
-  if (version > kSchemaVersion) {
-    return Fail(
-        Code::kUnsupported,
-        "{} was written by a newer Penstock (its store has version {}, this one knows {}); start that one",
-        sqlite3_db_filename(database.handle(), "main"), version, kSchemaVersion);
+  return StoreVersion{.version = version, .program = MadeBy(database)};
+}
+
+Status PrepareSchema(Database& database) {
+  PENSTOCK_ASSIGN(const StoreVersion store, ReadStoreVersion(database));
+  if (store.version > kSchemaVersion) {
+    return Fail(Code::kUnsupported,
+                "{} was written by {} (its store has version {}, this Penstock {} knows {}); start that one",
+                sqlite3_db_filename(database.handle(), "main"), store.program, store.version,
+                PENSTOCK_VERSION, kSchemaVersion);
   }
-  return version == kSchemaVersion ? Status{} : Upgrade(database, version);
+  return store.version == kSchemaVersion ? Status{} : Upgrade(database, store.version);
 }
 
 // synchronous=FULL: a commit is on the disk when it returns. Checkpoints are run by the store's thread

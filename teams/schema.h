@@ -5,9 +5,17 @@
 
 namespace penstock {
 
-constexpr int64_t kSchemaVersion = 2;
+extern const int64_t kSchemaVersion;  // that this program writes
 
-// Creates the tables in an empty file, brings an older store up to date, leaves a newer one alone.
+struct StoreVersion {
+  int64_t version = 0;  // 0: empty
+  std::string program;  // that brought it there, for people: "Penstock 0.1.0"
+};
+// Errors: kCorrupt (not a store of ours).
+Result<StoreVersion> ReadStoreVersion(Database& database);
+
+// Creates the tables in an empty file, brings an older store up to date in one transaction, leaves a newer
+// one alone.
 // Errors: kUnsupported (newer), kCorrupt (not a store of ours).
 Status PrepareSchema(Database& database);
 

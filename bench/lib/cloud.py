@@ -92,6 +92,14 @@ class Cloud:
             time.sleep(0.02)
         raise RuntimeError(f"the cloud was not ready within {within} s:\n{self.tail()}")
 
+    def wait_alive(self, within=60.0):
+        """Until it answers at all, with models or without."""
+        deadline = time.monotonic() + within
+        while sse.call(self.port, "/livez", timeout=5).status != 200 or not (self.data / "operator.key").exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the cloud did not answer within {within} s:\n{self.tail()}")
+            time.sleep(0.02)
+
     def tail(self):
         logs = [self.data / "up.log", *sorted((self.data / "logs").glob("*.log"))]
         return "\n".join(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:])
