@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "app/nearest.h"
+#include "base/log_level.h"
 #include "runner/fake.h"
 
 namespace penstock {
@@ -112,6 +113,12 @@ Status ParseLogs(Config& config, std::string_view text) {
   return ParseChoice<&Config::logs>(config, text, std::array<std::string_view, 2>{"files", "stderr"});
 }
 
+Status ParseLogWord(Config& config, std::string_view text) {
+  if (!ParseLogLevel(text).has_value()) return Wants("one of error, warning, info, debug, trace", text);
+  config.log_level = text;
+  return {};
+}
+
 Status ParseRunner(Config& config, std::string_view text) {
   constexpr std::string_view kFake = "fake?";
   if (!text.starts_with(kFake)) {
@@ -146,6 +153,9 @@ const std::array kSettings = {
     WithParser(Make<&Config::logs>("logs", "files|stderr",
                                    "where gateway and engines log: files in DATA/logs, or the terminal"),
                ParseLogs),
+    WithParser(Make<&Config::log_level>("log.level", "error|warning|info|debug|trace",
+                                        "how much they log; `penstock log` changes it while they run"),
+               ParseLogWord),
 
     Make<&Config::max_body>("gateway.max_body", "BYTES", "largest request body"),
     Make<&Config::max_header>("gateway.max_header", "BYTES", "largest request header"),

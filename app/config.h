@@ -29,6 +29,7 @@ struct Config {
   std::string url;  // where the commands find the cloud; empty: http://`listen`
   std::string key;
   std::string logs = "files";
+  std::string log_level = "info";
 
   Bytes max_body{16ULL << 20}, max_header{32ULL << 10};
   int64_t max_connections = 20000, max_waiting = 4096;

@@ -52,6 +52,7 @@ int Run(int argc, char** argv) {
   AddTeamCommands(app, cli);
   AddUsageCommand(app, cli);
   AddDoctorCommand(app, cli);
+  AddLogCommand(app, cli);
   AddBackupCommands(app, cli);
   AddConfigCommand(app, cli);
   AddHiddenCommands(app, cli);

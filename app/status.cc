@@ -1,75 +1,101 @@
-// `penstock status`: the cloud at a glance.
+// `penstock status`: the cloud at a glance; `penstock top`: the same as it goes on.
+#include <thread>
+
 #include "app/cli.h"
 #include "app/cloud.h"
 #include "app/json_get.h"
-#include "app/table.h"
-#include "base/tokens.h"
+#include "app/status_view.h"
+#include "app/terminal.h"
 
 namespace penstock {
 namespace json = boost::json;
 namespace {
 
-// An engine names its kernel, or its models do.
-std::string KernelOf(const json::object& engine) {
-  std::string kernel = GetText(engine, "kernel");
-  for (const auto& model : GetArray(engine, "models")) {
-    if (kernel.empty()) kernel = GetText(model.as_object(), "kernel");
-  }
-  return kernel;
-}
-
-void PrintEngines(const json::object& status) {
-  Table engines(
-      {"ENGINE", "RUNNER", "KERNEL", "STATE", ">MEMORY", ">RUNNING", ">WAITING", ">TOKENS COMPUTED", "CHIP"});
-  Table models({"MODEL", "ENGINE", "STATE", ">WEIGHTS", ">CONTEXT", ">KV TOKENS", "NOTE"});
-  for (const auto& value : GetArray(status, "engines")) {
-    const auto& engine = value.as_object();
-    const std::string name = GetText(engine, "name");
-    engines.Row({name, GetText(engine, "runner"), KernelOf(engine),
-                 GetBool(engine, "connected") ? "connected" : "gone",
-                 HumanBytes(static_cast<uint64_t>(GetInt(engine, "resident_bytes"))),
-                 std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
-                 HumanCount(GetInt(engine, "computed_tokens")), GetText(engine, "chip")});
-    for (const auto& item : GetArray(engine, "models")) {
-      const auto& model = item.as_object();
-      models.Row({GetText(model, "name"), name, GetText(model, "state"),
-                  HumanBytes(static_cast<uint64_t>(GetInt(model, "weight_bytes"))),
-                  HumanCount(GetInt(model, "context")), HumanCount(GetInt(model, "pages") * kPageTokens),
-                  GetText(model, "error")});
-    }
-  }
-  if (!engines.empty()) fmt::print("\n{}", engines.Text());
-  if (!models.empty()) fmt::print("\n{}", models.Text());
-}
-
-void PrintQueue(const json::object& status) {
-  Table queue({"TEAM", ">WAITING", ">RUNNING", ">CHIP TIME"});
-  for (const auto& value : GetArray(status, "queue")) {
-    const auto& team = value.as_object();
-    queue.Row({GetText(team, "team"), std::to_string(GetInt(team, "waiting")),
-               std::to_string(GetInt(team, "running")), HumanSeconds(GetReal(team, "chip_ms") / 1e3)});
-  }
-  if (!queue.empty()) fmt::print("\n{}", queue.Text());
-}
+constexpr std::string_view kRoute = "/admin/v1/status";
+constexpr size_t kPlainColumns = 100;  // where there is no terminal
 
 Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
-  PENSTOCK_ASSIGN(const json::object status, cloud.Get("/admin/v1/status"));
-  if (as_json) {
-    fmt::print("{}", PrettyJson(status));
-    return 0;
+  PENSTOCK_ASSIGN(const json::object status, cloud.Get(std::string(kRoute)));
+  const size_t columns = IsTerminal() ? std::max<size_t>(SizeOfTerminal().columns, 40) : kPlainColumns;
+  fmt::print("{}", as_json ? PrettyJson(status) : StatusText(status, cloud.url(), columns));
+  return 0;
+}
+
+// ---- top -------------------------------------------------------------------------------------------
+
+struct Sample {
+  json::object status;
+  Nanos at = 0;
+};
+
+Result<Sample> Take(const Cloud& cloud) {
+  PENSTOCK_ASSIGN(json::object status, cloud.Get(std::string(kRoute)));
+  return Sample{.status = std::move(status), .at = SystemClock().Monotonic()};
+}
+
+std::string Frame(const Sample& before, const Sample& now, const Cloud& cloud, const TopView& view) {
+  return TopText(before.status, now.status, static_cast<double>(now.at - before.at) / kSecond, cloud.url(),
+                 view);
+}
+
+Result<int> TopOnce(const Cloud& cloud, Nanos interval) {
+  PENSTOCK_ASSIGN(const Sample before, Take(cloud));
+  std::this_thread::sleep_for(std::chrono::nanoseconds(interval));
+  PENSTOCK_ASSIGN(const Sample now, Take(cloud));
+  fmt::print("{}", Frame(before, now, cloud, {.rows = 1000, .columns = kPlainColumns}));
+  return 0;
+}
+
+TopView::Sort Next(TopView::Sort sort) {
+  return sort == TopView::Sort::kRate      ? TopView::Sort::kWaiting
+         : sort == TopView::Sort::kWaiting ? TopView::Sort::kName
+                                           : TopView::Sort::kRate;
+}
+
+// Until the next sample is due; false: it is to end.
+bool Watch(const Terminal& terminal, Nanos interval, TopView& view, const std::function<void()>& draw) {
+  const Nanos until = SystemClock().Monotonic() + interval;
+  while (true) {
+    const TerminalSize size = SizeOfTerminal();
+    view.rows = size.rows;
+    view.columns = size.columns;
+    draw();
+    char key = 0;
+    switch (terminal.Wait(std::max<Nanos>(until - SystemClock().Monotonic(), kMillisecond), key)) {
+      case Terminal::Event::kEnd:
+        return false;
+      case Terminal::Event::kKey:
+        if (key == 'q' || key == 'Q' || key == 4) return false;
+        if (key == 's' || key == 'S') view.sort = Next(view.sort);
+        break;
+      case Terminal::Event::kResized:
+        break;
+      case Terminal::Event::kTimeout:
+        if (SystemClock().Monotonic() >= until) return true;
+    }
   }
-  const bool ready = GetBool(status, "ready");
-  const std::string state = GetBool(status, "draining") ? "stopping" : ready ? "ready" : "not ready";
-  const std::string reason = GetText(status, "reason");
-  fmt::print("{} is {}{}, up for {}\n", cloud.url(), state, reason.empty() ? "" : " (" + reason + ")",
-             HumanSeconds(GetReal(status, "uptime_s")));
-  fmt::print("{} running, {} waiting, {} open streams, {} connections\n", GetInt(status, "running"),
-             GetInt(status, "waiting"), GetInt(status, "open_streams"), GetInt(status, "connections"));
-  const auto& store = GetObject(status, "store");
-  if (!store.empty() && !GetBool(store, "healthy")) fmt::print("store: {}\n", GetText(store, "fault"));
-  PrintEngines(status);
-  PrintQueue(status);
+}
+
+Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
+  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
+  if (once || !IsTerminal()) return TopOnce(cloud, interval);
+  PENSTOCK_ASSIGN(Sample before, Take(cloud));
+  Sample now = before;
+  std::string trouble;
+  TopView view;
+  PENSTOCK_ASSIGN(const Terminal terminal, Terminal::Open());
+  while (Watch(terminal, interval, view, [&] {
+    terminal.Draw(Fit(trouble + Frame(before, now, cloud, view), view.rows, view.columns));
+  })) {
+    // A cloud that is started again is watched on.
+    if (auto next = Take(cloud); next.has_value()) {
+      trouble.clear();
+      before = std::exchange(now, *std::move(next));
+    } else {
+      trouble = next.error().message + "\n";
+    }
+  }
   return 0;
 }
 
@@ -82,6 +108,19 @@ void AddStatusCommand(CLI::App& app, Cli& cli) {
   status->footer("Example:\n  penstock status");
   status->callback([&cli, as_json] {
     cli.run = [as_json](const LoadedConfig& loaded) { return ShowStatus(loaded, *as_json); };
+  });
+
+  auto interval = std::make_shared<std::string>("1s");
+  auto once = std::make_shared<bool>(false);
+  CLI::App* top = app.add_subcommand("top", "Watch engines and teams, live");
+  top->add_option("--interval", *interval, "how often it looks (default 1s)");
+  top->add_flag("--once", *once, "print one interval as plain text");
+  top->footer("Keys: s sorts by another column, q quits.\n\nExample:\n  penstock top\n  penstock top --once");
+  top->callback([&cli, interval, once] {
+    cli.run = [interval, once](const LoadedConfig& loaded) -> Result<int> {
+      PENSTOCK_ASSIGN(const Nanos every, ParseDuration(*interval));
+      return Top(loaded, std::max(every, 100 * kMillisecond), *once);
+    };
   });
 }
 

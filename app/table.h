@@ -13,6 +13,7 @@ class Table {
   void Row(std::vector<std::string> cells);
   std::string Text() const;  // ends with a line's end; the header alone if there is no row
   bool empty() const { return rows_.empty(); }
+  size_t size() const { return rows_.size(); }
 
  private:
   std::vector<std::string> columns_;

@@ -1,4 +1,5 @@
 // `penstock up`: the supervisor's command; and the hidden commands that are its children.
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "app/listen.h"
 #include "app/model_store.h"
 #include "app/supervisor.h"
+#include "base/log_level.h"
 #include "engine/engine.h"
 #include "gateway/gateway.h"
 #include "runner/fake.h"
@@ -225,6 +227,7 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
   options.write_timeout = config.write_timeout.value;
   options.queue_timeout = config.queue_timeout.value;
   options.drain_timeout = config.drain_timeout.value;
+  options.log_level = ParseLogLevel(config.log_level).value_or(LogLevel::info);
   options.rescan = [data, &config] {
     auto models = ModelStore(data).Installed();
     for (auto& model : models) {
@@ -251,6 +254,7 @@ Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   const Config& config = loaded.config;
   auto runner = MakeRunner(config);
   if (!runner.has_value()) return FailChild(runner.error());
+  spdlog::set_level(ParseLogLevel(config.log_level).value_or(LogLevel::info));
   EngineOptions options;
   options.name = child.name;
   options.socket = child.socket;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "base/log_level.h"
 #include "engine/memory.h"
 
 namespace penstock {
@@ -101,10 +102,20 @@ void EngineLoop::Handle(const wire::ToEngine& command) {
         if (!one.has_batch()) Handle(one);  // a batch holds no batches: no depth to guard
       }
       return;
+    case wire::ToEngine::kLog:
+      return HandleLog(command.log().level());
     case wire::ToEngine::kWelcome:
     case wire::ToEngine::KIND_NOT_SET:
       return;
   }
+}
+
+void EngineLoop::HandleLog(const std::string& word) {
+  const auto level = ParseLogLevel(word);
+  if (!level) return spdlog::warn("the gateway asks for a log level that is none: {}", level.error().message);
+  if (*level == spdlog::get_level()) return;
+  spdlog::info("the log level is {} from here on", word);
+  spdlog::set_level(*level);
 }
 
 void EngineLoop::Disconnected() {
@@ -268,6 +279,8 @@ Status EngineLoop::Start(const wire::Submit& submit) {
     request->choices.push_back({.sequence = id, .output = Output(&request->rules)});
   }
   request->open = choices;
+  spdlog::debug("request {} of {}: {} tokens of prompt, {} choices of at most {} tokens", request->id,
+                submit.model(), submit.prompt_size(), choices, submit.max_tokens());
   requests_.emplace(request->id, std::move(request));
   return {};
 }
@@ -319,7 +332,9 @@ void EngineLoop::EndChoice(Request& request, size_t choice) {
   ReportTurns();  // before the sequence they name is forgotten
   choices_.erase(sequence);
   scheduler_.Finish(sequence);
-  if (--request.open == 0) requests_.erase(request.id);
+  if (--request.open > 0) return;
+  spdlog::debug("request {} ended", request.id);
+  requests_.erase(request.id);
 }
 
 // ---- steps ----
@@ -333,6 +348,8 @@ bool EngineLoop::Step() {
     auto result = Execute(*std::move(plan));
     const Status committed = result ? scheduler_.Commit(*result) : Status(std::unexpected(result.error()));
     if (committed) {
+      spdlog::trace("step {}: {} sequences, {} us", steps_, scheduler_.work().size(),
+                    result->chip_time / kMicrosecond);
       Emit(*result);
     } else {
       FailStep(committed.error());

@@ -53,6 +53,7 @@ class EngineLoop {
   void HandleSubmit(const wire::Submit& submit);
   void HandleCancel(uint64_t request);
   void HandleCredit(const wire::Credit& credit);
+  void HandleLog(const std::string& word);
 
   Result<Model> LoadNow(const wire::LoadModel& load);
   void Unload(Model& model, std::string_view why);

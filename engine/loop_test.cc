@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include <numeric>
 
@@ -140,6 +141,21 @@ TEST(Loop, SaysWhatWasAskedForAndEndsWithLength) {
   for (Token id : choice.ids) text += fmt::format("t{} ", id);
   EXPECT_EQ(choice.text, text);
   EXPECT_EQ(engine.loop().Load().running(), 0U);
+}
+
+TEST(Loop, TheGatewaySaysHowMuchIsLogged) {
+  Engine engine;
+  const auto before = spdlog::get_level();
+  const auto tell = [&](const std::string& level) {
+    wire::ToEngine command;
+    command.mutable_log()->set_level(level);
+    engine.loop().Handle(command);
+    return spdlog::get_level();
+  };
+  EXPECT_EQ(tell("trace"), spdlog::level::trace);
+  EXPECT_EQ(tell("error"), spdlog::level::err);
+  EXPECT_EQ(tell("of a later version"), spdlog::level::err) << "what it does not know changes nothing";
+  spdlog::set_level(before);
 }
 
 TEST(Loop, SixteenTogetherSayWhatEachSaysAlone) {

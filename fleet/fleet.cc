@@ -72,6 +72,7 @@ class FleetImpl final : public penstock::Fleet {
   size_t Waiting() const override { return queue_.waiting(); }
   size_t Running() const override { return live_ - queue_.waiting(); }
   const FleetStats& Stats() const override { return stats_; }
+  void SetLogLevel(std::string_view word) override;
   void Drain(std::function<void()> drained) override;
 
  private:
@@ -138,10 +139,15 @@ class FleetImpl final : public penstock::Fleet {
   asio::local::stream_protocol::acceptor acceptor_;
   std::vector<std::unique_ptr<Member>> members_;  // a job's `engine` points into it
   std::map<std::string, ServedModel, std::less<>> served_;
+  std::string log_level_;  // empty: as each engine started
 
   FairQueue queue_;
   boost::unordered_flat_map<JobId, std::unique_ptr<Live>> jobs_;
-  std::unordered_map<TeamKey, std::string> team_names_;
+  struct TeamFacts {
+    std::string name;
+    uint64_t tokens = 0;
+  };
+  std::unordered_map<TeamKey, TeamFacts> teams_;
   std::set<std::pair<Nanos, JobId>> deadlines_;    // of waiting jobs
   std::deque<std::pair<Nanos, JobId>> cancelled_;  // sent and cancelled: when
   std::vector<JobId> fresh_;                       // submitted since the last turn
@@ -224,6 +230,7 @@ void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
   member.hello = hello;
   for (const auto& state : hello.models()) member.models[state.name()] = state;
   member.link->Send().mutable_welcome()->set_protocol(kProtocol);
+  if (!log_level_.empty()) member.link->Send().mutable_log()->set_level(log_level_);
   spdlog::info("engine {} connected: {} on {}, pid {}", hello.engine(), hello.runner(), hello.chip(),
                hello.pid());
 
@@ -318,6 +325,7 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
   if (job == nullptr) return;
   const auto sink = job->sink;
   stats_.tokens += event.new_tokens();
+  teams_[job->team].tokens += event.new_tokens();
   job->emitted |= event.new_tokens() > 0 || !event.text().empty() || event.finish() != wire::NONE;
   if (event.finish() != wire::NONE) FinishChoice(*job);  // may erase the job
   if (sink) sink->OnTokens(event);
@@ -456,7 +464,7 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
 
   queue_.Push(job.team, id);
   if (job.deadline > 0) deadlines_.emplace(job.deadline, id);
-  if (std::string& name = team_names_[job.team]; name != job.team_name) name = std::move(job.team_name);
+  if (std::string& name = teams_[job.team].name; name != job.team_name) name = std::move(job.team_name);
   jobs_.emplace(id, std::move(live));
   fresh_.push_back(id);
   ++live_;
@@ -622,11 +630,19 @@ std::vector<EngineView> FleetImpl::Engines() const {
 std::vector<TeamQueueView> FleetImpl::Queue() const {
   std::vector<TeamQueueView> views;
   for (const auto& team : queue_.View()) {
-    const auto name = team_names_.find(team.team);
-    views.push_back({team.team, name == team_names_.end() ? "" : name->second, team.waiting, team.running,
-                     team.counter / kSecond, team.received});
+    const auto found = teams_.find(team.team);
+    const TeamFacts facts = found == teams_.end() ? TeamFacts() : found->second;
+    views.push_back({team.team, facts.name, team.waiting, team.running, team.counter / kSecond, team.received,
+                     facts.tokens});
   }
   return views;
+}
+
+void FleetImpl::SetLogLevel(std::string_view word) {
+  log_level_ = word;
+  for (const auto& member : members_) {
+    if (member->connected()) member->link->Send().mutable_log()->set_level(log_level_);
+  }
 }
 
 // ---- time ----

@@ -64,6 +64,7 @@ struct TeamQueueView {
   uint32_t waiting = 0, running = 0;
   double virtual_seconds = 0;  // its VTC counter, chip seconds
   uint64_t chip_ns = 0;        // measured, since start
+  uint64_t tokens = 0;         // that engines emitted for it, since start
 };
 
 // A model as the pool serves it. `path` is on the engines' file system.
@@ -102,6 +103,9 @@ class Fleet {
   // Jobs ahead of a new one of this team, for honest waits.
   virtual size_t Waiting() const = 0;
   virtual size_t Running() const = 0;
+
+  // How much engines say in their logs, now and when they connect: a word of base/log_level.h.
+  virtual void SetLogLevel(std::string_view) {}
 
   virtual const FleetStats& Stats() const;
 

@@ -47,6 +47,29 @@ TEST(Fleet, AnEngineIsWelcomedBeforeAnythingElse) {
   EXPECT_EQ(engine->received[1].load().path(), "/models/qwen");
 }
 
+TEST(Fleet, EnginesAreToldHowMuchToLogNowAndWhenTheyConnect) {
+  FleetWorld world;
+  auto early = world.Engine("cpu0");
+  world.fleet->SetLogLevel("debug");
+  auto late = world.Engine("cpu1");
+  for (const auto* engine : {early.get(), late.get()}) {
+    ASSERT_TRUE(world.Until([&] { return engine->received.size() == 2; }));
+    EXPECT_EQ(engine->received[1].log().level(), "debug");
+  }
+}
+
+TEST(Fleet, ATeamsTokensAreCounted) {
+  FleetWorld world;
+  world.Serve("qwen");
+  auto engine = world.ReadyEngine("cpu0", "qwen");
+  auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return !engine->Submitted().empty(); }));
+  engine->Token(id);
+  engine->Token(id, wire::STOP);
+  ASSERT_TRUE(world.Until([&] { return witness->finished == 1; }));
+  EXPECT_EQ(world.fleet->Queue().at(0).tokens, 2u);
+}
+
 TEST(Fleet, AnEngineThatHasItsModelsKeepsThem) {
   FleetWorld world;
   world.Serve("qwen");

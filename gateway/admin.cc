@@ -37,23 +37,6 @@ void SendCreated(const Call& call, const Result<CreatedKey>& created, int status
   call.SendJson(std::move(out), status);
 }
 
-// The body as an object; an empty body is an empty one. Answers the call and returns nothing on an error.
-std::optional<json::value> ReadBody(const Call& call) {
-  auto body = ParseJsonObject(call.request.body.empty() ? "{}" : call.request.body);
-  if (body) return *std::move(body);
-  call.SendError(body.error());
-  return std::nullopt;
-}
-
-// Admin requests are checked strictly: an unknown field is a mistake, not a dialect.
-bool Accept(const Call& call, Fields& fields) {
-  if (const auto unknown = fields.Ignored(); !unknown.empty()) {
-    fields.Fault(unknown.front(), fmt::format("'{}' is not a field of this request", unknown.front()));
-  }
-  if (fields.fault()) call.SendError(*fields.fault());
-  return !fields.fault();
-}
-
 // Whether the caller may be given the secret of such a key: nobody gets one that may more than their own.
 Status MayGive(const Call& call, std::string_view team, Role role, const std::vector<std::string>& models) {
   const Principal& maker = call.principal;

@@ -36,15 +36,23 @@
 //            "trail":[{"at":fractional seconds,"kind","why"}]}
 //
 // GET    /admin/v1/status                → {"version","uptime_s","ready":true,"reason":"",
-//            "draining":false,"store":{"healthy":true,"fault":""},"open_streams","connections",
-//            "waiting","running",
+//            "draining":false,"store":{"healthy":true,"fault":""},
+//            "disk":{"path","bytes","free_bytes"},"log":Log,
+//            "warnings":[{"at","level","text"}],       (the gateway's last five, newest last)
+//            "tokens","tokens_per_second",             (emitted since start; over the last five seconds)
+//            "open_streams","connections","waiting","running",
 //            "engines":[{"name","runner","chip","kernel","pid","connected","memory_bytes",
 //                        "resident_bytes","sent","running","waiting","free_pages","cached_pages",
 //                        "preemptions","prefix_hit_tokens","computed_tokens",
 //                        "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
 //                                   "context","pages","page_bytes","weight_bytes","kernel"}]}],
-//            "queue":[{"team","waiting","running","virtual_ms","chip_ms"}],
+//            "queue":[{"team","waiting","running","virtual_ms","chip_ms","tokens"}],
 //            "models":[Model]}
+// GET    /admin/v1/log                   → Log
+// POST   /admin/v1/log                   {"level","component"?:"gateway"|"engine"|"all","for_seconds"?} → 200
+// Log
+//          level: "error", "warning", "info", "debug", "trace"; after for_seconds it returns by itself
+//          Log: {"gateway":{"level":"info","for_seconds":0},"engine":{…}}    (for_seconds: what is left)
 // GET    /admin/v1/models                → {"data":[Model]}
 //          Model: {"name","path","created","context","kv_bytes","served":true,"ready":true,"error"}
 // POST   /admin/v1/models/rescan         → {"added":["m"],"removed":["m"],"data":[Model]}

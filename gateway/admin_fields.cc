@@ -4,6 +4,21 @@
 
 namespace penstock::gateway {
 
+std::optional<json::value> ReadBody(const Call& call) {
+  auto body = ParseJsonObject(call.request.body.empty() ? "{}" : call.request.body);
+  if (body) return *std::move(body);
+  call.SendError(body.error());
+  return std::nullopt;
+}
+
+bool Accept(const Call& call, Fields& fields) {
+  if (const auto unknown = fields.Ignored(); !unknown.empty()) {
+    fields.Fault(unknown.front(), fmt::format("'{}' is not a field of this request", unknown.front()));
+  }
+  if (fields.fault()) call.SendError(*fields.fault());
+  return !fields.fault();
+}
+
 NewKey ReadNewKey(Fields& fields, const Principal& maker) {
   NewKey key{};
   key.team = fields.String("team").value_or("");

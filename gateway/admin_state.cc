@@ -1,4 +1,7 @@
-// The admin routes that tell of usage, requests, models and the pool.
+// The admin routes that tell of usage, requests, models, logs and the pool.
+#include <sys/statvfs.h>
+
+#include "gateway/admin_fields.h"
 #include "gateway/json_out.h"
 #include "gateway/records.h"
 
@@ -59,6 +62,47 @@ void AppendNames(std::string_view key, const std::vector<std::string>& names, Js
   writer.EndArray();
 }
 
+void AppendLogPart(std::string_view key, const LogControl::Part& part, JsonWriter& writer) {
+  writer.Key(key).Object().Field("level", LogLevelName(part.level));
+  writer.Field("for_seconds", (part.left + kSecond - 1) / kSecond).EndObject();
+}
+
+// An object with both parts.
+void AppendLog(const LogControl& control, JsonWriter& writer) {
+  writer.Object();
+  AppendLogPart("gateway", control.gateway(), writer);
+  AppendLogPart("engine", control.engines(), writer);
+  writer.EndObject();
+}
+
+void AppendDisk(const std::string& path, JsonWriter& writer) {
+  struct statvfs info{};
+  const bool known = !path.empty() && ::statvfs(path.c_str(), &info) == 0;
+  const auto bytes = [&](auto blocks) {
+    return known ? static_cast<int64_t>(blocks * info.f_frsize) : int64_t{0};
+  };
+  writer.Key("disk").Object().Field("path", path).Field("bytes", bytes(info.f_blocks));
+  writer.Field("free_bytes", bytes(info.f_bavail)).EndObject();
+}
+
+void AppendWarnings(JsonWriter& writer) {
+  writer.Key("warnings").Array();
+  for (const Warning& warning : LatestWarnings()) {
+    writer.Object()
+        .FieldNumber("at", FractionalSeconds(warning.at))
+        .Field("level", LogLevelName(warning.level));
+    writer.Field("text", warning.text).EndObject();
+  }
+  writer.EndArray();
+}
+
+void SendLog(const Call& call) {
+  std::string out;
+  JsonWriter writer(out);
+  AppendLog(call.service.log_control, writer);
+  call.SendJson(std::move(out));
+}
+
 void SetServed(const Call& call, bool served) {
   const Status done = call.service.catalogue.SetServed(call.argument, served);
   if (!done) return call.SendError(ToApiError(done.error()));
@@ -85,6 +129,12 @@ void HandleStatus(Call& call) {
   writer.Field("tls_fingerprint", service.tls_fingerprint);
   writer.Key("store").Object().FieldBool("healthy", service.accounts.healthy());
   writer.Field("fault", service.accounts.fault()).EndObject();
+  AppendDisk(service.options.data_dir, writer);
+  writer.Key("log");
+  AppendLog(service.log_control, writer);
+  AppendWarnings(writer);
+  writer.Field("tokens", static_cast<int64_t>(service.fleet.Stats().tokens));
+  writer.FieldNumber("tokens_per_second", service.token_rate.PerSecond());
   writer.Field("open_streams", static_cast<int64_t>(service.open_stories));
   writer.Field("connections", static_cast<int64_t>(service.connections ? service.connections() : 0));
   writer.Field("waiting", static_cast<int64_t>(service.fleet.Waiting()));
@@ -95,12 +145,35 @@ void HandleStatus(Call& call) {
   for (const TeamQueueView& team : service.fleet.Queue()) {
     writer.Object().Field("team", team.name).Field("waiting", team.waiting).Field("running", team.running);
     writer.FieldNumber("virtual_ms", team.virtual_seconds * 1000);
-    writer.FieldNumber("chip_ms", static_cast<double>(team.chip_ns) / kMillisecond).EndObject();
+    writer.FieldNumber("chip_ms", static_cast<double>(team.chip_ns) / kMillisecond);
+    writer.Field("tokens", static_cast<int64_t>(team.tokens)).EndObject();
   }
   writer.EndArray();
   AppendModels(call, "models", writer);
   writer.EndObject();
   call.SendJson(std::move(out));
+}
+
+void HandleLogLevels(Call& call) {
+  SendLog(call);
+}
+
+void HandleSetLogLevel(Call& call) {
+  auto body = ReadBody(call);
+  if (!body) return;
+  Fields fields(body->get_object());
+  const auto level = ParseLogLevel(fields.String("level").value_or(""));
+  if (!level) fields.Fault("level", level.error().message);
+  const std::string_view part = fields.String("component").value_or("all");
+  if (part != "all" && part != "gateway" && part != "engine")
+    fields.Fault("component", fmt::format("'{}' is none: gateway, engine or all", part));
+  const Nanos lasting = fields.Integer("for_seconds", 0, 7 * 24 * 3600).value_or(0) * kSecond;
+  if (!Accept(call, fields)) return;
+  LogControl& control = call.service.log_control;
+  if (part != "engine") control.SetGateway(*level, lasting);
+  if (part != "gateway") control.SetEngines(*level, lasting);
+  call.service.log.Note("log_level", fmt::format("{} for {}", LogLevelName(*level), part));
+  SendLog(call);
 }
 
 void HandleInstalledModels(Call& call) {

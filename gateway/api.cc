@@ -34,6 +34,8 @@ constexpr std::array kRoutes = {
     Route{Method::kGet, "/admin/v1/usage", kReadUsage, HandleUsage},
     Route{Method::kGet, "/admin/v1/requests/{}", kReadRequests, HandleRequest},
     Route{Method::kGet, "/admin/v1/status", kReadStatus, HandleStatus},
+    Route{Method::kGet, "/admin/v1/log", kReadStatus, HandleLogLevels},
+    Route{Method::kPost, "/admin/v1/log", kManageLogs, HandleSetLogLevel},
     Route{Method::kGet, "/admin/v1/models", kManageModels, HandleInstalledModels},
     Route{Method::kPost, "/admin/v1/models/rescan", kManageModels, HandleRescan},
     Route{Method::kPost, "/admin/v1/models/{}/load", kManageModels, HandleLoad},
@@ -154,6 +156,9 @@ void Api::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
             .argument = std::move(found.argument),
             .reply = std::move(reply)};
   if (!principal) return call.SendError(ToApiError(principal.error()));
+  // The route, not the path: what stands in a path may be a secret that somebody put there.
+  service_.log.Debug("http", "{} {}, {} bytes, key {}", MethodName(request.method), found.route->path,
+                     request.body.size(), principal->key);
   found.route->handle(call);
 }
 

@@ -89,6 +89,8 @@ void HandleCreateLogin(Call& call);  // POST /v1/logins
 // admin_state.cc
 void HandleUsage(Call& call);
 void HandleStatus(Call& call);
+void HandleLogLevels(Call& call);
+void HandleSetLogLevel(Call& call);
 void HandleInstalledModels(Call& call);
 void HandleRescan(Call& call);
 void HandleLoad(Call& call);

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include "gateway/testing.h"
 
@@ -117,6 +118,39 @@ TEST(Admin, StatusTellsOfEnginesModelsAndStore) {
   const value failed = Get(world, "/admin/v1/status").Json();
   EXPECT_FALSE(failed.at("ready").as_bool());
   EXPECT_THAT(Text(failed.at("reason")), HasSubstr("disk full"));
+}
+
+TEST(Admin, LogLevelsChangeAndReturnByThemselves) {
+  World world;
+  const auto level = [&](const char* part) {
+    return std::string(Get(world, "/admin/v1/status").Json().at("log").at(part).at("level").as_string());
+  };
+  const auto set = Post(world, "/admin/v1/log", R"({"level":"debug","component":"gateway","for_seconds":1})");
+  EXPECT_EQ(set.status, 200);
+  EXPECT_EQ(set.Json().at("gateway").at("for_seconds").as_int64(), 1);
+  EXPECT_EQ(level("gateway"), "debug");
+  EXPECT_EQ(level("engine"), "info");
+  EXPECT_EQ(spdlog::get_level(), spdlog::level::debug);
+  EXPECT_TRUE(world.Ask([&] { return world.fleet.log_levels.empty(); }));
+  ASSERT_TRUE(world.Eventually([] { return spdlog::get_level() == spdlog::level::info; }));
+  EXPECT_EQ(level("gateway"), "info");
+
+  Post(world, "/admin/v1/log", R"({"level":"error"})");
+  EXPECT_EQ(level("gateway"), "error");
+  EXPECT_EQ(Get(world, "/admin/v1/log").Json().at("engine").at("for_seconds").as_int64(), 0);
+  Post(world, "/admin/v1/log", R"({"level":"info"})");
+  EXPECT_EQ(world.Ask([&] { return world.fleet.log_levels; }), (std::vector<std::string>{"error", "info"}));
+}
+
+TEST(Admin, ALogLevelThatIsNoneIsRefusedByName) {
+  World world;
+  EXPECT_EQ(Post(world, "/admin/v1/log", R"({"level":"loud"})").Error("param"), "level");
+  EXPECT_EQ(Post(world, "/admin/v1/log", "{}").Error("param"), "level");
+  EXPECT_EQ(Post(world, "/admin/v1/log", R"({"level":"info","component":"disk"})").Error("param"),
+            "component");
+  Client client(world.port);
+  client.Post("/admin/v1/log", R"({"level":"debug"})", "key-a");
+  EXPECT_EQ(client.Read().status, 403);
 }
 
 TEST(Admin, UnloadedModelsAnswer503UntilTheyAreLoaded) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_level.h"
 #include "base/result.h"
 
 namespace penstock {
@@ -39,6 +40,7 @@ struct GatewayOptions {
   Nanos write_timeout = 120 * kSecond;  // a reader that takes nothing for so long is cut
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
+  LogLevel log_level = LogLevel::info;  // where it starts
   std::vector<InstalledModel> models;
   // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;

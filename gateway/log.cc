@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <deque>
 #include <mutex>
 
 #include "gateway/json_out.h"
@@ -62,6 +63,24 @@ std::string Line(Nanos wall, std::string_view level, std::string_view event, std
   return line;
 }
 
+constexpr size_t kWarningsKept = 5;
+
+struct Warnings {
+  std::mutex mutex;
+  std::deque<Warning> latest;
+
+  void Add(Warning warning) {
+    const std::lock_guard lock(mutex);
+    latest.push_back(std::move(warning));
+    if (latest.size() > kWarningsKept) latest.pop_front();
+  }
+};
+
+Warnings& TheWarnings() {
+  static Warnings warnings;
+  return warnings;
+}
+
 class JsonSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit JsonSink(int fd) : fd_(fd) {}
@@ -74,6 +93,8 @@ class JsonSink final : public spdlog::sinks::base_sink<std::mutex> {
     const Nanos wall =
         std::chrono::duration_cast<std::chrono::nanoseconds>(message.time.time_since_epoch()).count();
     WriteAll(fd_, Line(wall, level_name, "note", text) + "\n");
+    if (message.level >= LogLevel::warn)
+      TheWarnings().Add({.at = wall, .level = message.level, .text = std::string(text)});
   }
   void flush_() override {}
 
@@ -117,8 +138,22 @@ void Log::Warn(std::string_view event, std::string_view detail) {
   Write(spdlog::level::warn, event, detail);
 }
 
-void Log::Write(spdlog::level::level_enum level, std::string_view event, std::string_view detail) {
-  logger_->log(level, Line(clock_.Wall(), level == spdlog::level::warn ? "warning" : "info", event, detail));
+void Log::Write(LogLevel level, std::string_view event, std::string_view detail) {
+  const Nanos now = clock_.Wall();
+  if (level >= LogLevel::warn)
+    TheWarnings().Add({.at = now, .level = level, .text = fmt::format("{}: {}", event, detail)});
+  logger_->log(level, Line(now, LogLevelName(level), event, detail));
+}
+
+void Log::SetLevel(LogLevel level) {
+  logger_->set_level(level);
+  spdlog::set_level(level);
+}
+
+std::vector<Warning> LatestWarnings() {
+  Warnings& warnings = TheWarnings();
+  const std::lock_guard lock(warnings.mutex);
+  return {warnings.latest.begin(), warnings.latest.end()};
 }
 
 void LogOthersAsJson(int fd) {

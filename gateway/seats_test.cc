@@ -152,6 +152,7 @@ struct MatrixRow {
 const std::vector<MatrixRow>& Matrix() {
   static const std::string kChat = testing::Chat(), kNewKey = R"({"team":"red"})";
   static const std::string kPrompt = R"({"model":"tiny","prompt":"hi"})";
+  static const std::string kLog = R"({"level":"info"})";
   static const std::vector<MatrixRow> rows = {
       //                                                           none  dev lead  fin   op
       {Method::kGet, "/", "", /*                              */ {200, 200, 200, 200, 200}},
@@ -177,6 +178,8 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/admin/v1/usage", "", /*                */ {401, 200, 200, 200, 200}},
       {Method::kGet, "/admin/v1/requests/{}", "", /*          */ {401, 200, 200, 200, 200}},
       {Method::kGet, "/admin/v1/status", "", /*               */ {401, 403, 403, 403, 200}},
+      {Method::kGet, "/admin/v1/log", "", /*                  */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/log", kLog, /*               */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/models", "", /*               */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/models/rescan", "", /*       */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/models/{}/load", "", /*      */ {401, 403, 403, 403, 200}},

@@ -14,6 +14,7 @@
 #include "gateway/idempotency.h"
 #include "gateway/live.h"
 #include "gateway/log.h"
+#include "gateway/log_control.h"
 #include "gateway/metrics.h"
 #include "teams/teams.h"
 
@@ -31,6 +32,8 @@ struct Service {
   Log& log;
 
   IdempotencyKeys idempotency{};
+  LogControl log_control{io, clock, options.log_level, [this](LogLevel level) { log.SetLevel(level); },
+                         [this](LogLevel level) { fleet.SetLogLevel(LogLevelName(level)); }};
   std::mt19937_64 seeds{std::random_device()()};
   Nanos started = 0;              // monotonic
   std::string tls_fingerprint{};  // of the certificate; empty: plain HTTP

@@ -169,6 +169,8 @@ void Story::OnEncoded(ApiResult<EncodedPrompts> encoded) {
   if (!error) error = Open(prompt_tokens);
   if (error) return Refuse(*error);
   usage_.prompt = prompt_tokens;
+  service_.log.Debug("opened", "{}: {} tokens of prompt, {} choices", ticket_->id(), prompt_tokens,
+                     choices_.size());
   if (!request_.idempotency_key.empty()) {
     service_.idempotency.Remember(request_.principal.key, request_.idempotency_key, ticket_->id(),
                                   service_.clock.Monotonic());

@@ -66,6 +66,7 @@ class FakeFleet final : public Fleet {
   size_t Waiting() const override { return 3; }
   size_t Running() const override { return jobs.size(); }
   const FleetStats& Stats() const override { return stats; }
+  void SetLogLevel(std::string_view word) override { log_levels.emplace_back(word); }
   void Drain(std::function<void()>) override {}
 
   // One event of `choice`: `tokens` new ones.
@@ -104,6 +105,7 @@ class FakeFleet final : public Fleet {
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;
   FleetStats stats;
+  std::vector<std::string> log_levels;  // that engines were told
 
  private:
   boost::asio::io_context& io_;

@@ -27,6 +27,7 @@ enum class Capability : uint8_t {
   kRevokeKeys,
   kReadStatus,    // engines, queue, store
   kManageModels,  // list with paths, rescan, load, unload
+  kManageLogs,    // how much is said in them
 };
 std::span<const Capability> Capabilities();
 std::string_view CapabilityName(Capability capability);  // "usage.read"

@@ -22,7 +22,7 @@ from bench.lib import cloud
 
 COMMANDS = ["up", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
             "model rm", "chat", "team create", "team ls", "key create", "key ls", "key rotate", "key revoke", "usage",
-            "doctor", "config", "backup", "restore"]
+            "doctor", "config", "log", "top", "backup", "restore"]
 
 
 def penstock(*words, data=None, env=None):
