@@ -86,25 +86,27 @@ Result<Backup> ReadManifest(const std::string& path) {
   const std::string file = path + "/" + std::string(kManifest);
   const auto text = ReadTextFile(file);
   if (!text.has_value() && text.error().code == Code::kNotFound) {
-    return Fail(Code::kNotFound, "{} is no backup: there is no {}. `penstock backup` makes one", path, file);
+    return Fail(Reason::kNotABackup, "{} is no backup: there is no {}. `penstock backup` makes one", path,
+                file);
   }
   if (!text.has_value()) return std::unexpected(text.error());
   PENSTOCK_ASSIGN(const json::object object, ParseJsonObject(*text, file));
   Backup backup = FromJson(object);
   const int64_t format = GetInt(object, "format");
   if (format < 1 || backup.files.empty()) {
-    return Fail(Code::kCorrupt, "{} is damaged, or no backup's: it names no format or no files", file);
+    return Fail(Reason::kBackupDamaged, "{} is damaged, or no backup's: it names no format or no files",
+                file);
   }
   if (format > kFormat || backup.store_version > kSchemaVersion) {
     return Fail(
-        Code::kUnsupported,
+        Reason::kBackupNewer,
         "{} was made by Penstock {} (its format is {}, its store has version {}; this Penstock {} knows "
         "{} and {}): restore it with that program, or a later one",
         path, backup.program, format, backup.store_version, PENSTOCK_VERSION, kFormat, kSchemaVersion);
   }
   for (const auto& name : backup.files) {
     if (!StaysInside(name.name))
-      return Fail(Code::kCorrupt, "{} names a file outside of its folder: '{}'", file, name.name);
+      return Fail(Reason::kBackupDamaged, "{} names a file outside of its folder: '{}'", file, name.name);
   }
   return backup;
 }
@@ -200,15 +202,15 @@ Status CheckFile(const std::string& folder, const ModelFile& file) {
   const std::string path = folder + "/" + file.name;
   std::error_code error;
   if (!fs::is_regular_file(fs::symlink_status(path, error))) {
-    return Fail(Code::kCorrupt, "the backup is damaged: {} is missing", path);
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {} is missing", path);
   }
   if (const uint64_t size = SizeOf(path); size != file.size) {
-    return Fail(Code::kCorrupt, "the backup is damaged: {} has {} bytes, it was made with {}", path, size,
-                file.size);
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {} has {} bytes, it was made with {}", path,
+                size, file.size);
   }
   PENSTOCK_ASSIGN(const std::string sha256, Sha256OfFile(path));
   if (sha256 == file.sha256) return {};
-  return Fail(Code::kCorrupt,
+  return Fail(Reason::kBackupDamaged,
               "the backup is damaged: the bytes of {} have changed (SHA-256 {}, made with {})", path, sha256,
               file.sha256);
 }
@@ -269,8 +271,8 @@ Result<Backup> MakeBackup(const DataDir& data, const BackupOptions& options) {
   const std::string place = Absolute(options.to);
   std::error_code error;
   if (fs::exists(fs::symlink_status(place, error))) {
-    return Fail(Code::kConflict, "there is something at {} already: name a folder that is not there yet",
-                place);
+    return Fail(Reason::kBackupExists,
+                "there is something at {} already: name a folder that is not there yet", place);
   }
   PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), StoreBytes(data), "a backup of the store"));
   const Scratch scratch(ScratchName(place));
@@ -290,8 +292,8 @@ Result<Backup> CheckBackup(const std::string& path) {
   for (const ModelFile& file : backup.files) PENSTOCK_TRY(CheckFile(path, file));
   PENSTOCK_ASSIGN(const StoreCounts counts, CheckStore(path));
   if (counts != backup.counts) {
-    return Fail(Code::kCorrupt, "the backup is damaged: {}/penstock.db does not hold what {} says", path,
-                kManifest);
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {}/penstock.db does not hold what {} says",
+                path, kManifest);
   }
   return backup;
 }
@@ -302,7 +304,7 @@ Status CheckEmpty(const std::string& place) {
   std::error_code error;
   if (!fs::exists(fs::symlink_status(place, error))) return {};
   if (!fs::is_directory(fs::symlink_status(place, error)))
-    return Fail(Code::kConflict, "{} is not a directory: name another with --data", place);
+    return Fail(Reason::kRestoreNotEmpty, "{} is not a directory: name another with --data", place);
   if (fs::is_empty(place, error)) return {};
   PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(place));
   if (const int pid = data.LockedBy(); pid != 0) {
@@ -393,7 +395,8 @@ Error Newer(const DataDir& data, const StoreVersion& store) {
           fmt::format(
               "the data in {} was last written by {} (its store has version {}; this Penstock {} knows up "
               "to {}): {}",
-              data.path(), store.program, store.version, PENSTOCK_VERSION, kSchemaVersion, way_back)};
+              data.path(), store.program, store.version, PENSTOCK_VERSION, kSchemaVersion, way_back),
+          Reason::kStoreNewer};
 }
 
 std::string Stamp() {
@@ -414,9 +417,8 @@ Status UpgradeData(const DataDir& data) {
   const std::string place = fmt::format("{}/before-v{}-{}", data.Backups(), kSchemaVersion, Stamp());
   auto made = MakeBackup(data, {.to = place, .config_file = "", .weights = false});
   if (!made.has_value()) {
-    return std::unexpected(Error{
-        made.error().code,
-        fmt::format("nothing was upgraded, as no backup could be made first: {}", made.error().message)});
+    return Fail(Reason::kUpgradeWithoutBackup, "nothing was upgraded, as no backup could be made first: {}",
+                made.error().message);
   }
   PENSTOCK_TRY(UpgradeStore(data.path()));
   fmt::print(stderr, "penstock: the store was upgraded from version {} to {}; what was before: {}\n",

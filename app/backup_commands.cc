@@ -50,8 +50,8 @@ void PrintModels(const Backup& backup) {
 Status RequireStore(const std::string& data) {
   PENSTOCK_ASSIGN(const StoreVersion store, StoreVersionOf(data));
   if (store.version > 0) return {};
-  return Fail(Code::kNotFound, "there is nothing to back up in {}: name the cloud's directory with --data",
-              data);
+  return Fail(Reason::kNothingToBackUp,
+              "there is nothing to back up in {}: name the cloud's directory with --data", data);
 }
 
 Result<int> BackUp(const LoadedConfig& loaded, const Options& options) {

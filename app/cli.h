@@ -27,6 +27,7 @@ void AddTeamCommands(CLI::App& app, Cli& cli);  // team, key
 void AddUsageCommand(CLI::App& app, Cli& cli);
 void AddDoctorCommand(CLI::App& app, Cli& cli);
 void AddLogCommand(CLI::App& app, Cli& cli);
+void AddErrorsCommand(CLI::App& app, Cli& cli);
 void AddBackupCommands(CLI::App& app, Cli& cli);  // backup, restore
 void AddConfigCommand(CLI::App& app, Cli& cli);
 

@@ -30,18 +30,21 @@ Code CodeOf(long status) {
   }
 }
 
-Error ErrorOf(long status, std::string_view body, const std::string& url) {
+// `reason`: the answer's x-penstock-error.
+Error ErrorOf(long status, std::string_view body, const std::string& reason, const std::string& url) {
   const auto object = ParseJsonObject(body, url);
   std::string message = object.has_value() ? GetText(GetObject(*object, "error"), "message") : "";
   if (message.empty()) message = fmt::format("{} answered {}", url, status);
   if (status == 401) message += " (--key, PENSTOCK_KEY, or operator.key in the data directory)";
-  return {CodeOf(status), message};
+  const ReasonText* const known = FindReason(reason);
+  return {CodeOf(status), message, known == nullptr ? Reason::kNone : known->reason};
 }
 
 Error NotRunning(const std::string& url, const Error& error) {
   if (error.code != Code::kUnavailable) return error;
-  return {Code::kUnavailable, fmt::format("the cloud is not running at {}: start it with `penstock up` ({})",
-                                          url, error.message)};
+  return {Code::kUnavailable,
+          fmt::format("the cloud is not running at {}: start it with `penstock up` ({})", url, error.message),
+          Reason::kNotRunning};
 }
 
 }  // namespace
@@ -52,7 +55,7 @@ Result<Cloud> Cloud::Open(const Config& config) {
     const std::string path = config.data + "/operator.key";
     auto text = ReadTextFile(path);
     if (!text.has_value() && text.error().code == Code::kNotFound) {
-      return Fail(Code::kNotFound,
+      return Fail(Reason::kNoKeyFile,
                   "no key: {} is not there. `penstock up` makes it on the first start; for another cloud "
                   "give --url and "
                   "--key",
@@ -82,7 +85,10 @@ Result<json::object> Cloud::Send(const std::string& method, const std::string& p
   request.total_timeout = 60 * kSecond;
   const auto response = SendHttp(request);
   if (!response.has_value()) return std::unexpected(NotRunning(url_, response.error()));
-  if (response->status >= 300) return std::unexpected(ErrorOf(response->status, response->body, request.url));
+  if (response->status >= 300) {
+    return std::unexpected(
+        ErrorOf(response->status, response->body, response->Header("x-penstock-error"), request.url));
+  }
   return ParseJsonObject(response->body, request.url);
 }
 
@@ -95,8 +101,10 @@ Status Cloud::Stream(const std::string& path, const json::object& body,
   HttpRequest request = Request("POST", path, json::serialize(body));
   std::string pending;
   long status = 0;
+  std::string reason;
   request.on_headers = [&](const HttpResponse& head) {
     status = head.status;
+    reason = head.Header("x-penstock-error");
     return Status{};
   };
   request.on_body = [&](std::string_view bytes) -> Status {
@@ -113,7 +121,7 @@ Status Cloud::Stream(const std::string& path, const json::object& body,
   };
   auto done = SendHttp(request);
   if (!done.has_value()) return std::unexpected(NotRunning(url_, done.error()));
-  if (status >= 300) return std::unexpected(ErrorOf(status, pending, request.url));
+  if (status >= 300) return std::unexpected(ErrorOf(status, pending, reason, request.url));
   if (response != nullptr) *response = *std::move(done);
   return {};
 }

@@ -221,7 +221,7 @@ std::string Replaced(std::string_view text, std::string_view from, char to) {
 
 Status Apply(LoadedConfig& loaded, std::string_view name, std::string_view text, std::string_view source) {
   if (auto set = SetSetting(loaded.config, name, text); !set.has_value()) {
-    return std::unexpected(Error{set.error().code, fmt::format("{}: {}", source, set.error().message)});
+    return std::unexpected(Reworded(set.error(), fmt::format("{}: {}", source, set.error().message)));
   }
   loaded.source[std::string(name)] = source;
   return {};
@@ -252,7 +252,7 @@ Status ApplyTable(LoadedConfig& loaded, const toml::table& table, const std::str
       continue;
     }
     const auto text = NodeText(node);
-    if (!text) return Fail(Code::kInvalid, "{}: {}: wants a text, a number, true or false", place, name);
+    if (!text) return Fail(Reason::kBadSetting, "{}: {}: wants a text, a number, true or false", place, name);
     PENSTOCK_TRY(Apply(loaded, name, *text, place));
     loaded.source[name] = path;
   }
@@ -264,7 +264,7 @@ Status ApplyFile(LoadedConfig& loaded, const std::string& path) {
     const toml::table table = toml::parse_file(path);
     return ApplyTable(loaded, table, "", path);
   } catch (const toml::parse_error& error) {
-    return Fail(Code::kInvalid, "{}:{}: {}", path, error.source().begin.line, error.description());
+    return Fail(Reason::kBadSetting, "{}:{}: {}", path, error.source().begin.line, error.description());
   }
 }
 
@@ -291,7 +291,7 @@ Result<std::string> FindFile(const ConfigInput& input, const char* (*environment
     named = variable;
   if (!named.empty()) {
     if (!std::filesystem::exists(named, ignored))
-      return Fail(Code::kNotFound, "no configuration file {}", named);
+      return Fail(Reason::kNoConfigFile, "no configuration file {}", named);
     return named;
   }
   for (const char* path : {"penstock.toml", "/etc/penstock/penstock.toml"}) {
@@ -326,11 +326,11 @@ Status SetSetting(Config& config, std::string_view name, std::string_view text) 
   if (setting == nullptr) {
     std::vector<std::string> names;
     for (const auto& known : kSettings) names.emplace_back(known.name);
-    return Fail(Code::kNotFound, "no setting '{}'{}; `penstock config` lists them", name,
+    return Fail(Reason::kUnknownSetting, "no setting '{}'{}; `penstock config` lists them", name,
                 DidYouMean(name, names));
   }
   if (auto parsed = setting->parse(config, text); !parsed.has_value()) {
-    return std::unexpected(Error{Code::kInvalid, fmt::format("{} {}", name, parsed.error().message)});
+    return Fail(Reason::kBadSetting, "{} {}", name, parsed.error().message);
   }
   return {};
 }

@@ -50,11 +50,11 @@ Result<DataDir> DataDir::Open(std::string path) {
   fs::create_directories(path, error);
   if (!error && !existed) fs::permissions(path, fs::perms::owner_all, error);
   if (error) {
-    return Fail(Code::kIo, "cannot use the data directory {}: {}. Choose another with --data DIR", path,
-                error.message());
+    return Fail(Reason::kDataUnusable, "cannot use the data directory {}: {}. Choose another with --data DIR",
+                path, error.message());
   }
   if (access(path.c_str(), W_OK | X_OK) != 0) {
-    return Fail(Code::kIo,
+    return Fail(Reason::kDataUnusable,
                 "the data directory {} is not writable for this user: try with sudo, or choose another with "
                 "--data DIR",
                 path);
@@ -81,7 +81,7 @@ Result<Fd> DataDir::Lock() const {
   if (!fd) return FailErrno(Code::kIo, path);
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return FailErrno(Code::kIo, path);
-    return Fail(Code::kConflict,
+    return Fail(Reason::kDataInUse,
                 "another penstock (process {}) runs on {}. Stop it, or give this one its own --data DIR",
                 LockedBy(), path_);
   }
@@ -182,7 +182,7 @@ Result<uint64_t> FreeDiskBytes(const std::string& path) {
 Status RequireDisk(const std::string& path, uint64_t bytes, std::string_view what) {
   PENSTOCK_ASSIGN(const uint64_t free, FreeDiskBytes(path));
   if (free >= bytes) return {};
-  return Fail(Code::kIo,
+  return Fail(Reason::kDiskFull,
               "the disk is too full for {}: {} wants {}, {} are free. Free {} or use another --data DIR",
               what, path, HumanBytes(bytes), HumanBytes(free), HumanBytes(bytes - free));
 }

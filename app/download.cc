@@ -55,7 +55,7 @@ class Downloader {
       if (hash == spec_.sha256) break;
       if (!resumed_) {
         unlink(path_.c_str());
-        return Fail(Code::kCorrupt,
+        return Fail(Reason::kModelChanged,
                     "{} sent other bytes than the SHA-256 {} promises (got {}); nothing was kept", spec_.url,
                     spec_.sha256, hash);
       }
@@ -131,7 +131,7 @@ class Downloader {
     }
     if (response.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", spec_.url);
     if (response.status == 401 || response.status == 403) {
-      return Fail(Code::kForbidden, "{}: wants an access token ({}): set pull.token", spec_.url,
+      return Fail(Reason::kModelToken, "{}: wants an access token ({}): set pull.token", spec_.url,
                   response.status);
     }
     if (response.status >= 500 || response.status == 429) {

@@ -26,7 +26,7 @@ Status TryTokenizer(const Tokenizer& tokenizer) {
   PENSTOCK_ASSIGN(const auto tokens, tokenizer.Encode(kText, true));
   for (const Token token : tokens) {
     if (token < 0 || token >= tokenizer.size())
-      return Fail(Code::kCorrupt, "its tokenizer makes token {}", token);
+      return Fail(Reason::kModelDamaged, "its tokenizer makes token {}", token);
   }
   return {};
 }
@@ -40,14 +40,13 @@ Status TryTemplate(const TextAssets& assets) {
       {"eos_token", assets.eos_token},
   };
   PENSTOCK_ASSIGN(const std::string prompt, compiled->Render(json::serialize(context)));
-  if (prompt.empty()) return Fail(Code::kCorrupt, "its chat template renders nothing");
+  if (prompt.empty()) return Fail(Reason::kModelDamaged, "its chat template renders nothing");
   return {};
 }
 
 std::unexpected<Error> At(const std::string& path, const Error& error) {
   const bool named = error.message.contains(path);
-  return std::unexpected(
-      Error{error.code, named ? error.message : fmt::format("{}: {}", path, error.message)});
+  return std::unexpected(Reworded(error, named ? error.message : fmt::format("{}: {}", path, error.message)));
 }
 
 }  // namespace
@@ -103,17 +102,19 @@ Result<ModelFacts> InspectInChild(const std::string& path) {
                              .cpu_seconds = kTimeLimit / kSecond};
   PENSTOCK_ASSIGN(const auto child, RunProcess({"/proc/self/exe", "inspect", path}, limits));
   if (child.timed_out) {
-    return Fail(Code::kCorrupt, "{}: reading its vocabulary and template took over {} s: not installed", path,
+    return Fail(Reason::kModelDamaged,
+                "{}: reading its vocabulary and template took over {} s: not installed", path,
                 kTimeLimit / kSecond);
   }
   if (child.signal != 0) {
-    return Fail(Code::kCorrupt,
+    return Fail(Reason::kModelDamaged,
                 "{}: reading its vocabulary and template crashed (signal {}): not installed. {}", path,
                 child.signal, LastLine(child.errors));
   }
   PENSTOCK_ASSIGN(const json::object answer, ParseJsonObject(child.output, "inspection of " + path));
   if (child.status == 0) return FactsFromJson(answer);
-  return std::unexpected(Error{static_cast<Code>(GetInt(answer, "code")), GetText(answer, "error")});
+  return std::unexpected(Error{static_cast<Code>(GetInt(answer, "code")), GetText(answer, "error"),
+                               static_cast<Reason>(GetInt(answer, "reason"))});
 }
 
 json::object FactsToJson(const ModelFacts& facts) {
@@ -144,10 +145,11 @@ ModelFacts FactsFromJson(const json::object& object) {
 
 int RunInspectCommand(const std::string& path) {
   const auto facts = InspectHere(path);
-  const json::object answer =
-      facts.has_value()
-          ? FactsToJson(*facts)
-          : json::object{{"error", facts.error().message}, {"code", static_cast<int>(facts.error().code)}};
+  const json::object answer = facts.has_value()
+                                  ? FactsToJson(*facts)
+                                  : json::object{{"error", facts.error().message},
+                                                 {"code", static_cast<int>(facts.error().code)},
+                                                 {"reason", static_cast<int>(facts.error().reason)}};
   fmt::print("{}\n", json::serialize(answer));
   return facts.has_value() ? 0 : 1;
 }

@@ -27,13 +27,14 @@ Result<Addresses> Resolve(const std::string& host, const std::string& port) {
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   const int error = getaddrinfo(host.c_str(), port.c_str(), &hints, &found);
-  if (error != 0) return Fail(Code::kInvalid, "cannot listen on {}:{}: {}", host, port, gai_strerror(error));
+  if (error != 0)
+    return Fail(Reason::kAddressUnusable, "cannot listen on {}:{}: {}", host, port, gai_strerror(error));
   return Addresses(found, freeaddrinfo);
 }
 
 std::unexpected<Error> InUse(const std::string& host, int port) {
   const std::string owner = PortOwner(port);
-  return Fail(Code::kConflict,
+  return Fail(Reason::kPortInUse,
               "port {} of {} is in use{}. Stop that program, or listen elsewhere: penstock up --listen {}:{}",
               port, host, owner.empty() ? "" : " by " + owner, host, port + 1);
 }
@@ -106,7 +107,7 @@ Result<Fd> Listen(const std::string& host_port) {
                   "this user may not listen on port {}: use one above 1023, such as --listen {}:8700", port,
                   host);
     }
-    return FailErrno(Code::kIo, fmt::format("cannot listen on {}", host_port));
+    return FailErrno(Code::kInvalid, fmt::format("cannot listen on {}", host_port), Reason::kAddressUnusable);
   }
   return fd;
 }

@@ -93,7 +93,7 @@ Result<std::vector<ModelFile>> FilesToImport(const std::string& path) {
   if (fs::is_regular_file(status)) {
     return std::vector<ModelFile>{{.name = "model.gguf", .sha256 = "", .size = fs::file_size(path, error)}};
   }
-  if (!fs::is_directory(status)) return Fail(Code::kInvalid, "{} is neither a file nor a folder", path);
+  if (!fs::is_directory(status)) return Fail(Reason::kNotAModel, "{} is neither a file nor a folder", path);
   std::vector<ModelFile> files;
   for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
     std::error_code unknown;
@@ -104,7 +104,7 @@ Result<std::vector<ModelFile>> FilesToImport(const std::string& path) {
   if (error) return Fail(Code::kIo, "{}: {}", path, error.message());
   if (std::ranges::none_of(files, [](const ModelFile& f) { return f.name == "config.json"; })) {
     return Fail(
-        Code::kInvalid,
+        Reason::kNotAModel,
         "{} is no Hugging Face model folder: it has no config.json. Give the folder itself, or a GGUF file",
         path);
   }
@@ -167,11 +167,11 @@ Result<Manifest> ModelStore::Find(const std::string& name) const {
   std::vector<std::string> names;
   for (const auto& manifest : all) names.push_back(manifest.name);
   if (names.empty()) {
-    return Fail(Code::kNotFound,
+    return Fail(Reason::kModelNotInstalled,
                 "no model '{}': none is installed yet. `penstock model pull` lists what can be had", name);
   }
-  return Fail(Code::kNotFound, "no model '{}' is installed{}; there is {}", name, DidYouMean(name, names),
-              fmt::join(names, ", "));
+  return Fail(Reason::kModelNotInstalled, "no model '{}' is installed{}; there is {}", name,
+              DidYouMean(name, names), fmt::join(names, ", "));
 }
 
 std::string ModelStore::PathOf(const Manifest& manifest) const {
@@ -199,7 +199,7 @@ Status ModelStore::CheckNewName(const std::string& name) const {
   };
   if (name.empty() || name.size() > 80 || !std::ranges::all_of(name, allowed) ||
       std::isalnum(static_cast<unsigned char>(name.front())) == 0 || name == "pins.json") {
-    return Fail(Code::kInvalid,
+    return Fail(Reason::kModelName,
                 "'{}' cannot be a model's name: up to 80 letters, digits and . - _ : that begin with a "
                 "letter or digit. "
                 "Choose one with --name",
@@ -207,7 +207,7 @@ Status ModelStore::CheckNewName(const std::string& name) const {
   }
   std::error_code error;
   if (fs::exists(root_ + "/" + name, error)) {
-    return Fail(Code::kConflict,
+    return Fail(Reason::kModelExists,
                 "there is a model '{}' already: `penstock model rm {}` first, or choose another --name", name,
                 name);
   }
@@ -222,7 +222,7 @@ Result<Manifest> ModelStore::Place(const NewModel& model, const std::string& fol
     if (const size_t at = words.find(inspected); at != std::string::npos) {
       words.replace(at, inspected.size(), model.source);  // the scratch path means nothing to people
     }
-    return std::unexpected(Error{facts.error().code, std::move(words)});
+    return std::unexpected(Reworded(facts.error(), std::move(words)));
   }
   manifest.name = model.name;
   manifest.source = model.source;
@@ -336,8 +336,8 @@ Status ModelStore::Verify(const Manifest& manifest,
                       if (progress) progress(before + done, manifest.Bytes());
                     }));
     if (got != file.sha256) {
-      return Fail(Code::kCorrupt, "{}: its bytes have changed (SHA-256 {}, installed with {})", path, got,
-                  file.sha256);
+      return Fail(Reason::kModelChanged, "{}: its bytes have changed (SHA-256 {}, installed with {})", path,
+                  got, file.sha256);
     }
     before += file.size;
   }
@@ -371,7 +371,7 @@ Status CheckFitsMemory(std::string_view name, uint64_t bytes) {
   const auto memory = static_cast<uint64_t>(chip::QueryMemory().total);
   if (memory == 0 || bytes <= memory / 10 * 9) return {};
   return Fail(
-      Code::kTooLarge,
+      Reason::kModelTooLarge,
       "{} is too large for this machine: its weights are {:.1f} GB, there are {:.1f} GB of memory. Choose a "
       "smaller model or quantisation",
       name, static_cast<double>(bytes) / 1e9, static_cast<double>(memory) / 1e9);

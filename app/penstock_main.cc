@@ -52,6 +52,7 @@ int Run(int argc, char** argv) {
   AddTeamCommands(app, cli);
   AddUsageCommand(app, cli);
   AddDoctorCommand(app, cli);
+  AddErrorsCommand(app, cli);
   AddLogCommand(app, cli);
   AddBackupCommands(app, cli);
   AddConfigCommand(app, cli);
@@ -65,7 +66,7 @@ int Run(int argc, char** argv) {
   const auto loaded = LoadConfig(cli.input);
   const Result<int> status = loaded.has_value() ? cli.run(*loaded) : std::unexpected(loaded.error());
   if (status.has_value()) return *status;
-  fmt::print(stderr, "penstock: {}\n", status.error().message);
+  fmt::print(stderr, "penstock: {}\n", Worded(status.error()));
   return 1;
 }
 

@@ -65,7 +65,7 @@ Result<Wanted> FromCatalogue(const std::string& name) {
   if (known == nullptr) {
     std::vector<std::string> names;
     for (const auto& model : KnownModels()) names.emplace_back(model.name);
-    return Fail(Code::kNotFound,
+    return Fail(Reason::kModelNotInstalled,
                 "no model '{}' in the catalogue{}; `penstock model pull` lists it. A file of your own: "
                 "`penstock model "
                 "import FILE`",
@@ -235,7 +235,7 @@ class Puller {
       }
       say_("  no: " + path.error().message);
     }
-    return Fail(Code::kUnavailable,
+    return Fail(Reason::kModelSource,
                 "no source had {}. A mirror can be set with pull.mirrors; a file that you have: `penstock "
                 "model import "
                 "FILE --name {}`",

@@ -185,7 +185,7 @@ Result<int> Up(const LoadedConfig& loaded) {
 
 // Errors that another try cannot mend end the supervisor too.
 int FailChild(const Error& error) {
-  fmt::print(stderr, "{}\n", error.message);
+  fmt::print(stderr, "{}\n", Worded(error));
   const bool useless =
       error.code == Code::kInvalid || error.code == Code::kCorrupt || error.code == Code::kUnsupported;
   return useless ? kExitDoNotRetry : 1;

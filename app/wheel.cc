@@ -96,8 +96,8 @@ Status Extract(const std::string& path, std::string_view ending, const std::stri
   PENSTOCK_TRY(CopyMember(member.get(), size, out.get(), digest, path));
   const std::string got = digest.Hex();
   if (got == sha256) return {};
-  return Fail(Code::kCorrupt, "{}: its weights have SHA-256 {}, expected {}; nothing was kept", path, got,
-              sha256);
+  return Fail(Reason::kModelChanged, "{}: its weights have SHA-256 {}, expected {}; nothing was kept", path,
+              got, sha256);
 }
 
 }  // namespace

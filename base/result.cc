@@ -39,9 +39,14 @@ std::string_view CodeName(Code code) {
   return "internal";
 }
 
-std::unexpected<Error> FailErrno(Code code, std::string_view what) {
+std::unexpected<Error> FailErrno(Code code, std::string_view what, Reason reason) {
   const int saved = errno;
-  return std::unexpected(Error{code, fmt::format("{}: {}", what, std::strerror(saved))});
+  return std::unexpected(Error{code, fmt::format("{}: {}", what, std::strerror(saved)), reason});
+}
+
+std::string Worded(const Error& error) {
+  return error.reason == Reason::kNone ? error.message
+                                       : fmt::format("[{}] {}", ShortCode(error.reason), error.message);
 }
 
 }  // namespace penstock

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <utility>
 
+#include "base/reason.h"
+
 namespace penstock {
 
 // One value per kind of failure; gateway/ maps each to an HTTP status, app/ to an exit code.
@@ -34,7 +36,8 @@ std::string_view CodeName(Code code);
 
 struct Error {
   Code code = Code::kInternal;
-  std::string message;  // names the thing and the way out; fit for a user's eyes
+  std::string message;            // names the thing and the way out; fit for a user's eyes
+  Reason reason = Reason::kNone;  // where there is a paragraph about it
 };
 
 template <class T>
@@ -46,8 +49,22 @@ template <class... Args>
   return std::unexpected(Error{code, fmt::format(format, std::forward<Args>(args)...)});
 }
 
+// The same, of the kind that the reason always is.
+template <class... Args>
+[[nodiscard]] std::unexpected<Error> Fail(Reason reason, fmt::format_string<Args...> format, Args&&... args) {
+  return std::unexpected(Error{CodeOf(reason), fmt::format(format, std::forward<Args>(args)...), reason});
+}
+
 // `Error` for a failed system call: appends strerror(errno).
-[[nodiscard]] std::unexpected<Error> FailErrno(Code code, std::string_view what);
+[[nodiscard]] std::unexpected<Error> FailErrno(Code code, std::string_view what,
+                                               Reason reason = Reason::kNone);
+
+// The same error with other words.
+inline Error Reworded(const Error& error, std::string message) {
+  return {error.code, std::move(message), error.reason};
+}
+// For people: "[PS1003] …", or the message alone.
+std::string Worded(const Error& error);
 
 }  // namespace penstock
 

@@ -48,7 +48,7 @@ Result<int64_t> KvBytesFor(const KvRequest& request) {
   const int64_t weights = WeightBytes(request.path), left = request.free - weights;
   const int64_t wanted = std::max(request.requested, kMinKv);
   if (left < wanted) {
-    return Fail(Code::kOverloaded,
+    return Fail(Reason::kEngineMemory,
                 "{}: {} MB of weights and {} MB of KV do not fit into the {} MB that this engine has left; "
                 "unload another model, take a smaller quantisation, or give the engine more memory",
                 request.path, weights / kMiB, wanted / kMiB, std::max<int64_t>(request.free, 0) / kMiB);

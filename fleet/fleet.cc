@@ -361,13 +361,15 @@ void FleetImpl::Requeue(Live& job, std::string_view why) {
                    {Code::kUnavailable,
                     fmt::format("the answer broke off, {}; what came until then is billed, send the request "
                                 "again for a whole answer",
-                                why)});
+                                why),
+                    Reason::kEngineGone});
   }
   if (job.requeues >= options_.max_requeues) {
     return FailJob(job, {Code::kUnavailable,
                          fmt::format("{} engines ended while they worked on this request (the last: {}); "
                                      "it is not tried again",
-                                     job.requeues + 1, why)});
+                                     job.requeues + 1, why),
+                         Reason::kEngineGone});
   }
   ++job.requeues;
   ++stats_.requeued;
@@ -419,14 +421,17 @@ std::optional<Error> FleetImpl::Hopeless(std::string_view model) const {
     failed = state;
   }
   if (failed == nullptr) return std::nullopt;
-  return Error{Code::kUnavailable, fmt::format("model {} could not be loaded: {}", model, failed->error())};
+  return Error{Code::kUnavailable, fmt::format("model {} could not be loaded: {}", model, failed->error()),
+               Reason::kModelFailedToLoad};
 }
 
 Error FleetImpl::Unserved(std::string_view model) const {
   std::string names;
   for (const auto& [name, served] : served_) names += (names.empty() ? "" : ", ") + name;
-  return {Code::kNotFound, names.empty() ? fmt::format("no model '{}': none is served yet", model)
-                                         : fmt::format("no model '{}'; served are: {}", model, names)};
+  return {Code::kNotFound,
+          names.empty() ? fmt::format("no model '{}': none is served yet", model)
+                        : fmt::format("no model '{}'; served are: {}", model, names),
+          Reason::kModelUnknown};
 }
 
 // ---- jobs ----
@@ -437,13 +442,15 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
     return std::unexpected(std::move(error));
   };
   if (draining_)
-    return refuse({Code::kUnavailable, "Penstock is being stopped; send the request again soon"});
+    return refuse(
+        {Code::kUnavailable, "Penstock is being stopped; send the request again soon", Reason::kStopping});
   if (!served_.contains(job.submit.model())) return refuse(Unserved(job.submit.model()));
   if (auto error = Hopeless(job.submit.model())) return refuse(*std::move(error));
   if (queue_.waiting() >= options_.max_waiting) {
     return refuse(
         {Code::kOverloaded,
-         fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting())});
+         fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting()),
+         Reason::kQueueFull});
   }
   if (job.submit.prompt_size() > 1'000'000 && job.submit.ByteSizeLong() > kMaxFrame / 2) {
     return refuse(
@@ -691,7 +698,8 @@ Error FleetImpl::TookTooLong(const Live& job, Nanos now) const {
   return {busy ? Code::kOverloaded : Code::kUnavailable,
           fmt::format("waited {:.1f} s for model {}: {}; {} requests wait; try again later",
                       static_cast<double>(now - job.queued_at) / kSecond, job.submit.model(),
-                      nobody ? "no engine is connected" : VerdictText(verdict), queue_.waiting())};
+                      nobody ? "no engine is connected" : VerdictText(verdict), queue_.waiting()),
+          Reason::kQueueTimeout};
 }
 
 void FleetImpl::ForgetCancelled(Nanos now) {

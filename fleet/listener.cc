@@ -18,7 +18,7 @@ Result<stream_protocol::acceptor> ListenUnix(boost::asio::io_context& io, const 
   stream_protocol::socket probe(io);
   probe.connect(path, error);
   if (!error) {
-    return Fail(Code::kConflict, "another process listens on {}; stop it, or use another data directory",
+    return Fail(Reason::kDataInUse, "another process listens on {}; stop it, or use another data directory",
                 path);
   }
   ::unlink(path.c_str());

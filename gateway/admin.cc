@@ -41,7 +41,7 @@ void SendCreated(const Call& call, const Result<CreatedKey>& created, int status
 Status MayGive(const Call& call, std::string_view team, Role role, const std::vector<std::string>& models) {
   const Principal& maker = call.principal;
   if (!MayMake(maker.role, role)) {
-    return Fail(Code::kForbidden, "a key of role {} makes no keys of role {}", RoleName(maker.role),
+    return Fail(Reason::kNotYourRole, "a key of role {} makes no keys of role {}", RoleName(maker.role),
                 RoleName(role));
   }
   if (!team.empty()) PENSTOCK_TRY(FindTeam(call, team));
@@ -49,7 +49,7 @@ Status MayGive(const Call& call, std::string_view team, Role role, const std::ve
   const auto beyond =
       std::ranges::find_if_not(models, [&](const auto& model) { return maker.MayUse(model); });
   if (!models.empty() && beyond == models.end()) return {};
-  return Fail(Code::kForbidden, "your key may use {} only, so the new one cannot have {}",
+  return Fail(Reason::kModelNotAllowed, "your key may use {} only, so the new one cannot have {}",
               fmt::join(maker.models, ", "), models.empty() ? "all models" : *beyond);
 }
 

@@ -17,6 +17,7 @@ ApiError NoSuchModel(const Service& service, const Principal& principal, std::st
                                                ModelsOf(service, principal))});
   error.param = "model";
   error.code = "model_not_found";
+  error.reason = Reason::kModelUnknown;
   return error;
 }
 
@@ -26,21 +27,25 @@ ApiError NotYourModel(const Service& service, const Principal& principal, std::s
                                                 ModelsOf(service, principal))});
   error.param = "model";
   error.code = "model_not_allowed";
+  error.reason = Reason::kModelNotAllowed;
   return error;
 }
 
-// Why nothing of this model runs now; empty: it does.
-std::string Unavailable(const Service& service, const CatalogueEntry& entry) {
+// Whether anything of this model runs now; why not.
+Status Available(const Service& service, const CatalogueEntry& entry) {
   const std::string& name = entry.model.name;
-  if (service.draining) return "the server is stopping; try again in a moment";
+  if (service.draining) return Fail(Reason::kStopping, "the server is stopping; try again in a moment");
   if (!service.accounts.healthy()) {
-    return fmt::format("usage cannot be stored ({}), so nothing new is admitted; tell the operator",
-                       service.accounts.fault());
+    return Fail(Reason::kStoreUnwritable,
+                "usage cannot be stored ({}), so nothing new is admitted; tell the operator",
+                service.accounts.fault());
   }
-  if (!entry.served) return fmt::format("the model '{}' is unloaded; an operator can load it", name);
+  if (!entry.served)
+    return Fail(Reason::kModelNotReady, "the model '{}' is unloaded; an operator can load it", name);
   if (entry.text != nullptr) return {};
-  if (entry.error.empty()) return fmt::format("the model '{}' is being loaded; try again in a moment", name);
-  return fmt::format("the model '{}' cannot be served: {}", name, entry.error);
+  if (entry.error.empty())
+    return Fail(Reason::kModelNotReady, "the model '{}' is being loaded; try again in a moment", name);
+  return Fail(Reason::kModelFailedToLoad, "the model '{}' cannot be served: {}", name, entry.error);
 }
 
 ApiError AlreadyUsed(const std::string& before) {
@@ -50,6 +55,7 @@ ApiError AlreadyUsed(const std::string& before) {
                                                "are not replayed)",
                                                before, before)});
   error.code = "idempotency_key_used";
+  error.reason = Reason::kIdempotencyUsed;
   return error;
 }
 
@@ -60,8 +66,8 @@ ApiResult<const CatalogueEntry*> Admit(Service& service, const Principal& princi
   const CatalogueEntry* const entry = service.catalogue.Find(model);
   if (entry == nullptr) return std::unexpected(NoSuchModel(service, principal, model));
   if (!principal.MayUse(model)) return std::unexpected(NotYourModel(service, principal, model));
-  if (std::string why = Unavailable(service, *entry); !why.empty()) {
-    return std::unexpected(ToApiError({Code::kUnavailable, std::move(why)}));
+  if (const Status available = Available(service, *entry); !available) {
+    return std::unexpected(ToApiError(available.error()));
   }
   if (idempotency_key.empty()) return entry;
   const std::string* const before =

@@ -75,11 +75,13 @@ HttpResponse NotFound(const HttpRequest& request) {
     routes += fmt::format("{}{} {}", routes.empty() ? "" : ", ", MethodName(route.method), route.path);
   }
   return ErrorResponse(ToApiError(
-      {Code::kNotFound, fmt::format("there is nothing at '{}'; there is: {}", request.path, routes)}));
+      {Code::kNotFound, fmt::format("there is nothing at '{}'; there is: {}", request.path, routes),
+       Reason::kNoRoute}));
 }
 
 HttpResponse WrongMethod(const HttpRequest& request, const std::string& allowed) {
-  ApiError error = ToApiError({Code::kInvalid, fmt::format("'{}' takes {}", request.path, allowed)});
+  ApiError error =
+      ToApiError({Code::kInvalid, fmt::format("'{}' takes {}", request.path, allowed), Reason::kWrongMethod});
   error.status = 405;
   error.code = "method_not_allowed";
   HttpResponse response = ErrorResponse(error);
@@ -124,7 +126,7 @@ Result<Principal> Api::Authorise(const Route& route, const HttpRequest& request)
   if (!route.needs) return Principal{};
   PENSTOCK_ASSIGN(Principal principal, service_.accounts.Authenticate(request.bearer));
   if (May(principal.role, *route.needs)) return principal;
-  return Fail(Code::kForbidden, "{} {} wants a key of role {}; this one is of role {}",
+  return Fail(Reason::kNotYourRole, "{} {} wants a key of role {}; this one is of role {}",
               MethodName(route.method), route.path, RolesThatMay(*route.needs), RoleName(principal.role));
 }
 

@@ -108,7 +108,8 @@ void Catalogue::LoadText(const InstalledModel& model) {
 
 Status Catalogue::SetServed(std::string_view name, bool served) {
   const auto entry = entries_.find(name);
-  if (entry == entries_.end()) return Fail(Code::kNotFound, "no model '{}' is installed here", name);
+  if (entry == entries_.end())
+    return Fail(Reason::kModelNotInstalled, "no model '{}' is installed here", name);
   if (entry->second.served == served) return {};
   entry->second.served = served;
   if (served) {

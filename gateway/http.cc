@@ -147,7 +147,8 @@ ApiError ToApiError(const Error& error) {
               .param = {},
               .message = error.message,
               .retry_after = row.retry_after,
-              .never_retry = row.code == Code::kConflict};
+              .never_retry = row.code == Code::kConflict,
+              .reason = error.reason};
     }
   }
   ApiError unknown;
@@ -156,13 +157,13 @@ ApiError ToApiError(const Error& error) {
 }
 
 ApiError InvalidField(std::string param, std::string message) {
-  ApiError error = ToApiError({Code::kInvalid, std::move(message)});
+  ApiError error = ToApiError({Code::kInvalid, std::move(message), Reason::kBadField});
   error.param = std::move(param);
   return error;
 }
 
 ApiError UnsupportedField(std::string param, std::string message) {
-  ApiError error = ToApiError({Code::kUnsupported, std::move(message)});
+  ApiError error = ToApiError({Code::kUnsupported, std::move(message), Reason::kUnsupportedField});
   error.code = "unsupported_parameter";
   error.param = std::move(param);
   return error;
@@ -186,6 +187,8 @@ HttpResponse ErrorResponse(const ApiError& error) {
   if (error.retry_after > 0) response.headers = fmt::format("retry-after: {}\r\n", error.retry_after);
   if (error.never_retry) response.headers += "x-should-retry: false\r\n";
   if (error.status == 401) response.headers += "www-authenticate: Bearer\r\n";
+  if (error.reason != Reason::kNone)
+    response.headers += fmt::format("x-penstock-error: {}\r\n", ShortCode(error.reason));
   AppendErrorBody(error, response.body);
   return response;
 }

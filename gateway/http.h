@@ -48,8 +48,9 @@ struct ApiError {
   std::string_view code;  // empty: null
   std::string param;      // empty: null
   std::string message;
-  int retry_after = 0;       // seconds, ≤ 60: clients ignore longer ones; 0: not said
-  bool never_retry = false;  // x-should-retry: false
+  int retry_after = 0;            // seconds, ≤ 60: clients ignore longer ones; 0: not said
+  bool never_retry = false;       // x-should-retry: false
+  Reason reason = Reason::kNone;  // its short code goes into x-penstock-error
 };
 // The status, type and code of each Code: the one table.
 ApiError ToApiError(const Error& error);

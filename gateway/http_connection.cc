@@ -346,7 +346,8 @@ void HttpConnection::Tick() {
       Gone("the client took nothing for too long");
     } else if (state_ == State::kReading && parser_) {
       request_.keep_alive = false;
-      ApiError error = ToApiError({Code::kInvalid, "the request did not arrive in time; send it faster"});
+      ApiError error = ToApiError(
+          {Code::kInvalid, "the request did not arrive in time; send it faster", Reason::kTooSlow});
       error.status = 408;
       Refuse(ErrorResponse(error));
     } else {

@@ -49,18 +49,21 @@ bool TakesGzip(std::string_view accepted) {
 
 ApiError Malformed(const ErrorCode& ec, HttpLimits limits) {
   if (ec == http::error::header_limit) {
-    ApiError error = ToApiError(
-        {Code::kTooLarge, fmt::format("the request's headers are longer than {} bytes; send fewer or "
-                                      "shorter ones",
-                                      limits.header_bytes)});
+    ApiError error = ToApiError({Code::kTooLarge,
+                                 fmt::format("the request's headers are longer than {} bytes; send fewer or "
+                                             "shorter ones",
+                                             limits.header_bytes),
+                                 Reason::kBodyTooLarge});
     error.status = 431;
     return error;
   }
   if (ec == http::error::body_limit) {
-    return ToApiError({Code::kTooLarge, fmt::format("the request's body is larger than {} bytes; send less",
-                                                    limits.body_bytes)});
+    return ToApiError(
+        {Code::kTooLarge,
+         fmt::format("the request's body is larger than {} bytes; send less", limits.body_bytes),
+         Reason::kBodyTooLarge});
   }
-  return ToApiError({Code::kInvalid, fmt::format("malformed HTTP: {}", ec.message())});
+  return ToApiError({Code::kInvalid, fmt::format("malformed HTTP: {}", ec.message()), Reason::kBadHttp});
 }
 
 }  // namespace

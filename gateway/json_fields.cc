@@ -14,6 +14,7 @@ ApiResult<json::value> ParseJsonObject(std::string_view text, json::storage_ptr 
   const auto malformed = [](std::string message) {
     ApiError error = InvalidField({}, std::move(message));
     error.code = "invalid_json";
+    error.reason = Reason::kBadJson;
     return std::unexpected(std::move(error));
   };
   // A parser of its own, to learn how far it came.

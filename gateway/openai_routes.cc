@@ -105,6 +105,7 @@ void HandleModel(Call& call) {
                                                  "GET /v1/models lists yours",
                                                  call.argument)});
     error.code = "model_not_found";
+    error.reason = Reason::kModelUnknown;
     error.param = "model";
     return call.SendError(error);
   }

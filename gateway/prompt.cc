@@ -25,6 +25,7 @@ ApiError TooLong(size_t tokens, uint32_t context, const std::string& field) {
                   "prompt or choose a model with a longer context",
                   tokens, context));
   error.code = "context_length_exceeded";
+  error.reason = Reason::kContextTooLong;
   return error;
 }
 

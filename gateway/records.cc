@@ -110,7 +110,7 @@ Result<TeamId> FindTeam(const Call& call, std::string_view name) {
   for (const Team& team : call.service.accounts.Teams()) {
     if (team.name == name && call.scope.CoversTeam(team.id)) return team.id;
   }
-  return Fail(Code::kNotFound, "there is no team '{}', or it is not yours to see", name);
+  return Fail(Reason::kTeamUnknown, "there is no team '{}', or it is not yours to see", name);
 }
 
 void SendUsage(const Call& call) {
@@ -139,7 +139,7 @@ Result<RequestRecord> FindRequest(const Call& call) {
   if (!unknown && !theirs) return record;
   // Somebody else's request and none at all look the same.
   return Fail(
-      Code::kNotFound,
+      Reason::kRequestUnknown,
       "there is no request '{}' that this key may see; one that was refused before it ran leaves no record",
       id);
 }

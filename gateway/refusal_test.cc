@@ -22,6 +22,28 @@ using testing::World;
 
 constexpr std::string_view kChat = "/v1/chat/completions";
 
+TEST(Refusals, CarryTheirShortCodeInAHeader) {
+  World world;
+  const auto code = [&](std::string_view path, std::string_view body, std::string_view key) {
+    Client client(world.port);
+    client.Post(path, body, key);
+    const Answer answer = client.Read();
+    const boost::json::value error = answer.Json().at("error");
+    EXPECT_EQ(error.as_object().size(), 4u) << "OpenAI's four keys and no more";
+    return answer.headers.contains("x-penstock-error") ? answer.headers.at("x-penstock-error") : "";
+  };
+  EXPECT_EQ(code(kChat, "{", "key-a"), "PS3003");
+  EXPECT_EQ(code(kChat, R"({"model":"tiny"})", "key-a"), "PS3001");
+  EXPECT_EQ(code(kChat, Chat(R"(,"tools":[1])"), "key-a"), "PS3002");
+  EXPECT_EQ(code(kChat, R"({"model":"none","messages":[{"role":"user","content":"a"}]})", "key-a"), "PS3005");
+  EXPECT_EQ(code(kChat, Chat(), "key-b"), "PS4006");
+  EXPECT_EQ(code("/nowhere", "{}", "key-a"), "PS3010");
+  EXPECT_EQ(code("/v1/models", "{}", "key-a"), "PS3011");
+  EXPECT_EQ(code("/admin/v1/teams", "{}", "key-a"), "PS4005");
+  world.Do([&] { world.accounts.store_fault = "disk full"; });
+  EXPECT_EQ(code(kChat, Chat(), "key-a"), "PS5001");
+}
+
 TEST(Store, NothingGoesOutBeforeTheRecordIsDurable) {
   World world;
   world.Do([&] {

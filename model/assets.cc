@@ -104,12 +104,12 @@ Result<Vocabulary> ReadVocabulary(const Gguf& gguf) {
   PENSTOCK_ASSIGN(v.scores, gguf.Floats("tokenizer.ggml.scores"));
   PENSTOCK_ASSIGN(const auto merges, gguf.Strings("tokenizer.ggml.merges"));
   if (!model.has_value() || tokens.empty()) {
-    return Fail(Code::kCorrupt, "{}: it has no vocabulary (tokenizer.ggml.tokens): convert the model again",
-                gguf.origin());
+    return Fail(Reason::kModelDamaged,
+                "{}: it has no vocabulary (tokenizer.ggml.tokens): convert the model again", gguf.origin());
   }
   if ((!types.empty() && types.size() != tokens.size()) ||
       (!v.scores.empty() && v.scores.size() != tokens.size())) {
-    return Fail(Code::kCorrupt, "{}: {} tokens have {} types and {} scores: convert the model again",
+    return Fail(Reason::kModelDamaged, "{}: {} tokens have {} types and {} scores: convert the model again",
                 gguf.origin(), tokens.size(), types.size(), v.scores.size());
   }
   v.model = *model;

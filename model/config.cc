@@ -14,7 +14,7 @@ constexpr int64_t kMaxLayers = 1024, kMaxWidth = 1 << 20, kMaxHeads = 4096, kMax
 constexpr int64_t kMaxExperts = 4096, kMaxContext = 1 << 27;
 
 std::unexpected<Error> Missing(std::string_view origin, std::string_view key) {
-  return Fail(Code::kCorrupt, "{}: \"{}\" is missing: convert or fetch the model again", origin, key);
+  return Fail(Reason::kModelDamaged, "{}: \"{}\" is missing: convert or fetch the model again", origin, key);
 }
 
 // GGUF metadata and config.json are read alike; only the names of the keys differ.
@@ -35,7 +35,8 @@ template <class Source>
 Result<double> PositiveOr(const Source& source, const std::string& key, double fallback) {
   PENSTOCK_ASSIGN(const auto value, source.Real(key));
   if (value.has_value() && *value <= 0) {
-    return Fail(Code::kCorrupt, "{}: \"{}\" is {}, which should be above zero", source.origin(), key, *value);
+    return Fail(Reason::kModelDamaged, "{}: \"{}\" is {}, which should be above zero", source.origin(), key,
+                *value);
   }
   return value.value_or(fallback);
 }
@@ -43,7 +44,7 @@ Result<double> PositiveOr(const Source& source, const std::string& key, double f
 // What must hold between the numbers, whatever file they came from.
 Status Check(const ModelConfig& c, std::string_view origin) {
   const auto bad = [&](std::string_view what) {
-    return Fail(Code::kCorrupt, "{}: {}: convert or fetch the model again", origin, what);
+    return Fail(Reason::kModelDamaged, "{}: {}: convert or fetch the model again", origin, what);
   };
   if (c.heads % c.kv_heads != 0)
     return bad(fmt::format("{} heads cannot share {} key-value heads", c.heads, c.kv_heads));
@@ -80,7 +81,7 @@ Status ReadScaling(const Gguf& g, const std::string& prefix, ModelConfig& c) {
   else if (name == "yarn")
     c.scaling.kind = RopeScaling::Kind::kYarn;
   else if (name != "none") {
-    return Fail(Code::kUnsupported,
+    return Fail(Reason::kModelUnsupported,
                 "{}: rope scaling \"{}\" is not served; none, linear, yarn and llama3 are", g.origin(), name);
   }
   // Here the file's factor multiplies the default (llama.cpp); transformers' replaces it.
@@ -98,8 +99,9 @@ Status ReadHeads(const Gguf& g, const std::string& prefix, ModelConfig& c) {
   PENSTOCK_ASSIGN(const int32_t value_dim,
                   IntOr(g, prefix + "attention.value_length", kMaxHeadDim, c.head_dim));
   if (value_dim != c.head_dim) {
-    return Fail(Code::kUnsupported, "{}: keys of {} and values of {} dimensions differ, which is not served",
-                g.origin(), c.head_dim, value_dim);
+    return Fail(Reason::kModelUnsupported,
+                "{}: keys of {} and values of {} dimensions differ, which is not served", g.origin(),
+                c.head_dim, value_dim);
   }
   PENSTOCK_ASSIGN(c.rotary_dim, IntOr(g, prefix + "rope.dimension_count", kMaxHeadDim, c.head_dim));
   return {};
@@ -109,8 +111,9 @@ Status ReadExperts(const Gguf& g, const std::string& prefix, const Architecture&
   PENSTOCK_ASSIGN(const auto experts, g.Int(prefix + "expert_count", 0, kMaxExperts));
   if (!arch.mixture) {
     if (experts.value_or(0) == 0) return {};
-    return Fail(Code::kUnsupported, "{}: architecture \"{}\" with {} experts is not served; qwen3moe is",
-                g.origin(), arch.name, *experts);
+    return Fail(Reason::kModelUnsupported,
+                "{}: architecture \"{}\" with {} experts is not served; qwen3moe is", g.origin(), arch.name,
+                *experts);
   }
   PENSTOCK_ASSIGN(c.experts, NeedInt(g, prefix + "expert_count", kMaxExperts));
   PENSTOCK_ASSIGN(c.experts_used, NeedInt(g, prefix + "expert_used_count", kMaxExperts));
@@ -125,7 +128,7 @@ Result<RopeScaling::Kind> KindOf(std::string_view name, std::string_view origin)
   if (name == "linear") return RopeScaling::Kind::kLinear;
   if (name == "yarn") return RopeScaling::Kind::kYarn;
   if (name == "llama3") return RopeScaling::Kind::kLlama3;
-  return Fail(Code::kUnsupported,
+  return Fail(Reason::kModelUnsupported,
               "{}: rope scaling \"{}\" is not served; default, linear, yarn and llama3 are", origin, name);
 }
 
@@ -180,7 +183,7 @@ Status ReadExperts(const JsonObject& j, ModelConfig& c) {
   PENSTOCK_ASSIGN(const int32_t sparse_step, IntOr(j, "decoder_sparse_step", kMaxLayers, 1));
   const auto* dense = j.Find("mlp_only_layers");
   if (sparse_step != 1 || (dense != nullptr && dense->is_array() && !dense->get_array().empty())) {
-    return Fail(Code::kUnsupported,
+    return Fail(Reason::kModelUnsupported,
                 "{}: a mixture with some dense layers (decoder_sparse_step, mlp_only_layers) is not "
                 "served",
                 j.origin());
@@ -199,14 +202,15 @@ Status CapToWindow(const JsonObject& j, ModelConfig& c) {
 
 Status RefuseUnserved(const JsonObject& j) {
   if (j.Find("quantization_config") != nullptr) {
-    return Fail(Code::kUnsupported,
+    return Fail(Reason::kModelUnsupported,
                 "{}: \"quantization_config\": quantised folders are not served: give the "
                 "unquantised model or a GGUF file",
                 j.origin());
   }
   PENSTOCK_ASSIGN(const auto activation, j.String("hidden_act"));
   if (activation.value_or("silu") != "silu") {
-    return Fail(Code::kUnsupported, "{}: \"hidden_act\" is {}; silu is served", j.origin(), *activation);
+    return Fail(Reason::kModelUnsupported, "{}: \"hidden_act\" is {}; silu is served", j.origin(),
+                *activation);
   }
   return {};
 }

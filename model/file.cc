@@ -40,7 +40,7 @@ Result<size_t> RegularSize(const Descriptor& file, const std::string& path) {
 Result<MappedFile> MappedFile::Open(std::string path) {
   const Descriptor file(path);
   PENSTOCK_ASSIGN(const size_t size, RegularSize(file, path));
-  if (size == 0) return Fail(Code::kCorrupt, "{} is empty: fetch it again", path);
+  if (size == 0) return Fail(Reason::kModelDamaged, "{} is empty: fetch it again", path);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED) return FailErrno(Code::kIo, "cannot map " + path);
   return MappedFile(std::move(path), {static_cast<const std::byte*>(data), size});

@@ -112,8 +112,8 @@ class GgufParser {
  private:
   template <class... Args>
   std::unexpected<Error> Corrupt(fmt::format_string<Args...> format, Args&&... args) const {
-    return Fail(Code::kCorrupt, "{}: {}; the file is damaged or incomplete: fetch it again", gguf_.origin_,
-                fmt::format(format, std::forward<Args>(args)...));
+    return Fail(Reason::kModelDamaged, "{}: {}; the file is damaged or incomplete: fetch it again",
+                gguf_.origin_, fmt::format(format, std::forward<Args>(args)...));
   }
 
   uint64_t left() const { return bytes_.size() - at_; }
@@ -145,7 +145,7 @@ class GgufParser {
   Status ReadHeader() {
     constexpr std::string_view kMagic = "GGUF";
     if (bytes_.size() < kMagic.size() || std::memcmp(bytes_.data(), kMagic.data(), kMagic.size()) != 0) {
-      return Fail(Code::kCorrupt,
+      return Fail(Reason::kModelDamaged,
                   "{}: not a GGUF file (it does not begin with \"GGUF\"): give a .gguf file or "
                   "a Hugging Face folder",
                   gguf_.origin_);
@@ -153,8 +153,9 @@ class GgufParser {
     at_ = kMagic.size();
     PENSTOCK_ASSIGN(const uint32_t version, Number<uint32_t>("the version"));
     if (version != 2 && version != 3) {
-      return Fail(Code::kUnsupported, "{}: GGUF version {}{}; versions 2 and 3 are served: convert it again",
-                  gguf_.origin_, version, (version & 0xffff) == 0 ? " (a big-endian file)" : "");
+      return Fail(Reason::kModelUnsupported,
+                  "{}: GGUF version {}{}; versions 2 and 3 are served: convert it again", gguf_.origin_,
+                  version, (version & 0xffff) == 0 ? " (a big-endian file)" : "");
     }
     PENSTOCK_ASSIGN(tensor_count_, Number<uint64_t>("the tensor count"));
     PENSTOCK_ASSIGN(key_count_, Number<uint64_t>("the key count"));
@@ -214,7 +215,7 @@ class GgufParser {
     PENSTOCK_ASSIGN(const uint32_t type, Number<uint32_t>(shown));
     const auto* format = kernels::FindFormat(type);
     if (format == nullptr) {
-      return Fail(Code::kUnsupported,
+      return Fail(Reason::kModelUnsupported,
                   "{}: {} is stored as ggml type {}; served are {}: convert the model to one of them",
                   gguf_.origin_, shown, type, ServedFormats());
     }
@@ -316,7 +317,7 @@ namespace {
 
 std::unexpected<Error> WrongType(const Gguf& gguf, std::string_view key, std::string_view wanted,
                                  const GgufValue& value) {
-  return Fail(Code::kCorrupt, "{}: key \"{}\" should hold {}, not {}{}: convert the model again",
+  return Fail(Reason::kModelDamaged, "{}: key \"{}\" should hold {}, not {}{}: convert the model again",
               gguf.origin(), key, wanted, value.is_array ? "an array of " : "", NameOf(value.type));
 }
 
@@ -328,8 +329,8 @@ Result<std::optional<int64_t>> Gguf::Int(std::string_view key, int64_t min, int6
   if (value->is_array || !IsInteger(value->type)) return WrongType(*this, key, "an integer", *value);
   const int64_t number = IntAt(*value, 0);
   if (number < min || number > max) {
-    return Fail(Code::kCorrupt, "{}: key \"{}\" is {}, which is not between {} and {}", origin_, key, number,
-                min, max);
+    return Fail(Reason::kModelDamaged, "{}: key \"{}\" is {}, which is not between {} and {}", origin_, key,
+                number, min, max);
   }
   return number;
 }
@@ -342,7 +343,7 @@ Result<std::optional<double>> Gguf::Real(std::string_view key) const {
   }
   const double number = RealAt(*value, 0);
   if (!std::isfinite(number))
-    return Fail(Code::kCorrupt, "{}: key \"{}\" is not a finite number", origin_, key);
+    return Fail(Reason::kModelDamaged, "{}: key \"{}\" is not a finite number", origin_, key);
   return number;
 }
 

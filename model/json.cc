@@ -12,11 +12,12 @@ Result<JsonObject> JsonObject::Parse(std::string_view text, std::string_view ori
     boost::system::error_code error;
     auto value = boost::json::parse(boost::json::string_view(text.data(), text.size()), error);
     if (error)
-      return Fail(Code::kCorrupt, "{}: not valid JSON ({}): fetch it again", origin, error.message());
-    if (!value.is_object()) return Fail(Code::kCorrupt, "{}: not a JSON object: fetch it again", origin);
+      return Fail(Reason::kModelDamaged, "{}: not valid JSON ({}): fetch it again", origin, error.message());
+    if (!value.is_object())
+      return Fail(Reason::kModelDamaged, "{}: not a JSON object: fetch it again", origin);
     return JsonObject(std::move(value.as_object()), std::string(origin));
   } catch (const std::exception& e) {
-    return Fail(Code::kCorrupt, "{}: JSON that cannot be read ({})", origin, e.what());
+    return Fail(Reason::kModelDamaged, "{}: JSON that cannot be read ({})", origin, e.what());
   }
 }
 
@@ -26,7 +27,7 @@ const boost::json::value* JsonObject::Find(std::string_view key) const {
 }
 
 std::unexpected<Error> JsonObject::Wrong(std::string_view key, std::string_view wanted) const {
-  return Fail(Code::kCorrupt, "{}: \"{}\" should be {}", origin_, key, wanted);
+  return Fail(Reason::kModelDamaged, "{}: \"{}\" should be {}", origin_, key, wanted);
 }
 
 Result<std::optional<int64_t>> JsonObject::Int(std::string_view key, int64_t min, int64_t max) const {

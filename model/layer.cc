@@ -65,7 +65,7 @@ Status WeightLoader::Attention(int32_t layer, QkvBias bias, Layer& out) {
   PENSTOCK_ASSIGN(out.output, Project(InLayer(layer, "attn_output"), c.hidden, query));
   if (bias == QkvBias::kRequired &&
       (out.query.bias.empty() || out.key.bias.empty() || out.value.bias.empty())) {
-    return Fail(Code::kCorrupt,
+    return Fail(Reason::kModelDamaged,
                 "{}: layer {} lacks a bias of q, k or v, which architecture {} needs: convert or fetch "
                 "the model again",
                 files_.path(), layer, c.architecture);

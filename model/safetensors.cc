@@ -18,7 +18,7 @@ constexpr int64_t kMaxElements = int64_t{1} << 45;
 
 template <class... Args>
 std::unexpected<Error> Corrupt(std::string_view origin, fmt::format_string<Args...> format, Args&&... args) {
-  return Fail(Code::kCorrupt, "{}: {}; the file is damaged or incomplete: fetch it again", origin,
+  return Fail(Reason::kModelDamaged, "{}: {}; the file is damaged or incomplete: fetch it again", origin,
               fmt::format(format, std::forward<Args>(args)...));
 }
 
@@ -76,7 +76,7 @@ Result<Tensor> ReadTensor(const JsonObject& header, std::string_view name, std::
   PENSTOCK_ASSIGN(const auto dtype, entry->String("dtype"));
   const auto format = FormatOf(dtype.value_or(""));
   if (!format.has_value()) {
-    return Fail(Code::kUnsupported,
+    return Fail(Reason::kModelUnsupported,
                 "{}: it is stored as {}; served are F32, F16 and BF16: give the unquantised model "
                 "or a GGUF file",
                 entry->origin(), dtype.value_or("nothing"));

@@ -60,7 +60,7 @@ Status CheckVocabulary(const Gguf& gguf, const std::map<std::string, Tensor, std
   const auto embedding = tensors.find("token_embd.weight");
   if (tokens == nullptr || embedding == tensors.end()) return {};
   if (tokens->count <= static_cast<uint64_t>(embedding->second.rows)) return {};
-  return Fail(Code::kCorrupt,
+  return Fail(Reason::kModelDamaged,
               "{}: its vocabulary has {} tokens, its embedding {} rows: convert the model again",
               gguf.origin(), tokens->count, embedding->second.rows);
 }
@@ -107,7 +107,7 @@ Result<ModelFiles> ModelFiles::OpenGguf(const std::string& path) {
   PENSTOCK_ASSIGN(const auto gguf, Gguf::Parse(file.bytes(), path));
   PENSTOCK_ASSIGN(const auto parts, gguf.Int("split.count", 0, 65'535));
   if (parts.value_or(1) > 1) {
-    return Fail(Code::kUnsupported,
+    return Fail(Reason::kModelUnsupported,
                 "{}: one of {} parts of a split GGUF: join them with llama-gguf-split --merge", path, *parts);
   }
   PENSTOCK_ASSIGN(files.config_, ConfigFromGguf(gguf));
@@ -139,7 +139,7 @@ Status ModelFiles::AddShard(const std::string& path) {
     const std::string name = CanonicalName(tensor.name);
     if (name.empty()) continue;
     if (!tensors_.emplace(name, std::move(tensor)).second) {
-      return Fail(Code::kCorrupt,
+      return Fail(Reason::kModelDamaged,
                   "{}: it holds \"{}\", which another file of the folder holds too: fetch it again", path,
                   name);
     }
@@ -163,14 +163,14 @@ Result<std::optional<Tensor>> ModelFiles::TakeIfThere(const std::string& name, i
 Result<Tensor> ModelFiles::Take(const std::string& name, int64_t rows, int64_t cols, int64_t count) {
   auto node = tensors_.extract(name);
   if (node.empty()) {
-    return Fail(Code::kCorrupt,
+    return Fail(Reason::kModelDamaged,
                 "{}: tensor \"{}\", which architecture {} needs, is missing: convert or fetch the model "
                 "again",
                 path_, name, config_.architecture);
   }
   const Tensor& t = node.mapped();
   if (t.rows != rows || t.cols != cols || t.count != count) {
-    return Fail(Code::kCorrupt,
+    return Fail(Reason::kModelDamaged,
                 "{}: tensor \"{}\" is {}, but the model's configuration wants {}: convert or fetch the "
                 "model again",
                 path_, t.name, ShapeText(t.rows, t.cols, t.count), ShapeText(rows, cols, count));
@@ -183,7 +183,7 @@ Result<Tensor> ModelFiles::TakeEmbedding() {
   const auto it = tensors_.find("token_embd.weight");
   const int64_t rows = it == tensors_.end() ? 1 : it->second.rows;
   if (rows > kMaxVocabulary) {
-    return Fail(Code::kCorrupt, "{}: a vocabulary of {} is over the limit of {}", path_, rows,
+    return Fail(Reason::kModelDamaged, "{}: a vocabulary of {} is over the limit of {}", path_, rows,
                 kMaxVocabulary);
   }
   return Take("token_embd.weight", rows, config_.hidden);
@@ -191,7 +191,7 @@ Result<Tensor> ModelFiles::TakeEmbedding() {
 
 Status ModelFiles::CheckAllTaken() const {
   if (tensors_.empty()) return {};
-  return Fail(Code::kUnsupported,
+  return Fail(Reason::kModelUnsupported,
               "{}: tensor \"{}\" (and {} more) is no part of architecture {} as it is served, so its "
               "answers would be wrong: use a plain model of this architecture",
               path_, tensors_.begin()->second.name, tensors_.size() - 1, config_.architecture);

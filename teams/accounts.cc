@@ -41,7 +41,8 @@ struct Core {
 
 Error Unwritable(std::string_view why) {
   return {Code::kUnavailable,
-          fmt::format("no new request is taken while usage cannot be recorded ({}); try again later", why)};
+          fmt::format("no new request is taken while usage cannot be recorded ({}); try again later", why),
+          Reason::kStoreUnwritable};
 }
 
 void Settle(RequestEntry& request, const Status& status) {
@@ -184,7 +185,7 @@ Result<std::unique_ptr<Ticket>> AccountsImpl::Open(const Principal& principal, s
   request->prompt = prompt_tokens;
   const auto slot = core_->journal->Take(EntryOf(*request));
   if (!slot) {
-    return Fail(Code::kOverloaded, "{} requests are open, the most that can be; try again soon",
+    return Fail(Reason::kTooManyOpen, "{} requests are open, the most that can be; try again soon",
                 core_->journal->taken());
   }
   request->slot = *slot;

@@ -107,7 +107,7 @@ std::string Directory::KeyName(KeyId key) const {
 
 Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   if (bearer.empty()) {
-    return Fail(Code::kUnauthenticated,
+    return Fail(Reason::kNoKey,
                 "no API key: send it as 'Authorization: Bearer {}...'; an operator makes one with "
                 "'penstock key create --team TEAM'",
                 kSecretPrefix);
@@ -115,27 +115,27 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   const auto found = by_digest_.find(Sha256(bearer));
   if (found == by_digest_.end()) {
     if (!bearer.starts_with(kSecretPrefix)) {
-      return Fail(Code::kUnauthenticated, "this is no key of this cloud: those begin with {}", kSecretPrefix);
+      return Fail(Reason::kKeyUnknown, "this is no key of this cloud: those begin with {}", kSecretPrefix);
     }
-    return Fail(Code::kUnauthenticated,
+    return Fail(Reason::kKeyUnknown,
                 "key {}... is not known here; look for a typing mistake, or ask your operator for a key "
                 "('penstock key ls' shows those that exist)",
                 ShownPart(bearer));
   }
   const Key& key = keys_.at(found->second);
   if (key.revoked != 0) {
-    return Fail(Code::kUnauthenticated, "{} {}... was revoked on {}; {}", key.login ? "login" : "key",
+    return Fail(Reason::kKeyRevoked, "{} {}... was revoked on {}; {}", key.login ? "login" : "key",
                 key.prefix, Date(key.revoked),
                 key.login ? "log in again: penstock login" : "ask your team lead for a new one");
   }
   if (key.expires != 0 && key.expires <= clock_.Wall()) {
     if (key.login) {
-      return Fail(Code::kUnauthenticated,
+      return Fail(Reason::kKeyExpired,
                   "login {}... ended on {} with its key; log in with the new one: penstock login", key.prefix,
                   Date(key.expires));
     }
     return Fail(
-        Code::kUnauthenticated,
+        Reason::kKeyExpired,
         "key {}... expired on {}; ask your team lead for a new one, or renew it: penstock key rotate {}",
         key.prefix, Date(key.expires), key.id);
   }
@@ -148,7 +148,7 @@ Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
   PENSTOCK_TRY(CheckName("team", name));
   const auto same = [&](const auto& team) { return team.second.name == name; };
   if (name == "operator" || std::ranges::any_of(teams_, same)) {
-    return Fail(Code::kConflict, "there is a team '{}' already", name);
+    return Fail(Reason::kTeamExists, "there is a team '{}' already", name);
   }
   Team team{0, std::string(name), clock_.Wall()};
   PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
@@ -208,7 +208,7 @@ Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
                 IsOfATeam(wanted.role) ? "of a team: name it" : "of no team: leave the team out");
   }
   if (!wanted.team.empty() && team == teams_.end()) {
-    return Fail(Code::kNotFound, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
+    return Fail(Reason::kTeamUnknown, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
   }
   key.created = clock_.Wall();
   key.expires = wanted.expires;
@@ -233,7 +233,7 @@ std::vector<Key> Directory::Keys(std::optional<TeamId> team) const {
 Result<Key> Directory::GetKey(KeyId id) const {
   const auto found = keys_.find(id);
   if (found == keys_.end())
-    return Fail(Code::kNotFound, "no key {}; 'penstock key ls' shows those that exist", id);
+    return Fail(Reason::kNoSuchKey, "no key {}; 'penstock key ls' shows those that exist", id);
   return found->second;
 }
 
@@ -312,7 +312,7 @@ Result<Key> Directory::FindKey(std::string_view text, const Scope& within) const
   if (error == std::errc() && end == text.data() + text.size()) {
     const auto found = keys_.find(id);
     if (found != keys_.end() && covered(found->second)) return found->second;
-    return Fail(Code::kNotFound, "no key {}; 'penstock key ls' shows those that exist", text);
+    return Fail(Reason::kNoSuchKey, "no key {}; 'penstock key ls' shows those that exist", text);
   }
 
   std::string_view shown = text;
@@ -325,10 +325,10 @@ Result<Key> Directory::FindKey(std::string_view text, const Scope& within) const
   }
   if (matches.size() == 1) return *matches.front();
   if (matches.empty()) {
-    return Fail(Code::kNotFound, "no key '{}'; 'penstock key ls' shows those that exist", ShownPart(text));
+    return Fail(Reason::kNoSuchKey, "no key '{}'; 'penstock key ls' shows those that exist", ShownPart(text));
   }
-  return Fail(Code::kConflict, "{} keys begin with '{}'; give its id or more characters", matches.size(),
-              ShownPart(text));
+  return Fail(Reason::kKeyAmbiguous, "{} keys begin with '{}'; give its id or more characters",
+              matches.size(), ShownPart(text));
 }
 
 }  // namespace penstock

@@ -19,13 +19,13 @@ Result<DirectoryLock> DirectoryLock::Take(const std::string& dir) {
   if (std::filesystem::create_directories(dir, error)) {
     std::filesystem::permissions(dir, std::filesystem::perms::owner_all, error);
   }
-  if (error) return Fail(Code::kIo, "cannot create {}: {}", dir, error.message());
+  if (error) return Fail(Reason::kDataUnusable, "cannot create {}: {}", dir, error.message());
   const std::string path = dir + "/accounts.lock";
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return FailErrno(Code::kIo, "cannot open " + path);
+  if (fd < 0) return FailErrno(Code::kIo, "cannot open " + path, Reason::kDataUnusable);
   DirectoryLock lock(fd);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-    return Fail(Code::kConflict,
+    return Fail(Reason::kDataInUse,
                 "{} is in use by another penstock{}; stop that one, or name another data directory", dir,
                 Holder(fd));
   }

@@ -129,7 +129,7 @@ Result<StoreVersion> ReadStoreVersion(Database& database) {
   PENSTOCK_ASSIGN(const int64_t tables, database.QueryInt("SELECT count(*) FROM sqlite_schema"));
   if (tables == 0) return StoreVersion{};
   if (application != kApplicationId) {
-    return Fail(Code::kCorrupt, "{} is no store of Penstock; name another data directory",
+    return Fail(Reason::kNotAStore, "{} is no store of Penstock; name another data directory",
                 sqlite3_db_filename(database.handle(), "main"));
   }
   return StoreVersion{.version = version, .program = MadeBy(database)};
@@ -138,7 +138,7 @@ Result<StoreVersion> ReadStoreVersion(Database& database) {
 Status PrepareSchema(Database& database) {
   PENSTOCK_ASSIGN(const StoreVersion store, ReadStoreVersion(database));
   if (store.version > kSchemaVersion) {
-    return Fail(Code::kUnsupported,
+    return Fail(Reason::kStoreNewer,
                 "{} was written by {} (its store has version {}, this Penstock {} knows {}); start that one",
                 sqlite3_db_filename(database.handle(), "main"), store.program, store.version,
                 PENSTOCK_VERSION, kSchemaVersion);

@@ -110,7 +110,7 @@ Status TouchPrivate(const std::string& path) {
 Result<Database> OpenLive(const std::string& dir) {
   const std::string path = StoreFile(dir);
   if (::access(path.c_str(), F_OK) != 0) {
-    return Fail(Code::kNotFound, "{} holds no store of Penstock: there is no {}", dir, path);
+    return Fail(Reason::kNothingToBackUp, "{} holds no store of Penstock: there is no {}", dir, path);
   }
   return Database::Open(path, Database::Mode::kReadOnly);
 }
@@ -142,10 +142,10 @@ Status CopyStore(const std::string& from, const std::string& to) {
 Result<StoreCounts> CheckStore(const std::string& dir) {
   PENSTOCK_ASSIGN(const Database database, OpenLive(dir));
   PENSTOCK_ASSIGN(const std::string integrity, IntegrityOf(database));
-  if (integrity != "ok") return Fail(Code::kCorrupt, "{} is damaged: {}", StoreFile(dir), integrity);
+  if (integrity != "ok") return Fail(Reason::kStoreDamaged, "{} is damaged: {}", StoreFile(dir), integrity);
   PENSTOCK_ASSIGN(const JournalContents journal, ReadJournalFile(JournalFile(dir)));
   if (journal.damaged > 0) {
-    return Fail(Code::kCorrupt, "{} is damaged: {} of its slots cannot be read", JournalFile(dir),
+    return Fail(Reason::kStoreDamaged, "{} is damaged: {} of its slots cannot be read", JournalFile(dir),
                 journal.damaged);
   }
   StoreCounts counts;

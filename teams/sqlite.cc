@@ -36,13 +36,18 @@ std::string_view WayOut(Code code) {
   }
 }
 
+Reason ReasonOf(Code code) {
+  return code == Code::kCorrupt ? Reason::kStoreDamaged : Reason::kNone;
+}
+
 }  // namespace
 
 Error SqliteError(sqlite3* handle) {
   const Code code = CodeOf(sqlite3_extended_errcode(handle));
   const char* const file = sqlite3_db_filename(handle, "main");
-  return {code, fmt::format("{}: {}{}", file == nullptr ? "the store" : file, sqlite3_errmsg(handle),
-                            WayOut(code))};
+  return {code,
+          fmt::format("{}: {}{}", file == nullptr ? "the store" : file, sqlite3_errmsg(handle), WayOut(code)),
+          ReasonOf(code)};
 }
 
 void Statement::BindOne(int index, std::string_view text) {

@@ -119,11 +119,11 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view tokenizer_
 Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& vocabulary) {
   const std::vector<penstock_text_view> tokens = Views(vocabulary.tokens), merges = Views(vocabulary.merges);
   if (!vocabulary.types.empty() && vocabulary.types.size() != tokens.size()) {
-    return Fail(Code::kCorrupt, "the vocabulary has {} tokens but {} token types", tokens.size(),
+    return Fail(Reason::kModelDamaged, "the vocabulary has {} tokens but {} token types", tokens.size(),
                 vocabulary.types.size());
   }
   if (!vocabulary.scores.empty() && vocabulary.scores.size() != tokens.size()) {
-    return Fail(Code::kCorrupt, "the vocabulary has {} tokens but {} scores", tokens.size(),
+    return Fail(Reason::kModelDamaged, "the vocabulary has {} tokens but {} scores", tokens.size(),
                 vocabulary.scores.size());
   }
   const penstock_text_vocabulary raw{

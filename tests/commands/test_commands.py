@@ -22,7 +22,7 @@ from bench.lib import cloud
 
 COMMANDS = ["up", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
             "model rm", "chat", "team create", "team ls", "key create", "key ls", "key rotate", "key revoke", "usage",
-            "doctor", "config", "log", "top", "backup", "restore"]
+            "doctor", "config", "errors", "log", "top", "backup", "restore"]
 
 
 def penstock(*words, data=None, env=None):
@@ -55,7 +55,7 @@ def test_the_commands_of_a_cloud_that_does_not_run_say_how_to_start_it(penstock_
     for command in (["status"], ["team", "ls"], ["key", "ls"], ["usage"], ["chat", "m", "hello"]):
         done = penstock(*command, "--url", f"http://127.0.0.1:{port}", data=tmp_path)
         assert done.returncode == 1
-        assert "penstock up" in done.stderr, done.stderr
+        assert "penstock up" in done.stderr and "[PS1006]" in done.stderr, done.stderr
 
 
 def test_a_missing_operator_key_is_explained(penstock_binary, tmp_path):
@@ -88,7 +88,7 @@ def test_a_port_in_use_names_its_owner(penstock_binary, tmp_path):
         port = taken.getsockname()[1]
         done = penstock("up", "--listen", f"127.0.0.1:{port}", data=tmp_path)
     assert done.returncode == 1
-    assert f"process {os.getpid()}" in done.stderr and "--listen" in done.stderr
+    assert f"process {os.getpid()}" in done.stderr and "--listen" in done.stderr and "[PS1001]" in done.stderr
 
 
 def test_files_that_are_no_models_are_refused_by_name(penstock_binary, tmp_path):
@@ -251,13 +251,20 @@ def test_teams_keys_and_usage_go_through_the_commands(live):
     assert old.returncode == 1 and old.stderr.strip()
     run("key", "revoke", str(rotated["id"]))
     gone = penstock("chat", "smollm2-135m", "hi", *url, "--key", rotated["secret"], data=live.data)
-    assert gone.returncode == 1 and "revoked" in gone.stderr
+    assert gone.returncode == 1 and "revoked" in gone.stderr and "[PS4003]" in gone.stderr
     assert "smollm2-135m" in run("status") and "ready" in run("model", "ls")
 
 
 def test_a_wrong_model_name_lists_ours(live):
     done = penstock("chat", "smollm-135m", "hi", "--url", f"http://127.0.0.1:{live.port}", data=live.data)
-    assert done.returncode == 1 and "smollm2-135m" in done.stderr
+    assert done.returncode == 1 and "smollm2-135m" in done.stderr and "[PS3005]" in done.stderr
+
+
+def test_an_errors_code_is_explained_in_the_terminal(penstock_binary):
+    assert "The port is in use" in penstock("errors").stdout
+    told = penstock("errors", "PS1001").stdout
+    assert "Why:" in told and "What to do:" in told
+    assert penstock("errors", "PS0").returncode == 1
 
 
 def test_the_operator_key_is_made_once_for_its_owner_alone(penstock_binary, tmp_path):
