@@ -53,7 +53,7 @@ Result<HubFile> AskHub(const Config& config, std::string_view repository, std::s
                                                    say));
   if (answer.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
   if (answer.status == 401 || answer.status == 403) {
-    return Fail(Code::kForbidden, "{} wants an access token (or does not exist): set pull.token", url);
+    return Fail(Reason::kModelToken, "{} wants an access token (or does not exist): set pull.token", url);
   }
   if (answer.status >= 400) return Fail(Code::kUnavailable, "{}: answered {}", url, answer.status);
   std::string tag = answer.Header("x-linked-etag");
