@@ -122,7 +122,8 @@ Status ParseLogWord(Config& config, std::string_view text) {
 Status ParseRunner(Config& config, std::string_view text) {
   constexpr std::string_view kFake = "fake?";
   if (!text.starts_with(kFake)) {
-    return ParseChoice<&Config::runner>(config, text, std::array<std::string_view, 2>{"native", "fake"});
+    return ParseChoice<&Config::runner>(config, text,
+                                        std::array<std::string_view, 3>{"native", "ggml", "fake"});
   }
   if (const auto options = ParseFakeOptions(text.substr(kFake.size())); !options) {
     return std::unexpected(options.error());
@@ -170,10 +171,15 @@ const std::array kSettings = {
                                  "a graceful stop waits so long for what runs"),
 
     WithParser(
-        Make<&Config::runner>("engine.runner", "native|fake",
-                              "what computes: this machine's chip, or made-up tokens for tests, which may be "
-                              "paced: fake?step_ms=20&paced=1"),
+        Make<&Config::runner>("engine.runner", "native|ggml|fake",
+                              "what computes: our kernels on this machine's CPU, libllama on any chip, or "
+                              "made-up tokens for tests, which may be paced: fake?step_ms=20&paced=1"),
         ParseRunner),
+    Make<&Config::ggml_device>(
+        "engine.ggml_device", "NAME",
+        "the ggml runner's chip: CPU, CUDA0, Vulkan0, …; empty: the first GPU, else the CPU"),
+    Make<&Config::ggml_layers>("engine.ggml_layers", "N",
+                               "layers that the ggml runner's GPU computes, the CPU the others; 1000: all"),
     Make<&Config::engine_memory>("engine.memory", "BYTES",
                                  "memory for weights and KV; 0: what is free at start, less a reserve"),
     Make<&Config::kv_memory>("engine.kv_memory", "BYTES", "KV memory of each model; 0: the engine chooses"),

@@ -36,9 +36,9 @@ struct Config {
   Duration header_timeout{30 * kSecond}, body_timeout{60 * kSecond}, write_timeout{120 * kSecond};
   Duration queue_timeout{600 * kSecond}, drain_timeout{600 * kSecond};
 
-  std::string runner = "native";
+  std::string runner = "native", ggml_device;
   Bytes engine_memory, kv_memory;
-  int64_t max_sequences = 64, step_tokens = 512, context = 0;
+  int64_t max_sequences = 64, step_tokens = 512, context = 0, ggml_layers = 1000;
   bool prefix_cache = true;
 
   std::string hub = "https://huggingface.co";

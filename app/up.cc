@@ -21,6 +21,7 @@
 #include "engine/engine.h"
 #include "gateway/gateway.h"
 #include "runner/fake.h"
+#include "runner/ggml_plugin.h"
 #include "runner/native.h"
 #include "teams/teams.h"
 
@@ -244,6 +245,12 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
 }
 
 Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
+  if (config.runner == "ggml") {
+    return MakeGgmlRunner(
+        {.device = config.ggml_device,
+         .layers = static_cast<int32_t>(std::min<int64_t>(config.ggml_layers, INT32_MAX)),
+         .max_sequences = static_cast<int32_t>(std::min<int64_t>(config.max_sequences, INT32_MAX))});
+  }
   if (config.runner == "native") return MakeNativeRunner({});
   const size_t options = std::min(config.runner.find('?'), config.runner.size() - 1) + 1;
   PENSTOCK_ASSIGN(const FakeOptions fake, ParseFakeOptions(std::string_view(config.runner).substr(options)));

@@ -97,7 +97,10 @@ void RunLoop(EngineLoop& loop, Connection& connection, Watch& watch) {
 }  // namespace
 
 Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
-  if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory();
+  const ChipInfo chip = runner->Chip();
+  if (options.chip.empty()) options.chip = chip.name;
+  if (options.kernel.empty()) options.kernel = chip.kernel;
+  if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory(chip.memory_bytes);
   boost::asio::io_context io(1);
   boost::asio::signal_set signals(io, SIGTERM, SIGINT);
   Connection connection(io, options.socket, MakeHello(*runner, options));

@@ -18,11 +18,11 @@ namespace penstock {
 struct EngineOptions {
   std::string name = "cpu0";
   std::string socket = "";      // where the gateway listens
-  uint64_t memory_bytes = 0;    // for weights and KV; 0: what the machine has free, less a reserve
+  uint64_t memory_bytes = 0;    // for weights and KV; 0: what the chip has free, less a reserve
   uint32_t max_sequences = 64;  // running at once
   int32_t step_tokens = 512;    // the budget of one step: prefill is chunked to what decode leaves of it
   bool prefix_cache = true;
-  std::string chip = "", kernel = "";  // what it runs on, for people
+  std::string chip = "", kernel = "";  // what it runs on, for people; empty: as the runner says
   Nanos step_timeout = 300 * kSecond;  // a step that takes longer hangs: the process exits, to be restarted
 };
 

@@ -31,8 +31,8 @@ int64_t WeightBytes(const std::string& path) {
 
 }  // namespace
 
-uint64_t DefaultEngineMemory() {
-  return static_cast<uint64_t>(EngineMemoryOf(chip::QueryMemory().available));
+uint64_t DefaultEngineMemory(int64_t chip_memory) {
+  return static_cast<uint64_t>(EngineMemoryOf(chip_memory > 0 ? chip_memory : chip::QueryMemory().available));
 }
 
 int64_t EngineMemoryOf(int64_t available) {

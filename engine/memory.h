@@ -8,8 +8,9 @@
 
 namespace penstock {
 
-// For weights and KV together: what the machine has free, less a reserve for everything else.
-uint64_t DefaultEngineMemory();
+// For weights and KV together: what the chip has free, less a reserve for everything else. 0: its memory is
+// this machine's.
+uint64_t DefaultEngineMemory(int64_t chip_memory);
 // The same rule for a machine with so much available.
 int64_t EngineMemoryOf(int64_t available);
 

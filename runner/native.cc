@@ -64,6 +64,9 @@ class NativeRunner final : public Runner {
   }
 
   std::string_view Name() const override { return "native"; }
+  ChipInfo Chip() const override {
+    return {.name = chip::CpuModel(), .kernel = kernels::IsaName(kernels_.isa), .memory_bytes = 0};
+  }
   Result<LoadedModel> Load(const LoadOptions& options) override;
 
   void Unload(ModelId model) override {
@@ -233,9 +236,6 @@ void NativeRunner::Apply(const SequenceOp& op, const KvPages& kv) {
       return kv.Copy(op.from_page, op.to_page);
     case SequenceOp::Kind::kZeroPage:
       return kv.Zero(op.to_page);
-    case SequenceOp::Kind::kFork:
-    case SequenceOp::Kind::kDrop:
-      return;  // the page table says it all
   }
 }
 

@@ -8,11 +8,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
-#include <future>
 #include <map>
 
 #include "base/random.h"
 #include "model/test_gguf.h"
+#include "runner/test_execute.h"
 
 // Tests name the few fields that they are about.
 #pragma clang diagnostic ignored "-Wmissing-designated-field-initializers"
@@ -21,17 +21,11 @@ namespace penstock {
 namespace {
 
 using kernels::Isa;
+using testing::Execute;
 using ::testing::HasSubstr;
 
 std::string Golden(const std::string& name) {
   return std::string(PENSTOCK_SOURCE_DIR) + "/model/testdata/logits/" + name;
-}
-
-Result<StepResult> Execute(Runner& runner, StepPlan plan) {
-  std::promise<Result<StepResult>> promise;
-  auto future = promise.get_future();
-  runner.Submit(std::move(plan), [&](Result<StepResult> result) { promise.set_value(std::move(result)); });
-  return future.get();
 }
 
 struct Session {

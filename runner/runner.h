@@ -1,5 +1,5 @@
-// Runner: what executes a step on a chip. `native` (model/ and kernels/), `fake` (tests, sim/, gateway
-// benches); `ggml` follows.
+// Runner: what executes a step on a chip. `native` (model/ and kernels/), `ggml` (libllama, a plug-in:
+// runner/ggml_plugin.h), `fake` (tests, sim/, gateway benches).
 #pragma once
 
 #include <functional>
@@ -18,11 +18,19 @@ struct LoadOptions {
   int32_t context = 0;   // cap on the model's own context length; 0: no cap
 };
 
+// What a runner runs on, where it is not simply this machine's CPU.
+struct ChipInfo {
+  std::string name = {};     // for people: "NVIDIA H100"
+  std::string kernel = {};   // "ggml-cuda 0.5.0"
+  int64_t memory_bytes = 0;  // free for weights and KV; 0: this machine's own memory
+};
+
 // Threads: one (the engine's loop), except that Submit's callback may come from any thread.
 class Runner {
  public:
   virtual ~Runner() = default;
-  virtual std::string_view Name() const = 0;  // "native", "fake"
+  virtual std::string_view Name() const = 0;  // "native", "ggml", "fake"
+  virtual ChipInfo Chip() const { return {}; }
   // Errors name the file and the defect; a failed load leaves the runner as it was.
   virtual Result<LoadedModel> Load(const LoadOptions& options) = 0;
   // REQUIRES: no step of this model is under way.

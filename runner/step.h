@@ -51,8 +51,6 @@ struct SequenceStep {
 struct SequenceOp {
   enum class Kind : uint8_t {
     kCopyPage,  // page `to` becomes a copy of page `from` (a fork's last, partly filled page)
-    kFork,      // for runners that keep sequences themselves: `to` starts as `from`'s first `tokens`
-    kDrop,      // for those runners: forget `sequence`'s tokens from `tokens` on
     kZeroPage,  // page `to` forgets what it held, before another owner gets it
   };
   Kind kind = Kind::kCopyPage;
@@ -93,6 +91,8 @@ struct LoadedModel {
   int64_t weight_bytes = 0;  // measured: resident
   int64_t page_bytes = 0;
   std::string kernel;  // e.g. "avx512": named in every bench row
+  // False: it keeps a running state in place of keys and values, which no other sequence can go on from.
+  bool shares_pages = true;
 };
 
 }  // namespace penstock

@@ -84,7 +84,7 @@ Result<SequenceId> Scheduler::Add(NewSequence fresh) {
   sequence.sampling = std::move(fresh.sampling);
   sequence.credits = fresh.credits;
   sequence.lead = fresh.lead;
-  sequence.root = options_.prefix_cache ? model.cache.Root(fresh.prefix_scope) : 0;
+  sequence.root = options_.prefix_cache && model.info.shares_pages ? model.cache.Root(fresh.prefix_scope) : 0;
   sequence.tokens = std::move(fresh.prompt);
   if (!model.busy()) {  // idling saves nothing up
     Nanos least = -1;
@@ -180,7 +180,7 @@ Scheduler::Start Scheduler::FindStart(const Model& model, const Sequence& sequen
   // The last prompt token is computed again: each choice draws from its logits with its own seed.
   const int32_t common = sequence.prompt_tokens - 1;
   const auto full = static_cast<size_t>(common / kPageTokens);
-  if (lead == nullptr || lead->computed <= common || hit.pages.size() > full) {
+  if (lead == nullptr || !model.info.shares_pages || lead->computed <= common || hit.pages.size() > full) {
     return {.shared = std::move(hit.pages), .serial = hit.last};
   }
   Start start{.copied_tokens = common % kPageTokens, .from_lead = true};

@@ -1,0 +1,515 @@
+#include "runner/ggml/ggml_runner.h"
+
+#include <dlfcn.h>
+#include <ggml-backend.h>
+#include <ggml-cpu.h>
+#include <llama.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "chip/cpu.h"
+#include "kernels/kernels.h"
+#include "runner/cell_map.h"
+#include "runner/sampler.h"
+
+namespace penstock::ggml {
+namespace {
+
+constexpr int32_t kBatchTokens = 2048, kUbatchTokens = 512;  // a plan that is larger becomes several batches
+constexpr int32_t kCellsAtLeast = 256;                       // libllama rounds a memory up to that
+
+// ---- what libllama says ----------------------------------------------------------------------------
+
+// libllama tells errors to a callback and returns null: the last one is kept for our own messages.
+class LlamaLog {
+ public:
+  static LlamaLog& Get() {
+    static LlamaLog log;
+    return log;
+  }
+  void Install() { llama_log_set(Hear, this); }
+  // The last error since the last call; "no reason given" where there was none.
+  std::string TakeError() {
+    const std::lock_guard lock(mutex_);
+    std::string error = std::exchange(error_, {});
+    return error.empty() ? "no reason given" : error;
+  }
+
+ private:
+  static void Hear(ggml_log_level level, const char* text, void* self) {
+    std::string_view line = text;
+    while (line.ends_with('\n')) line.remove_suffix(1);
+    if (line.empty() || level < GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_CONT) return;
+    spdlog::debug("libllama: {}", line);
+    if (level == GGML_LOG_LEVEL_ERROR) static_cast<LlamaLog*>(self)->Keep(line);
+  }
+  // The first of a row of errors says why; those after it, that something failed.
+  void Keep(std::string_view line) {
+    const std::lock_guard lock(mutex_);
+    if (error_.empty()) error_ = line;
+  }
+
+  std::mutex mutex_;
+  std::string error_;
+};
+
+// The file of the shared library that `address` lies in.
+std::filesystem::path LibraryOf(const void* address) {
+  Dl_info info{};
+  return ::dladdr(address, &info) != 0 && info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
+// ---- devices ---------------------------------------------------------------------------------------
+
+bool IsGpu(ggml_backend_dev_t device) {
+  const auto type = ggml_backend_dev_type(device);
+  return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
+}
+
+std::vector<ggml_backend_dev_t> Devices() {
+  std::vector<ggml_backend_dev_t> devices;
+  for (size_t i = 0; i < ggml_backend_dev_count(); ++i) devices.push_back(ggml_backend_dev_get(i));
+  std::erase_if(devices, [](ggml_backend_dev_t device) {
+    return !IsGpu(device) && ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU;
+  });
+  return devices;
+}
+
+Result<ggml_backend_dev_t> ChooseDevice(const std::string& wanted) {
+  const auto devices = Devices();
+  if (devices.empty()) {
+    return Fail(Code::kUnsupported, "no ggml backend runs here: {} has none for this machine",
+                LibraryOf(reinterpret_cast<const void*>(&llama_version)).parent_path().string());
+  }
+  std::string names;
+  for (ggml_backend_dev_t device : devices) {
+    const char* name = ggml_backend_dev_name(device);
+    if (wanted.empty() ? IsGpu(device) : wanted == name) return device;
+    fmt::format_to(std::back_inserter(names), "{}{} ({})", names.empty() ? "" : ", ", name,
+                   ggml_backend_dev_description(device));
+  }
+  if (wanted.empty()) return devices.front();
+  return Fail(Code::kInvalid, "engine.ggml_device: there is no device \"{}\" here; there is {}", wanted,
+              names);
+}
+
+// "ggml-cpu-zen4 0.5.0": the file that ggml chose among its versions, and the release.
+std::string KernelName(ggml_backend_dev_t device) {
+  std::string stem = LibraryOf(ggml_backend_dev_backend_reg(device)).stem().string();
+  if (stem.starts_with("lib")) stem.erase(0, 3);
+  return fmt::format("{} {}", stem, llama_version());
+}
+
+Status LoadBackends() {
+  if (std::string_view(llama_version()) != PENSTOCK_LLAMA_VERSION) {
+    return Fail(
+        Code::kUnsupported,
+        "the ggml runner was built for libllama {} and finds {}: ./dev setup --ggml fetches the right one, "
+        "./dev build builds for the one there is",
+        PENSTOCK_LLAMA_VERSION, llama_version());
+  }
+  static std::once_flag once;
+  std::call_once(once, [] {
+    LlamaLog::Get().Install();
+    llama_backend_init();
+    const auto folder = LibraryOf(reinterpret_cast<const void*>(&llama_version)).parent_path();
+    ggml_backend_load_all_from_path(folder.c_str());
+    if (ggml_backend_dev_count() == 0) ggml_backend_load_all();  // the system's own place
+  });
+  return {};
+}
+
+// ---- owners ----------------------------------------------------------------------------------------
+
+struct FreeModel {
+  void operator()(llama_model* model) const { llama_model_free(model); }
+};
+struct FreeContext {
+  void operator()(llama_context* context) const { llama_free(context); }
+};
+using ModelPtr = std::unique_ptr<llama_model, FreeModel>;
+using ContextPtr = std::unique_ptr<llama_context, FreeContext>;
+
+// Threads that wait between steps; without, libllama starts and ends its threads in each.
+class Threads {
+ public:
+  explicit Threads(int count) {
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    if (cpu == nullptr) return;
+    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(cpu);
+    const auto make = reinterpret_cast<decltype(&ggml_threadpool_new)>(
+        ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new"));
+    free_ = reinterpret_cast<decltype(&ggml_threadpool_free)>(
+        ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_free"));
+    if (make == nullptr || free_ == nullptr) return;
+    ggml_threadpool_params params = ggml_threadpool_params_default(count);
+    pool_ = make(&params);
+  }
+  ~Threads() {
+    if (pool_ != nullptr) free_(pool_);
+  }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+  void Attach(llama_context* context) const {
+    if (pool_ != nullptr) llama_attach_threadpool(context, pool_, pool_);
+  }
+
+ private:
+  decltype(&ggml_threadpool_free) free_ = nullptr;
+  ggml_threadpool_t pool_ = nullptr;
+};
+
+// A llama_batch, each of whose tokens belongs to one slot.
+class Batch {
+ public:
+  explicit Batch(int32_t capacity) : capacity_(capacity), batch_(llama_batch_init(capacity, 0, 1)) {}
+  ~Batch() { llama_batch_free(batch_); }
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+
+  bool empty() const { return batch_.n_tokens == 0; }
+  bool full() const { return batch_.n_tokens == capacity_; }
+  const llama_batch& get() const { return batch_; }
+  void Clear() { batch_.n_tokens = 0; }
+  // Returns its row.
+  int32_t Add(int32_t slot, int32_t position, Token token, bool logits) {
+    const int32_t row = batch_.n_tokens++;
+    batch_.token[row] = token;
+    batch_.pos[row] = position;
+    batch_.n_seq_id[row] = 1;
+    batch_.seq_id[row][0] = slot;
+    batch_.logits[row] = logits ? 1 : 0;
+    return row;
+  }
+
+ private:
+  const int32_t capacity_;
+  llama_batch batch_;
+};
+
+struct Loaded {
+  ModelPtr model;
+  ContextPtr context;  // after the model it is of
+  std::unique_ptr<Batch> batch;
+  std::unique_ptr<CellMap> cells;
+  int32_t vocabulary = 0, longest = 0;
+};
+
+// ---- the runner ------------------------------------------------------------------------------------
+
+class GgmlRunner final : public Runner {
+ public:
+  GgmlRunner(const GgmlOptions& options, ggml_backend_dev_t device)
+      : options_(options),
+        threads_(options.threads > 0 ? options.threads : static_cast<int>(chip::UsableCpus().size())),
+        device_(device),
+        pool_(threads_),
+        kernels_(kernels::KernelsFor(kernels::SupportedIsas().back())) {}
+
+  std::string_view Name() const override { return "ggml"; }
+  ChipInfo Chip() const override;
+  Result<LoadedModel> Load(const LoadOptions& options) override;
+  void Unload(ModelId model) override { models_.erase(model); }
+
+  void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override { done(Step(plan)); }
+
+ private:
+  Result<ModelPtr> LoadModel(const std::string& path) const;
+  Result<ContextPtr> MakeContext(llama_model* model, const std::string& path, int64_t cells,
+                                 int32_t slots) const;
+  Result<int64_t> MeasureCell(llama_model* model, const std::string& path) const;
+
+  Result<StepResult> Step(const StepPlan& plan);
+  Status Check(const StepPlan& plan, const Loaded& loaded) const;
+  Status Run(Loaded& loaded, const StepPlan& plan, StepResult& result);
+  Status Do(Loaded& loaded, const CellMap::Actions& actions, StepResult& result);
+  Status Compute(Loaded& loaded, int32_t slot, int32_t begin, std::span<const Token> tokens,
+                 const SequenceStep* sampled, StepResult& result);
+  Status Decode(Loaded& loaded, StepResult& result);
+
+  const GgmlOptions options_;
+  const int threads_;
+  ggml_backend_dev_t const device_;
+  const Threads pool_;
+  const kernels::Kernels& kernels_;
+  std::map<ModelId, Loaded> models_;
+  ModelId next_model_ = 1;
+
+  // Of the batch under way: rows whose logits were asked for.
+  std::vector<std::pair<const SequenceStep*, int32_t>> sampling_;
+  SamplerScratch scratch_;
+};
+
+ChipInfo GgmlRunner::Chip() const {
+  ChipInfo chip{.name = ggml_backend_dev_description(device_), .kernel = KernelName(device_)};
+  if (IsGpu(device_)) {
+    size_t free = 0, total = 0;
+    ggml_backend_dev_memory(device_, &free, &total);
+    chip.memory_bytes = static_cast<int64_t>(free);
+  }
+  return chip;
+}
+
+// What libllama could load but not answer with is refused, by name.
+Status CheckServed(const llama_model* model, const std::string& path) {
+  std::array<char, 128> name{};
+  llama_model_desc(model, name.data(), name.size());
+  const char* why = nullptr;
+  if (llama_vocab_n_tokens(llama_model_get_vocab(model)) == 0) why = "it has no vocabulary";
+  if (llama_model_has_encoder(model) || !llama_model_has_decoder(model)) why = "it has an encoder";
+  if (llama_model_is_diffusion(model)) why = "it does not write from left to right";
+  if (why == nullptr) return {};
+  return Fail(Code::kUnsupported, "{} ({}): the ggml runner does not serve it: {}", path, name.data(), why);
+}
+
+Result<ModelPtr> GgmlRunner::LoadModel(const std::string& path) const {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) {
+    return Fail(Code::kUnsupported,
+                "{} is a folder; the ggml runner reads GGUF files: convert it, or use engine.runner = native",
+                path);
+  }
+  if (!std::filesystem::exists(path, error)) return Fail(Code::kNotFound, "{}: there is no such file", path);
+  std::array<ggml_backend_dev_t, 2> devices{IsGpu(device_) ? device_ : nullptr, nullptr};
+  llama_model_params params = llama_model_default_params();
+  params.devices = devices.data();
+  params.n_gpu_layers = IsGpu(device_) ? options_.layers : 0;
+  params.split_mode = LLAMA_SPLIT_MODE_NONE;
+  LlamaLog::Get().TakeError();
+  ModelPtr model(llama_model_load_from_file(path.c_str(), params));
+  if (model == nullptr) {
+    return Fail(Code::kUnsupported, "{}: libllama {} does not load it: {}", path, llama_version(),
+                LlamaLog::Get().TakeError());
+  }
+  PENSTOCK_TRY(CheckServed(model.get(), path));
+  return model;
+}
+
+Result<ContextPtr> GgmlRunner::MakeContext(llama_model* model, const std::string& path, int64_t cells,
+                                           int32_t slots) const {
+  llama_context_params params = llama_context_default_params();
+  params.n_ctx = static_cast<uint32_t>(cells);
+  params.n_batch = kBatchTokens;
+  params.n_ubatch = kUbatchTokens;
+  params.n_seq_max = static_cast<uint32_t>(slots);
+  params.n_outputs_max = static_cast<uint32_t>(slots);
+  params.n_threads = params.n_threads_batch = threads_;
+  params.kv_unified = true;
+  params.swa_full = true;  // all positions are kept, so that a text can be cut and shared anywhere
+  params.op_offload = IsGpu(device_);
+  LlamaLog::Get().TakeError();
+  ContextPtr context(llama_init_from_model(model, params));
+  if (context == nullptr) {
+    return Fail(
+        Code::kOverloaded,
+        "{}: libllama has no room for {} tokens of KV memory on {}: {}; give it less (engine.kv_memory), or "
+        "unload another model",
+        path, cells, ggml_backend_dev_name(device_), LlamaLog::Get().TakeError());
+  }
+  if (llama_get_memory(context.get()) == nullptr ||
+      llama_pooling_type(context.get()) != LLAMA_POOLING_TYPE_NONE) {
+    return Fail(Code::kUnsupported,
+                "{}: the ggml runner does not serve it: it makes embeddings or scores, not text", path);
+  }
+  pool_.Attach(context.get());
+  return context;
+}
+
+// Bytes that one token's keys and values take, whatever the architecture: what a second one adds to the state
+// of a sequence. Running states do not grow: 0.
+Result<int64_t> GgmlRunner::MeasureCell(llama_model* model, const std::string& path) const {
+  PENSTOCK_ASSIGN(const ContextPtr context, MakeContext(model, path, kCellsAtLeast, 1));
+  Batch batch(1);
+  std::array<size_t, 2> sizes{};
+  for (int32_t position = 0; position < 2; ++position) {
+    batch.Clear();
+    batch.Add(0, position, 0, true);
+    if (const int32_t status = llama_decode(context.get(), batch.get()); status != 0) {
+      return Fail(Code::kUnsupported, "{}: libllama does not compute with it (status {}): {}", path, status,
+                  LlamaLog::Get().TakeError());
+    }
+    llama_synchronize(context.get());
+    sizes[static_cast<size_t>(position)] = llama_state_seq_get_size(context.get(), 0);
+  }
+  return static_cast<int64_t>(sizes[1] - sizes[0]);
+}
+
+Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
+  PENSTOCK_ASSIGN(ModelPtr model, LoadModel(options.path));
+  PENSTOCK_ASSIGN(const int64_t cell, MeasureCell(model.get(), options.path));
+  const int64_t page = std::max<int64_t>(1, cell * kPageTokens);
+  const int32_t own = std::max(1, llama_model_n_ctx_train(model.get()));
+  const int32_t context = options.context > 0 ? std::min(options.context, own) : own;
+  // As many as were asked for, 16 full contexts otherwise; more than all sequences could fill help nobody.
+  const int64_t wanted = options.kv_bytes > 0 ? options.kv_bytes / page : int64_t{16} * PagesFor(context);
+  const int64_t useful = int64_t{2} * options_.max_sequences * PagesFor(context);
+  const auto pages = static_cast<int32_t>(std::min({wanted, useful, int64_t{INT32_MAX} / kPageTokens / 2}));
+  if (pages < 1) {
+    return Fail(Code::kInvalid, "{}: {} bytes of KV memory do not hold one page of {} bytes: give it more",
+                options.path, options.kv_bytes, page);
+  }
+  // As many texts are remembered as run.
+  const int32_t slots = 2 * options_.max_sequences;
+  PENSTOCK_ASSIGN(ContextPtr made, MakeContext(model.get(), options.path,
+                                               std::max(kCellsAtLeast, pages * kPageTokens), slots));
+  const bool shares = !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
+  const LoadedModel info{.id = next_model_++,
+                         .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
+                         .context = std::min(context, pages * kPageTokens),
+                         .pages = pages,
+                         .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
+                         .page_bytes = page,
+                         .kernel = KernelName(device_),
+                         .shares_pages = shares};
+  Loaded loaded{.model = std::move(model),
+                .context = std::move(made),
+                .batch = nullptr,
+                .cells = std::make_unique<CellMap>(pages, slots, shares),
+                .vocabulary = info.vocabulary,
+                .longest = info.context};
+  loaded.batch = std::make_unique<Batch>(static_cast<int32_t>(llama_n_batch(loaded.context.get())));
+  models_.emplace(info.id, std::move(loaded));
+  return info;
+} catch (const std::exception& thrown) {  // drivers throw through libllama
+  return Fail(Code::kUnavailable, "{}: {} failed: {}", options.path, ggml_backend_dev_name(device_),
+              thrown.what());
+}
+
+Result<StepResult> GgmlRunner::Step(const StepPlan& plan) {
+  const auto it = models_.find(plan.model);
+  if (it == models_.end()) return Fail(Code::kNotFound, "model {} is not loaded in this engine", plan.model);
+  Loaded& loaded = it->second;
+  PENSTOCK_TRY(Check(plan, loaded));
+  StepResult result;
+  Status ran;
+  try {
+    ran = Run(loaded, plan, result);
+  } catch (const std::exception& thrown) {
+    ran = Fail(Code::kUnavailable, "{} failed: {}", ggml_backend_dev_name(device_), thrown.what());
+  }
+  if (ran) return result;
+  CellMap::Actions actions;
+  loaded.cells->Failed(plan, actions);
+  if (const Status undone = Do(loaded, actions, result); !undone) return std::unexpected(undone.error());
+  return std::unexpected(ran.error());
+}
+
+// libllama aborts on some of these.
+Status GgmlRunner::Check(const StepPlan& plan, const Loaded& loaded) const {
+  for (const SequenceStep& work : plan.work) {
+    if (int64_t{work.start} + static_cast<int64_t>(work.tokens.size()) > loaded.longest) {
+      return Fail(Code::kInternal, "sequence {}: {} tokens from {} exceed the context of {}", work.sequence,
+                  work.tokens.size(), work.start, loaded.longest);
+    }
+    for (const Token token : work.tokens) {
+      if (token < 0 || token >= loaded.vocabulary) {
+        return Fail(Code::kInvalid, "token {} is not in the model's vocabulary of {}", token,
+                    loaded.vocabulary);
+      }
+    }
+  }
+  return {};
+}
+
+Status GgmlRunner::Run(Loaded& loaded, const StepPlan& plan, StepResult& result) {
+  loaded.batch->Clear();
+  sampling_.clear();
+  CellMap::Actions actions;
+  auto slots = loaded.cells->Prepare(plan, actions);
+  // Also where it failed half-way: CellMap counts on what it has asked for.
+  PENSTOCK_TRY(Do(loaded, actions, result));
+  if (!slots) return std::unexpected(std::move(slots).error());
+  for (size_t i = 0; i < plan.work.size(); ++i) {
+    const SequenceStep& work = plan.work[i];
+    PENSTOCK_TRY(
+        Compute(loaded, (*slots)[i], work.start, work.tokens, work.sample ? &work : nullptr, result));
+  }
+  PENSTOCK_TRY(Decode(loaded, result));
+  loaded.cells->Computed(plan);
+  return {};
+}
+
+Status GgmlRunner::Do(Loaded& loaded, const CellMap::Actions& actions, StepResult& result) {
+  using Kind = CellMap::Action::Kind;
+  llama_memory_t memory = llama_get_memory(loaded.context.get());
+  for (const CellMap::Action& action : actions) {
+    switch (action.kind) {
+      case Kind::kCopy:
+        llama_memory_seq_cp(memory, action.from, action.slot, action.begin, action.end);
+        break;
+      case Kind::kRemove: {
+        // A running state is removed as a whole only.
+        const llama_pos begin = action.begin == 0 && action.end < 0 ? -1 : action.begin;
+        if (!llama_memory_seq_rm(memory, action.slot, begin, action.end)) {
+          return Fail(Code::kInternal, "libllama does not remove tokens {} to {} of sequence {}",
+                      action.begin, action.end, action.slot);
+        }
+        break;
+      }
+      case Kind::kCompute:
+        PENSTOCK_TRY(Compute(loaded, action.slot, action.begin, action.tokens, nullptr, result));
+        PENSTOCK_TRY(Decode(loaded, result));
+        break;
+    }
+  }
+  return {};
+}
+
+// Puts tokens into the batch; a full batch is computed. `sampled`: the last token's logits are for it.
+Status GgmlRunner::Compute(Loaded& loaded, int32_t slot, int32_t begin, std::span<const Token> tokens,
+                           const SequenceStep* sampled, StepResult& result) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (loaded.batch->full()) PENSTOCK_TRY(Decode(loaded, result));
+    const bool logits = sampled != nullptr && i + 1 == tokens.size();
+    const int32_t row = loaded.batch->Add(slot, begin + static_cast<int32_t>(i), tokens[i], logits);
+    if (logits) sampling_.emplace_back(sampled, row);
+  }
+  return {};
+}
+
+Status GgmlRunner::Decode(Loaded& loaded, StepResult& result) {
+  if (loaded.batch->empty()) return {};
+  LlamaLog::Get().TakeError();
+  const Nanos begin = SystemClock().Monotonic();
+  const int32_t status = llama_decode(loaded.context.get(), loaded.batch->get());
+  llama_synchronize(loaded.context.get());
+  result.chip_time += SystemClock().Monotonic() - begin;
+  loaded.batch->Clear();
+  if (status != 0) {
+    return Fail(Code::kUnavailable, "libllama did not compute the step (status {}): {}", status,
+                status == 1 ? "its KV memory is full" : LlamaLog::Get().TakeError());
+  }
+  for (const auto& [step, row] : sampling_) {
+    float* logits = llama_get_logits_ith(loaded.context.get(), row);
+    if (logits == nullptr) return Fail(Code::kInternal, "libllama has no logits for row {}", row);
+    PENSTOCK_ASSIGN(Sampled sampled,
+                    Sample(kernels_, *step, {logits, static_cast<size_t>(loaded.vocabulary)}, scratch_));
+    result.sampled.push_back(std::move(sampled));
+  }
+  sampling_.clear();
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Runner>> MakeRunner(const GgmlOptions& options) {
+  if (options.max_sequences < 1 || options.max_sequences > kGgmlSequences) {
+    return Fail(Code::kInvalid, "engine.max_sequences: {} at once; the ggml runner serves 1 to {}",
+                options.max_sequences, kGgmlSequences);
+  }
+  PENSTOCK_TRY(LoadBackends());
+  PENSTOCK_ASSIGN(ggml_backend_dev_t const device, ChooseDevice(options.device));
+  return std::make_unique<GgmlRunner>(options, device);
+}
+
+}  // namespace penstock::ggml

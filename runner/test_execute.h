@@ -1,0 +1,18 @@
+// Waits for a step, in tests.
+#pragma once
+
+#include <future>
+#include <utility>
+
+#include "runner/runner.h"
+
+namespace penstock::testing {
+
+inline Result<StepResult> Execute(Runner& runner, StepPlan plan) {
+  std::promise<Result<StepResult>> promise;
+  auto future = promise.get_future();
+  runner.Submit(std::move(plan), [&](Result<StepResult> result) { promise.set_value(std::move(result)); });
+  return future.get();
+}
+
+}  // namespace penstock::testing
