@@ -13,10 +13,21 @@ def folder(with_server=False):
 
 
 @functools.cache
+def ggml():
+    """The libraries that the ggml runner is built against, as fetched by tools/get_ggml.sh."""
+    command = [cloud.ROOT / "tools/get_ggml.sh", "vulkan"]
+    return pathlib.Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
 def driver():
-    """bench/serve/llama_driver.cc, built beside the peer when it changed."""
-    peer, source = folder(), cloud.ROOT / "bench/serve/llama_driver.cc"
-    header, target = source.with_name("driver_protocol.h"), peer / "bin/llama_driver"
+    return program("bench/serve/llama_driver.cc")
+
+
+@functools.cache
+def program(path):
+    """A program of ours over libllama, built beside the peer when it changed."""
+    peer, source = folder(), cloud.ROOT / path
+    header, target = cloud.ROOT / "bench/serve/driver_protocol.h", peer / "bin" / source.stem
     if target.exists() and target.stat().st_mtime > max(source.stat().st_mtime, header.stat().st_mtime):
         return target
     target.parent.mkdir(exist_ok=True)

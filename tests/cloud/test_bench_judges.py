@@ -17,6 +17,7 @@ def judge(tmp_path, name, rows):
 
 EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": "x", "ok": True}],
          "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
+         "runners": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["claims"]}],
          "serve": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["engine", "server", "gateway"]}]}
 
 
