@@ -15,8 +15,10 @@
 //          role: "developer" (default), "team_lead"; of no team: "finance", "operator". A team lead makes
 //          keys of the own team, of the first two roles, and of no more models than the own key has
 // GET    /admin/v1/keys?team=NAME        → {"data":[Key]}
-// POST   /admin/v1/keys/{key}/rotate     {"overlap"?: seconds the old secret still works, 0} → 200 Created, with
-//          "old":{"id","prefix","expires"}. The new key keeps the old one's seat: what was used stays its usage
+// POST   /admin/v1/keys/{key}/rotate     {"overlap"?: seconds the old secret still works, 0} → 200 Created,
+// with
+//          "old":{"id","prefix","expires"}. The new key keeps the old one's seat: what was used stays its
+//          usage
 // DELETE /admin/v1/keys/{key}            → 200 {"id","revoked":true}; the logins made from it end, too
 //          {key}: its id, or its secret's prefix
 //          Key: {"id":3,"team":"search","name":"ci","prefix":"sk-penstock-ab12","role":"developer",
@@ -63,7 +65,9 @@
 // is what its role reaches. And any key may ask who it is:
 //
 // GET    /v1/seat                        → {"object":"seat","role","team":"" where there is none,
-//            "key":{"id","name","prefix","expires","login"},"models":[its scope; empty: all],"may":["usage.read",…]}
-// POST   /v1/logins                      {"name"?} → 201 Created: one more secret for the asking key's seat, which is
+//            "key":{"id","name","prefix","expires","login"},"models":[its scope; empty:
+//            all],"may":["usage.read",…]}
+// POST   /v1/logins                      {"name"?} → 201 Created: one more secret for the asking key's seat,
+// which is
 //            listed and revoked as keys are, and ends with that key. From a login itself: 403
 #pragma once
