@@ -18,6 +18,7 @@
 #include "app/model_store.h"
 #include "app/supervisor.h"
 #include "base/log_level.h"
+#include "chip/cpu.h"
 #include "engine/engine.h"
 #include "gateway/gateway.h"
 #include "runner/fake.h"
@@ -269,6 +270,9 @@ Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   options.max_sequences = static_cast<uint32_t>(config.max_sequences);
   options.step_tokens = static_cast<int32_t>(config.step_tokens);
   options.prefix_cache = config.prefix_cache;
+  if (config.runner == "native") {
+    options.chip = fmt::format("{} cores of {}", chip::UsableCpus().size(), chip::CpuModel());
+  }
   const auto status = RunEngine(*std::move(runner), std::move(options));
   return status.has_value() ? *status : FailChild(status.error());
 }

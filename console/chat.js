@@ -311,6 +311,14 @@ function togglePanel(open) {
   showCode();
 }
 
+// Where there is little room, the panel lies over the chat.
+const overTheChat = () => matchMedia('(max-width: 64rem)').matches;
+
+function closePanel() {
+  togglePanel(false);
+  $('panel-toggle').focus();
+}
+
 export function stop() {
   answering?.controller.abort();
 }
@@ -332,7 +340,9 @@ export function startChat(unauthorised) {
     showCode();
   });
   addEventListener('keydown', (event) => {
-    if (event.key === 'Escape' && answering && !$('story').open) stop();
+    if (event.key !== 'Escape' || $('story').open || $('view-chat').hidden) return;
+    if (overTheChat() && !$('panel').hidden) closePanel();
+    else if (answering) stop();
   });
   $('stop').addEventListener('click', () => {
     stop();
@@ -358,13 +368,17 @@ export function startChat(unauthorised) {
       setText($('empty-title'), `Ask ${$('model').value}`);
     });
   }
-  $('panel-toggle').addEventListener('click', () => togglePanel($('panel').hidden));
+  $('panel-toggle').addEventListener('click', () => {
+    togglePanel($('panel').hidden);
+    if (overTheChat() && !$('panel').hidden) $('panel-close').focus();
+  });
+  $('panel-close').addEventListener('click', closePanel);
   tabs($('panel-tabs'), showCode);
   tabs($('code-tabs'), (tab) => {
     language = tab.dataset.language;
     showCode();
   });
   $('copy-code').addEventListener('click', (event) => copy(event.currentTarget, $('code-text').textContent));
-  togglePanel(matchMedia('(min-width: 64rem)').matches);
+  togglePanel(!overTheChat());
   show();
 }

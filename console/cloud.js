@@ -4,6 +4,7 @@ import { age, bytes, count, plural, rate } from './format.js';
 import { openStory } from './story.js';
 
 const ROWS = 20;          // requests on the screen at once
+const MOST = 500;         // that a snapshot lists
 const SPARK_MS = 60000;   // what the line shows
 const SPARK = { width: 240, height: 36 };
 
@@ -13,13 +14,17 @@ let whose = '';  // what the listed requests are to this seat: "yours"; empty: a
 
 // ---- parts ----
 
-// A row of cells whose texts are kept in reach.
+// A row of cells whose texts are kept in reach. A number has a box of its own, so that the table around it
+// need not be laid out again when it changes.
 function row(columns, ...extra) {
   const node = h('tr');
   node.cells_ = columns.map((name, i) => {
     const cell = h(i === 0 ? 'th' : 'td', i === 0 ? { scope: 'row', class: name } : { class: name }, '');
     node.append(cell);
-    return cell;
+    if (name !== 'number') return cell;
+    const box = h('span', { class: 'box' }, '');
+    cell.replaceChildren(box);
+    return box;
   });
   node.append(...extra);
   return node;
@@ -146,11 +151,16 @@ function showTeams(snapshot) {
 const fits = (request, wanted) => wanted === ''
   || `${request.id} ${request.model} ${request.team} ${request.state}`.toLowerCase().includes(wanted);
 
+const wanted = () => $('filter').value.trim().toLowerCase();
+
+// How many requests the next snapshot must list: up to the page that is shown; all, to look for some.
+export const listed = () => (wanted() === '' ? Math.min(MOST, (page + 1) * ROWS) : MOST);
+
 function showRequests(snapshot) {
-  const wanted = $('filter').value.trim().toLowerCase();
   const { data, total } = snapshot.requests;
-  const found = wanted === '' ? data : data.filter((request) => fits(request, wanted));
-  const pages = Math.max(1, Math.ceil(found.length / ROWS));
+  const found = data.filter((request) => fits(request, wanted()));
+  const number = wanted() === '' ? Math.min(total, MOST) : found.length;
+  const pages = Math.max(1, Math.ceil(number / ROWS));
   page = Math.min(page, pages - 1);
   keyed($('requests'), found.slice(page * ROWS, (page + 1) * ROWS), (request) => request.id,
     (request) => {
@@ -168,11 +178,11 @@ function showRequests(snapshot) {
       setText(node.cells_[5], count(request.tokens));
       setText(node.cells_[6], age(request.age_ms));
     });
-  setText($('requests-none'), data.length === 0 ? 'Nothing runs or waits.' : found.length === 0 ? 'None fits the filter.' : '');
-  setHidden($('requests-none'), found.length > 0);
+  setText($('requests-none'), total === 0 ? 'Nothing runs or waits.' : number === 0 ? 'None fits the filter.' : '');
+  setHidden($('requests-none'), number > 0);
   setHidden($('pager'), pages < 2);
-  const more = total > data.length ? `, the first ${count(data.length)} of ${count(total)}` : '';
-  setText($('pager-text'), `${count(page * ROWS + 1)} to ${count(Math.min((page + 1) * ROWS, found.length))} of ${count(found.length)}${more}`);
+  const more = total > MOST ? `, the first ${count(MOST)} of ${count(total)}` : '';
+  setText($('pager-text'), `${count(page * ROWS + 1)} to ${count(Math.min((page + 1) * ROWS, number))} of ${count(number)}${more}`);
   $('pager-back').disabled = page === 0;
   $('pager-on').disabled = page === pages - 1;
 }
@@ -225,7 +235,8 @@ export function showCloud(snapshot) {
   showRequests(snapshot);
 }
 
-export function startCloud(seat) {
+// `ask`: gets a snapshot now.
+export function startCloud(seat, ask) {
   const [words, owner] = {
     operator: ['Everything that runs here, once a second.', ''],
     finance: ['Everything that runs here, once a second.', ''],
@@ -235,9 +246,12 @@ export function startCloud(seat) {
   setText($('cloud-lead'), words);
   const turn = (by) => {
     page = Math.max(0, page + by);
-    if (latest) showRequests(latest);
+    ask();
   };
   $('pager-back').addEventListener('click', () => turn(-1));
   $('pager-on').addEventListener('click', () => turn(1));
-  $('filter').addEventListener('input', () => turn(-page));
+  $('filter').addEventListener('input', () => {
+    turn(-page);
+    if (latest) showRequests(latest);
+  });
 }

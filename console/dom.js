@@ -88,6 +88,16 @@ export function tabs(list, chosen = () => {}) {
   choose(all.find((tab) => tab.getAttribute('aria-selected') === 'true') ?? all[0], false);
 }
 
+// What scrolls can be reached by keyboard; what does not is no stop on the way.
+export function reachWhatScrolls(nodes) {
+  const look = (target) => setAttribute(target, 'tabindex', target.scrollWidth > target.clientWidth ? 0 : null);
+  const observer = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target.closest('.scroll'))));
+  for (const node of nodes) {
+    observer.observe(node);
+    observer.observe(node.firstElementChild);
+  }
+}
+
 // Copies, and says so on the button for a moment.
 export async function copy(button, text) {
   const label = button.textContent;

@@ -29,10 +29,11 @@ export function duration(ms) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// How long something has been running: whole seconds.
+// How long something has been running, as calmly as it can be said: "12 s", "3 min", "2 h 5 min".
 export function age(ms) {
   const seconds = Math.floor(ms / 1000);
-  return seconds < 60 ? `${seconds} s` : duration(seconds * 1000);
+  if (seconds < 60) return `${seconds} s`;
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : duration(ms);
 }
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;

@@ -1,9 +1,9 @@
 // The console: signing in, going from view to view, and the pool's pulse.
-import { $, setAttribute, setHidden, setText, svg } from './dom.js';
+import { $, reachWhatScrolls, setAttribute, setHidden, setText, svg } from './dom.js';
 import * as api from './api.js';
 import { count, rate, roleName } from './format.js';
 import { showModels, startChat, stop } from './chat.js';
-import { showCloud, startCloud } from './cloud.js';
+import { listed, showCloud, startCloud } from './cloud.js';
 import { startStory } from './story.js';
 import { loadUsage, startUsage } from './usage.js';
 
@@ -36,16 +36,21 @@ function go(moveFocus) {
 // ---- the pool's pulse ----
 
 let timer = null;
-let polling = false;
+let polling = false, again = false;  // asked for while one was under way
 
 // A question a second where it is looked at, fewer elsewhere, none while the page is hidden.
 async function poll() {
-  if (polling || view === null || document.hidden) return;
+  if (view === null || document.hidden) return;
+  if (polling) {
+    again = true;
+    return;
+  }
   polling = true;
+  again = false;
   let next = view === 'cloud' ? EVERY_MS : ELSEWHERE_MS;
   const began = performance.now();
   try {
-    const snapshot = await api.get(`/v1/live?requests=${view === 'cloud' ? 500 : 0}`);
+    const snapshot = await api.get(`/v1/live?requests=${view === 'cloud' ? listed() : 0}`);
     if (view !== null) show(snapshot);
     banner('');
   } catch (error) {
@@ -55,7 +60,7 @@ async function poll() {
   }
   polling = false;
   clearTimeout(timer);
-  if (view !== null) timer = setTimeout(poll, Math.max(100, next - (performance.now() - began)));
+  if (view !== null) timer = setTimeout(poll, again ? 0 : Math.max(100, next - (performance.now() - began)));
 }
 
 function pollNow() {
@@ -89,7 +94,7 @@ async function enter() {
   setText($('seat-team'), seat.team || 'all teams');
   setText($('seat-role'), roleName(seat.role));
   startChat((error) => signOut(error.message));
-  startCloud(seat);
+  startCloud(seat, pollNow);
   startUsage(seat);
   addEventListener('hashchange', () => go(true));
   document.addEventListener('visibilitychange', () => { if (!document.hidden) pollNow(); });
@@ -176,6 +181,7 @@ $('skip').addEventListener('click', (event) => {
 });
 showTheme();
 startStory();
+reachWhatScrolls(document.querySelectorAll('.scroll'));
 
 const kept = api.storedKey();
 if (kept) {

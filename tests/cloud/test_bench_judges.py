@@ -16,6 +16,7 @@ def judge(tmp_path, name, rows):
 
 
 EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": "x", "ok": True}],
+         "console": [{"part": "picture", "name": "one.png", "bytes": 1}],
          "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
          "runners": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["claims"]}],
          "serve": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["engine", "server", "gateway"]}]}
@@ -33,6 +34,26 @@ def test_one_failed_check_makes_clients_short(tmp_path):
             for c in ("openai-python", "openai-node", "ai-sdk") for i in range(30)]
     assert judge(tmp_path, "clients", rows)[0] == 0
     assert judge(tmp_path, "clients", rows + [{**rows[0], "ok": False}])[0] == 1
+
+
+def console_rows(**changed):
+    claim = {"part": "walk", "ok": True, "detail": "", "model": "m", "runner": "native", "kernel": "avx2"}
+    claims = [{**claim, "seat": seat, "theme": theme, "check": f"axe {i}"}
+              for seat in ("operator", "team_lead", "developer") for theme in ("light", "dark") for i in range(40)]
+    load = {"part": "load", "running": 500, "cpu": "some", "load": "0"}
+    update = {"part": "busy", "clock": "cpu", "updates": 1, "ms": 1000, "task_ms": 5.0, "script_ms": 1.0, "layout_ms": 1.0,
+              "style_ms": 0.1, "rows": 20, "shown": "1 to 20 of 500", **changed}
+    return [*claims, {"part": "picture", "name": "one.png", "bytes": 1000}, load, *[update] * 60, load]
+
+
+@pytest.mark.parametrize("changed, good", [({}, True), ({"task_ms": 8.5}, False), ({"ms": 400}, False), ({"rows": 0}, False)])
+def test_console_judges_what_an_update_costs(tmp_path, changed, good):
+    assert (judge(tmp_path, "console", console_rows(**changed))[0] == 0) == good
+
+
+def test_one_failed_claim_makes_console_short(tmp_path):
+    rows = console_rows()
+    assert judge(tmp_path, "console", [{**rows[0], "ok": False}, *rows[1:]])[0] == 1
 
 
 def crash_rows(**changed):
