@@ -112,7 +112,7 @@ Status Upgrade(Database& database, int64_t from) {
   return done ? ended : done;
 }
 
-// The program that brought the store to its version, for people; stores of version 1 do not say.
+// The program that brought the store to its version, for people; stores before version 3 do not say.
 std::string MadeBy(Database& database) {
   auto statement = database.Prepare("SELECT program FROM upgrades ORDER BY version DESC LIMIT 1");
   const auto row = statement ? statement->Step() : std::unexpected(statement.error());

@@ -126,10 +126,10 @@ TEST(Snapshot, DamageIsNamed) {
 
 // ---- versions ----
 
-// What fff4889 wrote: the tables of version 1 alone.
-void MakeVersion1(const std::string& dir) {
+// The version before the upgrades were written down.
+void MakeVersion2(const std::string& dir) {
   auto database = *Database::Open(dir + "/penstock.db", Database::Mode::kReadWrite);
-  ASSERT_TRUE(database.Execute("DROP TABLE upgrades; PRAGMA user_version=1"));
+  ASSERT_TRUE(database.Execute("DROP TABLE upgrades; PRAGMA user_version=2"));
 }
 
 TEST(Versions, AnOlderStoreIsBroughtUpToDateAndKeepsWhatItHolds) {
@@ -144,8 +144,8 @@ TEST(Versions, AnOlderStoreIsBroughtUpToDateAndKeepsWhatItHolds) {
     ticket->End("stop", "");
     world.Settle();
   }
-  MakeVersion1(dir.path);
-  EXPECT_EQ(StoreVersionOf(dir.path)->version, 1);
+  MakeVersion2(dir.path);
+  EXPECT_EQ(StoreVersionOf(dir.path)->version, 2);
   ASSERT_TRUE(UpgradeStore(dir.path));
   EXPECT_EQ(StoreVersionOf(dir.path)->version, kSchemaVersion);
   EXPECT_TRUE(StoreVersionOf(dir.path)->program.starts_with("Penstock "));
@@ -159,13 +159,13 @@ TEST(Versions, AnUpgradeThatFailsChangesNothing) {
   {
     World world(dir.path);
   }
-  MakeVersion1(dir.path);
+  MakeVersion2(dir.path);
   {
     auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
     ASSERT_TRUE(database.Execute("CREATE TABLE upgrades(somebody_elses)"));
   }
   EXPECT_FALSE(UpgradeStore(dir.path));
-  EXPECT_EQ(StoreVersionOf(dir.path)->version, 1);
+  EXPECT_EQ(StoreVersionOf(dir.path)->version, 2);
 }
 
 TEST(Versions, AStoreOfTheFutureNamesWhoMadeIt) {
