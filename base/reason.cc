@@ -71,7 +71,9 @@ constexpr ReasonText kReasons[] = {
     {Reason::kModelTooLarge, kTooLarge, "The model is too large for this machine",
      "The model's weights do not fit this machine's memory.",
      "Weights are held in memory whole, and room for conversations is needed beside them.",
-     "Choose a smaller model, or a smaller quantisation of the same one (Q4 is a quarter of F16)."},
+     "Choose a smaller model (`penstock model ls --catalogue` marks what fits), or a smaller quantisation of "
+     "the "
+     "same one (Q4 is a quarter of F16)."},
     {Reason::kModelDamaged, kCorrupt, "The model's file is damaged",
      "The file is cut short, or what it says of itself does not fit together.",
      "A download broke off, or the file was converted by something faulty. The message names the defect.",
