@@ -129,14 +129,14 @@ void AddBackupCommands(CLI::App& app, Cli& cli) {
   backup->add_flag("--json", options->as_json, "as JSON");
   backup->footer(
       "Teams, keys, usage, requests, the operator's key, settings, and which models there are: as of one\n"
-      "moment, read back and checked.\n\nExample:\n  penstock backup /mnt/backup/penstock-monday");
+      "moment, read back and checked.\n\nExample:\n  penstock backup penstock-monday");
   OnChosen(backup, cli, options, BackUp);
 
   CLI::App* restore =
       app.add_subcommand("restore", "Check a backup and bring it back into an empty directory");
   restore->add_option("folder", options->path, "what `penstock backup` made")->required();
   restore->add_flag("--check", options->check, "only read it through");
-  restore->footer("Example:\n  penstock restore /mnt/backup/penstock-monday --data /srv/penstock");
+  restore->footer("Example:\n  penstock restore penstock-monday --data again");
   OnChosen(restore, cli, options, Restore);
 }
 

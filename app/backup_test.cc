@@ -150,14 +150,14 @@ TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
 
 TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
   for (int i = 0; i < 5; ++i) {
-    SetStoreVersion(data_->path(), 1, "DROP TABLE upgrades");
+    SetStoreVersion(data_->path(), 2, "DROP TABLE upgrades");
     const auto upgraded = UpgradeData(*data_);
     ASSERT_TRUE(upgraded) << upgraded.error().message;
     EXPECT_EQ(StoreVersionOf(data_->path())->version, kSchemaVersion);
     for (const auto& at : fs::directory_iterator(data_->Backups())) {
       const auto kept = CheckBackup(at.path());
       ASSERT_TRUE(kept) << kept.error().message;
-      EXPECT_EQ(kept->store_version, 1);
+      EXPECT_EQ(kept->store_version, 2);
     }
     // Named by the second: told apart by hand here.
     for (const auto& at : fs::directory_iterator(data_->Backups())) {
@@ -170,7 +170,7 @@ TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
 }
 
 TEST_F(BackupTest, AStoreOfTheFutureIsRefusedWithTheWayBack) {
-  SetStoreVersion(data_->path(), 1, "DROP TABLE upgrades");
+  SetStoreVersion(data_->path(), 2, "DROP TABLE upgrades");
   ASSERT_TRUE(UpgradeData(*data_));
   SetStoreVersion(data_->path(), 99, "INSERT INTO upgrades VALUES(99, '9.9.9', 1)");
   const auto refused = UpgradeData(*data_);
@@ -182,7 +182,7 @@ TEST_F(BackupTest, AStoreOfTheFutureIsRefusedWithTheWayBack) {
   ASSERT_NE(at, std::string::npos) << message;
   const std::string path = message.substr(at + command.size(), message.find(" --data") - at - command.size());
   ASSERT_TRUE(RestoreBackup(path, other())) << path;
-  EXPECT_EQ(StoreVersionOf(other())->version, 1);
+  EXPECT_EQ(StoreVersionOf(other())->version, 2);
   EXPECT_TRUE(Open(other())->Authenticate(secret_));
 }
 

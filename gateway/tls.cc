@@ -105,12 +105,12 @@ Result<std::unique_ptr<TlsContext>> TlsContext::Load(const std::string& certific
   // A key that wants a passphrase is refused: nobody is there to be asked.
   SSL_CTX_set_default_passwd_cb(ssl, [](char*, int, int, void*) { return -1; });
   if (SSL_CTX_use_certificate_chain_file(ssl, certificate.c_str()) != 1) {
-    return Fail(Code::kInvalid, "the TLS certificate {} cannot be used ({}); it must be a PEM file",
+    return Fail(Reason::kBadSetting, "the TLS certificate {} cannot be used ({}); it must be a PEM file",
                 certificate, LastError());
   }
   if (SSL_CTX_use_PrivateKey_file(ssl, key.c_str(), SSL_FILETYPE_PEM) != 1) {
     return Fail(
-        Code::kInvalid,
+        Reason::kBadSetting,
         "the TLS key {} cannot be used with {} ({}); it must be its key, a PEM file without a passphrase",
         key, certificate, LastError());
   }
