@@ -1,5 +1,5 @@
 // Accelerators: the GPUs and NPUs of this machine, from the PCI bus and from their vendors' own tools. Only
-// looked at: Penstock computes on CPUs.
+// looked at here; what drives them is the runner's business.
 #pragma once
 
 #include <cstdint>

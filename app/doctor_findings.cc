@@ -65,8 +65,11 @@ void JudgeAccelerators(const DoctorFacts::Machine& machine, Findings& out) {
       words = device.name.contains(device.vendor) ? device.name : words + " " + device.name;
     if (device.memory > 0) words += ", " + HumanBytes(device.memory);
     if (!device.address.empty()) words += ", at " + device.address;
-    out.push_back({device.gpu ? "gpu" : "npu", Level::kGood,
-                   words + ": stays idle, this version computes on CPUs only"});
+    words += device.gpu
+                 ? ": stays idle unless libllama drives it (penstock up --engine-runner ggml), which we "
+                   "never tried on a real GPU"
+                 : ": stays idle, no runner here was tried on it";
+    out.push_back({device.gpu ? "gpu" : "npu", Level::kGood, words});
   }
 }
 
