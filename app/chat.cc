@@ -86,6 +86,7 @@ Result<Answer> Ask(const Cloud& cloud, const Options& options, const json::array
 }
 
 void ShowFigures(const Answer& answer) {
+  std::fflush(stdout);  // the answer's end first, where both go to one file
   const bool colour = isatty(STDERR_FILENO) == 1;
   fmt::print(stderr, "{}[{} tokens, the first after {:.2f} s, then {:.1f} tokens/s{}]{}\n",
              colour ? "\033[2m" : "", answer.tokens, answer.first_token_s, answer.Rate(),

@@ -79,10 +79,10 @@ HttpRequest Cloud::Request(const std::string& method, const std::string& path,
   return request;
 }
 
-Result<json::object> Cloud::Send(const std::string& method, const std::string& path,
-                                 const std::string& body) const {
+Result<json::object> Cloud::Send(const std::string& method, const std::string& path, const std::string& body,
+                                 Nanos within) const {
   HttpRequest request = Request(method, path, body);
-  request.total_timeout = 60 * kSecond;
+  request.total_timeout = within;
   const auto response = SendHttp(request);
   if (!response.has_value()) return std::unexpected(NotRunning(url_, response.error()));
   if (response->status >= 300) {

@@ -19,7 +19,9 @@ class Cloud {
 
   // Errors: kUnavailable ("the cloud is not running at …"), or the gateway's own words with the code that
   // its status stands for.
-  Result<boost::json::object> Get(const std::string& path) const { return Send("GET", path, ""); }
+  Result<boost::json::object> Get(const std::string& path, Nanos within = 60 * kSecond) const {
+    return Send("GET", path, "", within);
+  }
   Result<boost::json::object> Post(const std::string& path, const boost::json::object& body) const;
   Result<boost::json::object> Delete(const std::string& path) const { return Send("DELETE", path, ""); }
 
@@ -32,7 +34,7 @@ class Cloud {
  private:
   Cloud(std::string url, std::string key) : url_(std::move(url)), key_(std::move(key)) {}
   Result<boost::json::object> Send(const std::string& method, const std::string& path,
-                                   const std::string& body) const;
+                                   const std::string& body, Nanos within = 60 * kSecond) const;
   HttpRequest Request(const std::string& method, const std::string& path, const std::string& body) const;
 
   std::string url_, key_;

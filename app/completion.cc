@@ -129,6 +129,7 @@ _penstock() {{
 {offers}  esac
   case "$at/$before" in
 {values}  esac
+  [[ "$current" == -* && "$before" != -* ]] && value=""
   COMPREPLY=()
   case "$value" in
     {asked}) words="$("${{COMP_WORDS[0]}}" names "$value" 2>/dev/null)" ;;
@@ -166,6 +167,7 @@ _penstock() {{
 {offers}  esac
   case "$at/$words[CURRENT-1]" in
 {values}  esac
+  [[ $words[CURRENT] == -* && $words[CURRENT-1] != -* ]] && value=""
   case "$value" in
     {asked}) found=(${{(f)"$($words[1] names $value 2>/dev/null)"}}); compadd -a found; return ;;
     FILE|PATH) _files; return ;;

@@ -100,11 +100,13 @@ void ShowNewOperatorKey(const DataDir& data) {
              data.OperatorKeyFile(), *key);
 }
 
-// Models that an engine could not load, and why; empty: none, or nobody to ask.
+// Models that an engine could not load, and why; empty: none, or nobody to ask. Soon: the listening socket is
+// the supervisor's, so while no gateway runs a request waits for an answer that never comes.
 std::string FailedModels(const Config& config) {
   std::string failed;
   const auto cloud = Cloud::Open(config);
-  const auto answer = cloud.has_value() ? cloud->Get("/admin/v1/models") : std::unexpected(cloud.error());
+  const auto answer =
+      cloud.has_value() ? cloud->Get("/admin/v1/models", 2 * kSecond) : std::unexpected(cloud.error());
   if (!answer.has_value()) return failed;
   for (const auto& value : GetArray(*answer, "data")) {
     const std::string error = value.is_object() ? GetText(value.get_object(), "error") : "";

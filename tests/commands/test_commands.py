@@ -291,6 +291,17 @@ def test_the_operator_key_is_made_once_for_its_owner_alone(penstock_binary, tmp_
     assert (tmp_path / "operator.key").read_text() == key
 
 
+def test_a_cloud_that_never_got_ready_stops_at_once(penstock_binary, tmp_path):
+    ours = cloud.Cloud({}, data=tmp_path, settings={"engine.runner": "fake"})
+    ours.start(ready_within=0)
+    deadline = time.monotonic() + 60
+    while "not ready yet" not in (tmp_path / "up.log").read_text():
+        assert time.monotonic() < deadline, ours.tail()
+        time.sleep(0.1)
+    ours.process.send_signal(signal.SIGTERM)
+    assert ours.process.wait(20) == 0  # not the minute that a request waits which nobody answers
+
+
 def test_the_repository_names_no_package_registry():
     root = pathlib.Path(__file__).resolve().parent.parent.parent
     registries = ["pypi" + ".org", "files.python" + "hosted.org", "registry." + "npmjs.org", "crates" + ".io/api"]

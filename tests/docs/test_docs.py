@@ -235,6 +235,7 @@ def test_bash_completes_commands_flags_and_names(live):
     assert "completers" in offered("key", "ls", "--team", "")
     assert "qwen3-4b" in offered("model", "pull", "qwen3")
     assert offered("--data", "/us") == ["/usr"]
+    assert "--sha256" in offered("model", "pull", "-") and "--kv" in offered("model", "import", "-")
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
