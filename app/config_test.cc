@@ -112,7 +112,7 @@ TEST_F(ConfigTest, TheFakeRunnerMayBePacedAndAnUnknownPaceIsRefused) {
   WriteFile("[engine]\nrunner = 'fake?speed=9'\n");
   EXPECT_NE(ErrorOf().find("speed=9"), std::string::npos);
   WriteFile("[engine]\nrunner = 'faker'\n");
-  EXPECT_NE(ErrorOf().find("native, fake"), std::string::npos);
+  EXPECT_NE(ErrorOf().find("native, ggml, fake"), std::string::npos);
 }
 
 TEST(ConfigUnits, SizesAndTimesAreReadExactlyOrRefused) {
