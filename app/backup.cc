@@ -249,7 +249,10 @@ Result<Backup> Fill(const DataDir& data, const BackupOptions& options, const std
                 .models = {},
                 .files = {}};
   PENSTOCK_TRY(CopyStore(data.path(), folder));
-  PENSTOCK_TRY(CopyText(data.OperatorKeyFile(), folder + "/operator.key"));
+  // The certificate that was made here comes along: whoever trusts its fingerprint knows the restored cloud.
+  for (const std::string_view secret : {"operator.key", "tls/cert.pem", "tls/key.pem"}) {
+    PENSTOCK_TRY(CopyText(fmt::format("{}/{}", data.path(), secret), fmt::format("{}/{}", folder, secret)));
+  }
   if (!options.config_file.empty()) PENSTOCK_TRY(CopyText(options.config_file, folder + "/penstock.toml"));
   PENSTOCK_TRY(CopyModels(data, folder, backup));
   PENSTOCK_ASSIGN(backup.counts, CheckStore(folder));

@@ -2,7 +2,7 @@
 //
 //   manifest.json            format, program, time, the store's version and counts, SHA-256 of every file
 //   penstock.db, journal     the store as of one moment (teams/snapshot.h)
-//   operator.key
+//   operator.key, tls/        the operator's key, and the certificate of --tls-self-signed
 //   penstock.toml            the settings' file, where one was read
 //   models/pins.json         models/NAME/manifest.json; with their weights only where that was asked for
 //
