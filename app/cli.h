@@ -20,6 +20,7 @@ struct Cli {
 void AddUpCommand(CLI::App& app, Cli& cli);
 void AddHiddenCommands(CLI::App& app, Cli& cli);  // gateway, engine, inspect: the supervisor's children
 void AddManualCommands(CLI::App& app, Cli& cli);  // man, completion, names: hidden too
+void AddLoginCommands(CLI::App& app, Cli& cli);   // login, logout
 void AddStatusCommand(CLI::App& app, Cli& cli);
 void AddModelCommands(CLI::App& app, Cli& cli);
 void AddChatCommand(CLI::App& app, Cli& cli);

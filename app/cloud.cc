@@ -1,6 +1,5 @@
 #include "app/cloud.h"
 
-#include "app/data_dir.h"
 #include "app/json_get.h"
 
 namespace penstock {
@@ -31,49 +30,70 @@ Code CodeOf(long status) {
 }
 
 // `reason`: the answer's x-penstock-error.
-Error ErrorOf(long status, std::string_view body, const std::string& reason, const std::string& url) {
+Error ErrorOf(long status, std::string_view body, const std::string& reason, const std::string& url,
+              const Endpoint& endpoint) {
   const auto object = ParseJsonObject(body, url);
   std::string message = object.has_value() ? GetText(GetObject(*object, "error"), "message") : "";
   if (message.empty()) message = fmt::format("{} answered {}", url, status);
-  if (status == 401) message += " (--key, PENSTOCK_KEY, or operator.key in the data directory)";
+  if (status == 401 && endpoint.login) {
+    message += fmt::format(" (penstock login {})", endpoint.url);
+  } else if (status == 401) {
+    message += " (--key, PENSTOCK_KEY, or operator.key in the data directory)";
+  }
   const ReasonText* const known = FindReason(reason);
   return {CodeOf(status), message, known == nullptr ? Reason::kNone : known->reason};
 }
 
-Error NotRunning(const std::string& url, const Error& error) {
+Error NotRunning(const Endpoint& endpoint, const Error& error) {
   if (error.code != Code::kUnavailable) return error;
+  if (endpoint.login) {
+    return {
+        Code::kUnavailable,
+        fmt::format("the cloud that you are logged in to does not answer: {}. For another: penstock logout, "
+                    "or --url or --data",
+                    error.message),
+        Reason::kNotRunning};
+  }
   return {Code::kUnavailable,
-          fmt::format("the cloud is not running at {}: start it with `penstock up` ({})", url, error.message),
+          fmt::format("the cloud is not running at {}: start it with `penstock up` ({})", endpoint.url,
+                      error.message),
           Reason::kNotRunning};
 }
 
 }  // namespace
 
-Result<Cloud> Cloud::Open(const Config& config) {
-  std::string key = config.key;
-  if (key.empty()) {
-    const std::string path = config.data + "/operator.key";
-    auto text = ReadTextFile(path);
-    if (!text.has_value() && text.error().code == Code::kNotFound) {
-      return Fail(Reason::kNoKeyFile,
-                  "no key: {} is not there. `penstock up` makes it on the first start; for another cloud "
-                  "give --url and "
-                  "--key",
-                  path);
-    }
-    if (!text.has_value()) {
-      return Fail(Code::kForbidden, "{}. Try with sudo, or give a key of your own: --key or PENSTOCK_KEY",
-                  text.error().message);
-    }
-    key = *std::move(text);
+Result<Cloud> Cloud::At(Endpoint endpoint) {
+  if (!endpoint.key.empty()) return Cloud(std::move(endpoint));
+  if (!endpoint.key_fault.empty()) {
+    return Fail(Code::kForbidden, "{}. Try with sudo, or give a key of your own: --key or PENSTOCK_KEY",
+                endpoint.key_fault);
   }
-  return Cloud(config.BaseUrl(), std::move(key));
+  return Fail(
+      Reason::kNoKeyFile,
+      "no key for {}: `penstock login {}` asks for one, or give --key. (On the cloud's own machine the first "
+      "`penstock up` makes operator.key in the data directory.)",
+      endpoint.url, endpoint.url);
+}
+
+Result<Cloud> Cloud::Open(const Config& config) {
+  PENSTOCK_ASSIGN(Endpoint endpoint, FindEndpoint(config));
+  if (endpoint.login) {
+    fmt::print(stderr, "at {}{}\n", endpoint.url, endpoint.who.empty() ? "" : " as " + endpoint.who);
+  }
+  return At(std::move(endpoint));
+}
+
+Result<Cloud> Cloud::OpenLocal(const Config& config) {
+  return At(LocalEndpoint(config));
 }
 
 HttpRequest Cloud::Request(const std::string& method, const std::string& path,
                            const std::string& body) const {
-  HttpRequest request{
-      .method = method, .url = url_ + path, .headers = {"Authorization: Bearer " + key_}, .body = body};
+  HttpRequest request{.method = method,
+                      .url = endpoint_.url + path,
+                      .headers = {"Authorization: Bearer " + endpoint_.key},
+                      .body = body};
+  request.pin = endpoint_.pin;
   if (!body.empty()) request.headers.emplace_back("Content-Type: application/json");
   request.headers.emplace_back("Expect:");
   return request;
@@ -84,10 +104,10 @@ Result<json::object> Cloud::Send(const std::string& method, const std::string& p
   HttpRequest request = Request(method, path, body);
   request.total_timeout = within;
   const auto response = SendHttp(request);
-  if (!response.has_value()) return std::unexpected(NotRunning(url_, response.error()));
+  if (!response.has_value()) return std::unexpected(NotRunning(endpoint_, response.error()));
   if (response->status >= 300) {
-    return std::unexpected(
-        ErrorOf(response->status, response->body, response->Header("x-penstock-error"), request.url));
+    return std::unexpected(ErrorOf(response->status, response->body, response->Header("x-penstock-error"),
+                                   request.url, endpoint_));
   }
   return ParseJsonObject(response->body, request.url);
 }
@@ -120,24 +140,35 @@ Status Cloud::Stream(const std::string& path, const json::object& body,
     return {};
   };
   auto done = SendHttp(request);
-  if (!done.has_value()) return std::unexpected(NotRunning(url_, done.error()));
-  if (status >= 300) return std::unexpected(ErrorOf(status, pending, reason, request.url));
+  if (!done.has_value()) return std::unexpected(NotRunning(endpoint_, done.error()));
+  if (status >= 300) return std::unexpected(ErrorOf(status, pending, reason, request.url, endpoint_));
   if (response != nullptr) *response = *std::move(done);
   return {};
 }
 
+std::string SeatWords(const json::object& seat) {
+  const std::string team = GetText(seat, "team");
+  return fmt::format("{} ({}{})", GetText(GetObject(seat, "key"), "name"), GetText(seat, "role"),
+                     team.empty() ? "" : " of team " + team);
+}
+
 bool CloudRuns(const Config& config) {
-  const auto answer = SendHttp(
-      {.url = config.BaseUrl() + "/livez", .connect_timeout = kSecond, .total_timeout = 2 * kSecond});
+  const Endpoint endpoint = LocalEndpoint(config);
+  const auto answer = SendHttp({.url = endpoint.url + "/livez",
+                                .pin = endpoint.pin,
+                                .connect_timeout = kSecond,
+                                .total_timeout = 2 * kSecond});
   return answer.has_value() && answer->status == 200;
 }
 
-std::string WhyNotReady(const std::string& url) {
-  const auto answer =
-      SendHttp({.url = url + "/readyz", .connect_timeout = kSecond, .total_timeout = 2 * kSecond});
+std::string WhyNotReady(const Endpoint& endpoint) {
+  const auto answer = SendHttp({.url = endpoint.url + "/readyz",
+                                .pin = endpoint.pin,
+                                .connect_timeout = kSecond,
+                                .total_timeout = 2 * kSecond});
   if (!answer.has_value()) return answer.error().message;
   if (answer->status == 200) return "";
-  const auto object = ParseJsonObject(answer->body, url);
+  const auto object = ParseJsonObject(answer->body, endpoint.url);
   if (!object.has_value()) return answer->body.substr(0, 200);
   for (const std::string_view key : {"reason", "message"}) {
     if (const std::string words = GetText(*object, key); !words.empty()) return words;

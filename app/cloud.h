@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "app/config.h"
+#include "app/endpoint.h"
 #include "app/http.h"
 #include "base/result.h"
 
@@ -13,9 +14,12 @@ namespace penstock {
 
 class Cloud {
  public:
-  // The key is the configured one, else the operator key of the data directory. Errors: kNotFound, saying
-  // how to get one.
+  // Where app/endpoint.h says; names the cloud on stderr where it is a login's. Errors: kNotFound: no key is
+  // known, saying how to get one.
   static Result<Cloud> Open(const Config& config);
+  // This machine's, whoever is logged in elsewhere.
+  static Result<Cloud> OpenLocal(const Config& config);
+  static Result<Cloud> At(Endpoint endpoint);
 
   // Errors: kUnavailable ("the cloud is not running at …"), or the gateway's own words with the code that
   // its status stands for.
@@ -29,20 +33,24 @@ class Cloud {
   Status Stream(const std::string& path, const boost::json::object& body,
                 const std::function<Status(std::string_view line)>& on_line, HttpResponse* response) const;
 
-  const std::string& url() const { return url_; }
+  const std::string& url() const { return endpoint_.url; }
+  const Endpoint& endpoint() const { return endpoint_; }
 
  private:
-  Cloud(std::string url, std::string key) : url_(std::move(url)), key_(std::move(key)) {}
+  explicit Cloud(Endpoint endpoint) : endpoint_(std::move(endpoint)) {}
   Result<boost::json::object> Send(const std::string& method, const std::string& path,
                                    const std::string& body, Nanos within = 60 * kSecond) const;
   HttpRequest Request(const std::string& method, const std::string& path, const std::string& body) const;
 
-  std::string url_, key_;
+  Endpoint endpoint_;
 };
 
-// Whether something answers /livez there: for commands that work with and without a running cloud.
+// "ann (developer of team red)": who a seat is (GET /v1/seat), for people.
+std::string SeatWords(const boost::json::object& seat);
+
+// Whether this machine's cloud answers /livez: for commands that work with and without a running cloud.
 bool CloudRuns(const Config& config);
 // /readyz: a request would be answered. Empty: ready; else why not.
-std::string WhyNotReady(const std::string& url);
+std::string WhyNotReady(const Endpoint& endpoint);
 
 }  // namespace penstock

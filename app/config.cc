@@ -109,6 +109,11 @@ Setting WithParser(Setting setting, Status (*parse)(Config&, std::string_view)) 
   return setting;
 }
 
+Setting Toggle(Setting setting) {
+  setting.toggle = true;
+  return setting;
+}
+
 Status ParseLogs(Config& config, std::string_view text) {
   return ParseChoice<&Config::logs>(config, text, std::array<std::string_view, 2>{"files", "stderr"});
 }
@@ -148,9 +153,19 @@ const std::array kSettings = {
     WithParser(
         Make<&Config::listen>("listen", "HOST:PORT", "where `up` listens; 0.0.0.0:8700 for every interface"),
         ParseListen),
-    Make<&Config::url>("url", "URL", "where the other commands find the cloud; empty: http:// and `listen`"),
-    Make<&Config::key>("key", "KEY",
-                       "the key that commands send; empty: the operator key in the data directory", "", true),
+    Make<&Config::tls_cert>("tls.cert", "FILE",
+                            "`up` speaks TLS with this certificate (PEM, its chain behind it)"),
+    Make<&Config::tls_key>("tls.key", "FILE", "the certificate's key (PEM); empty: in the same file"),
+    Toggle(Make<&Config::tls_self_signed>("tls.self_signed", "true|false",
+                                          "`up` speaks TLS with a certificate that it makes once")),
+    Toggle(Make<&Config::insecure>("insecure", "true|false",
+                                   "plain HTTP beyond this machine: for `up` and for `login`")),
+    Make<&Config::url>("url", "URL",
+                       "where the other commands find the cloud; empty: the login's, else this machine's"),
+    Make<&Config::key>(
+        "key", "KEY",
+        "the key that commands send; empty: the login's, else the operator key in the data directory", "",
+        true),
     WithParser(Make<&Config::logs>("logs", "files|stderr",
                                    "where gateway and engines log: files in DATA/logs, or the terminal"),
                ParseLogs),
@@ -355,6 +370,8 @@ Result<LoadedConfig> LoadConfig(const ConfigInput& input) {
     PENSTOCK_TRY(Apply(loaded, name, text, setting != nullptr ? setting->Flag() : "--set"));
     loaded.source[name] = "flag";
   }
+  const std::string& named = loaded.source["data"];
+  loaded.config.data_named = named == "environment" || named == "flag";
   loaded.config.data = std::filesystem::absolute(loaded.config.data).lexically_normal().string();
   return loaded;
 }
@@ -370,14 +387,17 @@ std::vector<std::string> AsFlags(const LoadedConfig& loaded) {
   return flags;
 }
 
+std::string Config::ListenUrl() const {
+  const size_t colon = listen.rfind(':');
+  std::string host = listen.substr(0, colon);
+  if (host == "0.0.0.0" || host == "[::]" || host == "*") host = "127.0.0.1";
+  const bool tls = tls_self_signed || !tls_cert.empty();
+  return (tls ? "https://" : "http://") + host + listen.substr(colon);
+}
+
 std::string Config::BaseUrl() const {
+  if (url.empty()) return ListenUrl();
   std::string base = url;
-  if (base.empty()) {
-    const size_t colon = listen.rfind(':');
-    std::string host = listen.substr(0, colon);
-    if (host == "0.0.0.0" || host == "[::]" || host == "*") host = "127.0.0.1";
-    base = "http://" + host + listen.substr(colon);
-  }
   if (!base.starts_with("http://") && !base.starts_with("https://")) base = "http://" + base;
   while (base.ends_with('/')) base.pop_back();
   return base;
@@ -391,6 +411,8 @@ std::string ConfigurationPage() {
       "   `/etc/penstock/penstock.toml`. `gateway.max_body` is `max_body` under `[gateway]`.\n"
       "2. the environment;\n"
       "3. flags, on any command. `--set NAME=VALUE` sets any of them by name.\n\n"
+      "Where none of them names a `url`, and neither a flag nor the environment a `data` directory, commands\n"
+      "go to the cloud of `penstock login`, else to the one that runs on this machine's data directory.\n\n"
       "`penstock config` shows what holds here and where each value came from. BYTES take `KiB`, `MiB`, "
       "`GiB`\n"
       "(or `KB`, `MB`, `GB`); TIME takes `ms`, `s`, `m`, `h`. This page is made by `penstock config "
@@ -414,6 +436,8 @@ std::string ConfigurationPage() {
       "```toml\n"
       "data = \"/srv/penstock\"\n"
       "listen = \"0.0.0.0:8700\"\n\n"
+      "[tls]\n"
+      "self_signed = true\n\n"
       "[engine]\n"
       "memory = \"48GiB\"\n\n"
       "[pull]\n"

@@ -1,6 +1,7 @@
 // Config: every setting once, with its default, its flag, its environment variable and its words.
 //
-// Rising precedence: default, penstock.toml, environment, flags. The table behind Settings() is the only
+// Rising precedence: default, penstock.toml, environment, flags. (Where commands find the cloud when none of
+// them says: app/endpoint.h.) The table behind Settings() is the only
 // list: the parser, `penstock config` and docs/configuration.md are made from it.
 #pragma once
 
@@ -24,9 +25,12 @@ struct Duration {
 };
 
 struct Config {
-  std::string data;  // one directory holds all state
+  std::string data;         // one directory holds all state
+  bool data_named = false;  // by the environment or a flag: commands mean the cloud of that directory
   std::string listen = "127.0.0.1:8700";
-  std::string url;  // where the commands find the cloud; empty: http://`listen`
+  std::string tls_cert, tls_key;
+  bool tls_self_signed = false, insecure = false;
+  std::string url;  // where the commands find the cloud; empty: see app/endpoint.h
   std::string key;
   std::string logs = "files";
   std::string log_level = "info";
@@ -48,7 +52,9 @@ struct Config {
   std::string python = "python3";
   Duration connect_timeout{5 * kSecond}, stall_timeout{20 * kSecond};
 
-  // http://HOST:PORT without a trailing slash.
+  // Where `up` answers, from this machine: http(s)://HOST:PORT.
+  std::string ListenUrl() const;
+  // `url` with a scheme and without a trailing slash, else ListenUrl().
   std::string BaseUrl() const;
 };
 
@@ -58,6 +64,7 @@ struct Setting {
   std::string_view help;
   std::string_view alias;  // another environment variable that is honoured, after our own; may be empty
   bool secret = false;     // never shown, never put in a child's command line
+  bool toggle = false;     // its flag takes no value: --insecure
   Status (*parse)(Config&, std::string_view text) = nullptr;
   std::string (*show)(const Config&) = nullptr;
 

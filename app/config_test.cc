@@ -131,6 +131,8 @@ TEST(ConfigUrl, ACloudOnEveryInterfaceIsFoundOnThisMachine) {
   EXPECT_EQ(config.BaseUrl(), "http://127.0.0.1:8700");
   config.listen = "0.0.0.0:9000";
   EXPECT_EQ(config.BaseUrl(), "http://127.0.0.1:9000");
+  config.tls_self_signed = true;
+  EXPECT_EQ(config.BaseUrl(), "https://127.0.0.1:9000");
   config.url = "https://cloud.example/";
   EXPECT_EQ(config.BaseUrl(), "https://cloud.example");
 }

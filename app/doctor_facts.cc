@@ -83,14 +83,15 @@ DoctorFacts::Disk LookAtDisk(const DataDir& data) {
 }
 
 DoctorFacts::Cloud LookAtCloud(const Config& config, const DataDir& data) {
-  DoctorFacts::Cloud cloud{.listen = config.listen, .url = config.BaseUrl()};
+  const Endpoint endpoint = LocalEndpoint(config);
+  DoctorFacts::Cloud cloud{.listen = config.listen, .url = endpoint.url};
   const DataDir::LockState lock = data.LookAtLock();
   cloud.locked = lock.held;
   cloud.lock_process = lock.process;
   cloud.lock_process_lives = lock.process > 0 && (kill(lock.process, 0) == 0 || errno != ESRCH);
   cloud.runs = CloudRuns(config);
   if (cloud.runs) {
-    cloud.not_ready = WhyNotReady(cloud.url);
+    cloud.not_ready = WhyNotReady(endpoint);
   } else if (const auto listener = Listen(config.listen); !listener.has_value()) {
     cloud.listen_error = listener.error().message;
   }

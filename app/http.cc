@@ -83,7 +83,19 @@ Error Explain(CURLcode code, const HttpRequest& request, const char* detail) {
     case CURLE_HTTP2_STREAM:
       return unavailable(fmt::format("{}: the connection was cut", host));
     case CURLE_PEER_FAILED_VERIFICATION:
-      return unavailable(fmt::format("{}: its TLS certificate is not trusted ({})", host, detail));
+      return {Code::kUnauthenticated,
+              fmt::format("{}: its TLS certificate is not trusted ({})", host, detail)};
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+      return {
+          Code::kUnauthenticated,
+          fmt::format("{}: its TLS certificate is not the one that was trusted before. If it was changed on "
+                      "purpose, log in again; if not, somebody may stand between you and it",
+                      host)};
+    case CURLE_SSL_CONNECT_ERROR:
+      return unavailable(
+          fmt::format("{}: no TLS can be spoken with it ({}); if it speaks plain HTTP, begin the URL "
+                      "with http://",
+                      host, detail));
     case CURLE_TOO_MANY_REDIRECTS:
       return {Code::kInvalid, fmt::format("{}: it redirects in a circle", request.url)};
     case CURLE_URL_MALFORMAT:
@@ -106,6 +118,28 @@ void SetMethod(CURL* handle, const HttpRequest& request) {
     curl_easy_setopt(handle, CURLOPT_POSTFIELDS, request.body.c_str());
     curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
   }
+}
+
+void SetTrust(CURL* handle, const HttpRequest& request) {
+  if (request.show_certificate) curl_easy_setopt(handle, CURLOPT_CERTINFO, 1L);
+  if (!request.pin.empty()) curl_easy_setopt(handle, CURLOPT_PINNEDPUBLICKEY, request.pin.c_str());
+  if (request.pin.empty() && !request.show_certificate) return;
+  curl_easy_setopt(handle, CURLOPT_SSL_VERIFYPEER, 0L);
+  curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
+}
+
+// The server's own, of the chain that it sent.
+std::string CertificateOf(CURL* handle) {
+  curl_certinfo* chain = nullptr;
+  if (curl_easy_getinfo(handle, CURLINFO_CERTINFO, &chain) != CURLE_OK || chain == nullptr ||
+      chain->num_of_certs == 0) {
+    return "";
+  }
+  for (const curl_slist* at = chain->certinfo[0]; at != nullptr; at = at->next) {
+    const std::string_view line(at->data);
+    if (line.starts_with("Cert:")) return std::string(line.substr(5));
+  }
+  return "";
 }
 
 void SetLimits(CURL* handle, const HttpRequest& request) {
@@ -151,12 +185,14 @@ Result<HttpResponse> SendHttp(const HttpRequest& request) {
   curl_easy_setopt(handle.get(), CURLOPT_WRITEFUNCTION, OnBody);
   curl_easy_setopt(handle.get(), CURLOPT_WRITEDATA, &transfer);
   SetMethod(handle.get(), request);
+  SetTrust(handle.get(), request);
   SetLimits(handle.get(), request);
 
   const CURLcode code = curl_easy_perform(handle.get());
   if (transfer.refused) return std::unexpected(*transfer.refused);
   if (code != CURLE_OK) return std::unexpected(Explain(code, request, detail));
   curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &transfer.response.status);
+  if (request.show_certificate) transfer.response.certificate = CertificateOf(handle.get());
   if (!transfer.TellHeaders()) return std::unexpected(*transfer.refused);
   return std::move(transfer.response);
 }

@@ -16,6 +16,7 @@ struct HttpResponse {
   long status = 0;
   std::map<std::string, std::string> headers{};  // names in lower case; of the last response if redirected
   std::string body{};                            // empty when on_body took it
+  std::string certificate{};                     // the server's, in PEM; where it was asked for
 
   // Empty where absent.
   std::string Header(const std::string& lower_case_name) const;
@@ -27,6 +28,9 @@ struct HttpRequest {
   std::vector<std::string> headers{};  // "Name: value"
   std::string body{};
   bool follow_redirects = false;
+  // The server is known by its public key ("sha256//…") instead of by a certificate that others vouch for.
+  std::string pin{};
+  bool show_certificate = false;  // and trust any: to look at it, never to send a key
   Nanos connect_timeout = 5 * kSecond;
   Nanos stall_timeout = 0;  // no byte for so long ends it; 0: never
   Nanos total_timeout = 0;  // 0: none
@@ -37,7 +41,8 @@ struct HttpRequest {
 };
 
 // Any HTTP status is a response. Errors: kUnavailable (names the host and why: no such host, nothing
-// listens there, no answer in time, cut), or what a callback returned.
+// listens there, no answer in time, cut), kUnauthenticated (TLS: it is not who it should be), or what a
+// callback returned.
 Result<HttpResponse> SendHttp(const HttpRequest& request);
 
 // How long a 429 or 503 asks to wait (RFC 9110, 10.2.3: seconds or a date); 0: it does not say.

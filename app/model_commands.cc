@@ -50,13 +50,10 @@ struct ServedState {
   std::string state, error;
 };
 
-// By name; empty when no cloud runs here.
-std::map<std::string, ServedState> StatesIfRunning(const Config& config) {
+// By name; empty when the cloud does not say.
+std::map<std::string, ServedState> StatesOf(const Cloud& cloud) {
   std::map<std::string, ServedState> states;
-  if (!CloudRuns(config)) return states;
-  const auto cloud = Cloud::Open(config);
-  if (!cloud.has_value()) return states;
-  if (const auto models = cloud->Get("/admin/v1/models"); models.has_value()) {
+  if (const auto models = cloud.Get("/admin/v1/models"); models.has_value()) {
     for (const auto& value : GetArray(*models, "data")) {
       const auto& model = value.as_object();
       const std::string error = GetText(model, "error");
@@ -71,10 +68,10 @@ std::map<std::string, ServedState> StatesIfRunning(const Config& config) {
 }
 
 // Until the cloud answers requests for it; how many seconds that took.
-Result<double> WaitUntilReady(const Config& config, const std::string& name) {
+Result<double> WaitUntilReady(const Cloud& cloud, const std::string& name) {
   const Nanos began = SystemClock().Monotonic();
   for (const Nanos give_up = began + 600 * kSecond; SystemClock().Monotonic() < give_up; usleep(100'000)) {
-    const auto states = StatesIfRunning(config);
+    const auto states = StatesOf(cloud);
     const auto found = states.find(name);
     if (found == states.end()) return Fail(Code::kUnavailable, "the cloud no longer answers");
     if (found->second.state == "failed")
@@ -84,13 +81,20 @@ Result<double> WaitUntilReady(const Config& config, const std::string& name) {
   return Fail(Code::kDeadline, "{} is still loading: see `penstock status`", name);
 }
 
+// Of this machine's cloud; empty when none runs here.
+std::map<std::string, ServedState> StatesIfRunning(const Config& config) {
+  if (!CloudRuns(config)) return {};
+  const auto cloud = Cloud::OpenLocal(config);
+  return cloud.has_value() ? StatesOf(*cloud) : std::map<std::string, ServedState>();
+}
+
 // A running cloud looks the data directory through again, and serves what is new.
 void TellCloud(const Config& config, const std::string& name) {
   if (!CloudRuns(config)) {
     fmt::print(stderr, "serve it with `penstock up`\n");
     return;
   }
-  const auto cloud = Cloud::Open(config);
+  const auto cloud = Cloud::OpenLocal(config);
   const auto answer =
       cloud.has_value() ? cloud->Post("/admin/v1/models/rescan", {}) : std::unexpected(cloud.error());
   if (!answer.has_value()) {
@@ -98,7 +102,7 @@ void TellCloud(const Config& config, const std::string& name) {
     return;
   }
   fmt::print(stderr, "the running cloud loads it\n");
-  const auto seconds = WaitUntilReady(config, name);
+  const auto seconds = WaitUntilReady(*cloud, name);
   if (seconds.has_value()) {
     fmt::print(stderr, "ready after {:.1f} s. Try: penstock chat {}\n", *seconds, name);
   } else {
@@ -259,8 +263,40 @@ Result<int> ImportModel(const Place& place, const Options& options) {
 
 // ---- ls, show, rm ----------------------------------------------------------------------------------
 
+// What a cloud elsewhere serves to this key: its files are not here to be looked at.
+Result<int> ListServed(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/v1/models"));
+  const auto states = StatesOf(cloud);  // the operator's to see; else all that is listed is served
+  Table table({"NAME", "STATE", ">CONTEXT"});
+  json::array all;
+  const auto add = [&](const std::string& name, const std::string& state, int64_t context) {
+    table.Row({name, state, context == 0 ? "" : HumanCount(context)});
+    all.push_back(json::object{{"name", name}, {"state", state}, {"context", context}});
+  };
+  for (const auto& value : GetArray(answer, "data")) {
+    const auto& model = value.as_object();
+    const std::string name = GetText(model, "id");
+    const auto state = states.find(name);
+    add(name, state == states.end() ? "served" : state->second.state, GetInt(model, "max_model_len"));
+  }
+  for (const auto& [name, state] : states) {
+    if (state.state == "unloaded") add(name, state.state, 0);
+  }
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(json::object{{"data", all}}));
+  } else {
+    fmt::print("{}", table.empty() ? "it serves no models to this key\n" : table.Text());
+  }
+  return 0;
+}
+
 Result<int> ListModels(const Place& place, const Options& options) {
   if (options.catalogue) return ListCatalogue(place, options);
+  PENSTOCK_ASSIGN(const Endpoint endpoint, FindEndpoint(place.config));
+  if (endpoint.login) {
+    PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(place.config));
+    return ListServed(cloud, options);
+  }
   const auto states = StatesIfRunning(place.config);
   Table table({"NAME", "STATE", "ARCHITECTURE", "QUANTISATION", ">SIZE", ">CONTEXT", "LICENCE", "SOURCE"});
   json::array all;
@@ -349,14 +385,14 @@ Result<int> RemoveModel(const Place& place, const Options& options) {
   PENSTOCK_TRY(place.store.Find(options.what));
   const bool runs = CloudRuns(config);
   if (runs) {
-    PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
+    PENSTOCK_ASSIGN(const Cloud cloud, Cloud::OpenLocal(config));
     const auto unloaded = cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/unload", {});
     if (!unloaded.has_value() && unloaded.error().code != Code::kNotFound)
       return std::unexpected(unloaded.error());
   }
   PENSTOCK_TRY(place.store.Remove(options.what));
   if (runs) {
-    PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
+    PENSTOCK_ASSIGN(const Cloud cloud, Cloud::OpenLocal(config));
     PENSTOCK_TRY(cloud.Post("/admin/v1/models/rescan", {}));
   }
   fmt::print("{} is removed\n", options.what);
@@ -366,12 +402,11 @@ Result<int> RemoveModel(const Place& place, const Options& options) {
 // ---- load and unload -------------------------------------------------------------------------------
 
 Result<int> LoadModel(const Place& place, const Options& options) {
-  const Config& config = place.config;
-  PENSTOCK_TRY(place.store.Find(options.what));
-  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(config));
+  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(place.config));
+  if (!cloud.endpoint().login) PENSTOCK_TRY(place.store.Find(options.what));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/rescan", {}));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/load", {}));
-  PENSTOCK_ASSIGN(const double seconds, WaitUntilReady(config, options.what));
+  PENSTOCK_ASSIGN(const double seconds, WaitUntilReady(cloud, options.what));
   fmt::print("{} is ready after {:.1f} s\n", options.what, seconds);
   return 0;
 }

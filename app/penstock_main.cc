@@ -12,6 +12,14 @@ void AddSettings(CLI::App& app, Cli& cli) {
   for (const auto& setting : Settings()) {
     const std::string name(setting.name);
     const bool shown = name == "data" || name == "url" || name == "key" || name == "listen";
+    if (setting.toggle) {
+      app.add_flag_function(
+             setting.Flag(),
+             [&cli, name](int64_t count) { cli.input.flags[name] = count > 0 ? "true" : "false"; },
+             std::string(setting.help))
+          ->group("");
+      continue;
+    }
     app.add_option_function<std::string>(
            setting.Flag(), [&cli, name](const std::string& text) { cli.input.flags[name] = text; },
            std::string(setting.help))
@@ -46,6 +54,7 @@ int Run(int argc, char** argv) {
   Cli cli;
   AddSettings(app, cli);
   AddUpCommand(app, cli);
+  AddLoginCommands(app, cli);
   AddStatusCommand(app, cli);
   AddModelCommands(app, cli);
   AddChatCommand(app, cli);

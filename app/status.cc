@@ -14,11 +14,34 @@ namespace {
 constexpr std::string_view kRoute = "/admin/v1/status";
 constexpr size_t kPlainColumns = 100;  // where there is no terminal
 
+// What every key may know: whether requests are answered, and who it is.
+int ShowSeat(const Cloud& cloud, const json::object& seat, bool as_json) {
+  const std::string why = WhyNotReady(cloud.endpoint());
+  if (as_json) {
+    fmt::print("{}", PrettyJson(json::object{{"ready", why.empty()}, {"reason", why}, {"seat", seat}}));
+    return 0;
+  }
+  fmt::print("{} is {}\n", cloud.url(), why.empty() ? "ready" : "not ready (" + why + ")");
+  const std::string& who = cloud.endpoint().who;  // a login's seat bears the name of its machine
+  fmt::print("you are {}; engines and queue are the operator's to see\n",
+             who.empty() ? SeatWords(seat) : who);
+  return 0;
+}
+
 Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
-  PENSTOCK_ASSIGN(const json::object status, cloud.Get(std::string(kRoute)));
+  const auto answer = cloud.Get(std::string(kRoute));
+  if (!answer.has_value() && answer.error().code == Code::kForbidden) {
+    PENSTOCK_ASSIGN(const json::object seat, cloud.Get("/v1/seat"));
+    return ShowSeat(cloud, seat, as_json);
+  }
+  if (!answer.has_value()) return std::unexpected(answer.error());
+  const json::object& status = *answer;
   const size_t columns = IsTerminal() ? std::max<size_t>(SizeOfTerminal().columns, 40) : kPlainColumns;
   fmt::print("{}", as_json ? PrettyJson(status) : StatusText(status, cloud.url(), columns));
+  // Beneath the screen, whole: who logs in compares it.
+  const std::string fingerprint = GetText(status, "tls_fingerprint");
+  if (!as_json && !fingerprint.empty()) fmt::print("tls       SHA-256 fingerprint {}\n", fingerprint);
   return 0;
 }
 

@@ -126,17 +126,21 @@ Result<int> ListKeys(const Cloud& cloud, const Options& options) {
 }
 
 Result<int> RotateKey(const Cloud& cloud, const Options& options) {
-  json::object body;
-  if (!options.overlap.empty()) {
-    PENSTOCK_ASSIGN(const Nanos overlap, ParseDuration(options.overlap));
-    body["overlap"] = overlap / kSecond;
+  const auto overlap = ParseDuration(options.overlap);
+  if (!overlap.has_value()) {
+    return Fail(Code::kInvalid, "--overlap wants a time such as 24h, or 0 for none, not '{}'",
+                options.overlap);
   }
+  const json::object body = {{"overlap", *overlap / kSecond}};
   PENSTOCK_ASSIGN(const auto created,
                   cloud.Post("/admin/v1/keys/" + UrlEscape(options.key) + "/rotate", body));
+  const auto& old = GetObject(created, "old");
   return ShowCreated(created, options,
-                     options.overlap.empty()
+                     *overlap == 0
                          ? "A new secret; the old one has ended."
-                         : fmt::format("A new secret; the old one works for {} more.", options.overlap));
+                         : fmt::format("A new secret; the old one works until {} (end it sooner: penstock "
+                                       "key revoke {}).",
+                                       HumanTime(GetReal(old, "expires")), GetInt(old, "id")));
 }
 
 Result<int> RevokeKey(const Cloud& cloud, const Options& options) {
@@ -177,10 +181,11 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
 
   CLI::App* rotate = key->add_subcommand("rotate", "A new secret for the same key");
   rotate->add_option("key", options->key, "its id, or how its secret begins")->required();
+  options->overlap = "24h";
   rotate->add_option("--overlap", options->overlap,
-                     "how long the old secret still works (default: not at all)");
+                     "how long the old secret still works (default 24h; 0: it ends now, as when it leaked)");
   rotate->add_flag("--json", options->as_json, "as JSON");
-  rotate->footer("Example:\n  penstock key rotate 3 --overlap 1h");
+  rotate->footer("Example:\n  penstock key rotate 3\n  penstock key rotate 3 --overlap 0");
   OnChosen(rotate, cli, options, RotateKey);
 
   CLI::App* revoke = key->add_subcommand("revoke", "End a key at once");

@@ -1,4 +1,5 @@
 // `penstock up`: the supervisor's command; and the hidden commands that are its children.
+#include <netinet/in.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,15 +13,18 @@
 #include "app/cli.h"
 #include "app/cloud.h"
 #include "app/data_dir.h"
+#include "app/endpoint.h"
 #include "app/inspect.h"
 #include "app/json_get.h"
 #include "app/listen.h"
 #include "app/model_store.h"
 #include "app/supervisor.h"
+#include "app/tls_files.h"
 #include "base/log_level.h"
 #include "chip/cpu.h"
 #include "engine/engine.h"
 #include "gateway/gateway.h"
+#include "gateway/tls.h"
 #include "runner/fake.h"
 #include "runner/ggml_plugin.h"
 #include "runner/native.h"
@@ -79,10 +83,27 @@ ChildSpec EngineChild(const LoadedConfig& loaded, const DataDir& data, const std
 
 // ---- what people are told --------------------------------------------------------------------------
 
-void Introduce(const Config& config, const DataDir& data, const std::vector<InstalledModel>& models) {
+// How other machines reach it: by this machine's name, where it listens on every interface.
+std::string UrlFromOutside(const Config& config, const std::string& url) {
+  const std::string listen = HostOf(config.listen);
+  char name[256] = {};
+  const bool everywhere = listen == "0.0.0.0" || listen == "::";
+  if (!everywhere || gethostname(name, sizeof name - 1) != 0) return url;
+  return url.substr(0, url.find("://") + 3) + name + url.substr(url.rfind(':'));
+}
+
+void Introduce(const Config& config, const DataDir& data, const std::string& url,
+               const std::string& fingerprint, const std::vector<InstalledModel>& models) {
   std::string names;
   for (const auto& model : models) names += (names.empty() ? "" : ", ") + model.name;
-  fmt::print(stderr, "Penstock\n  url     {}\n  data    {}\n", config.BaseUrl(), data.path());
+  fmt::print(stderr, "Penstock\n  url     {}\n  data    {}\n", url, data.path());
+  if (!fingerprint.empty()) fmt::print(stderr, "  tls     SHA-256 fingerprint {}\n", fingerprint);
+  if (!IsLoopback(HostOf(config.listen))) {
+    const bool pinned = config.tls_self_signed;
+    fmt::print(stderr, "  login   penstock login {}{}\n", UrlFromOutside(config, url),
+               pinned ? " --fingerprint " + fingerprint : "");
+    if (fingerprint.empty()) fmt::print(stderr, "  beware  plain HTTP: whoever is between can read keys\n");
+  }
   if (config.logs == "files") fmt::print(stderr, "  logs    {}\n", data.Logs());
   fmt::print(stderr, "  models  {}\n", names.empty() ? "none yet: penstock model pull smollm2-135m" : names);
 }
@@ -104,7 +125,7 @@ void ShowNewOperatorKey(const DataDir& data) {
 // the supervisor's, so while no gateway runs a request waits for an answer that never comes.
 std::string FailedModels(const Config& config) {
   std::string failed;
-  const auto cloud = Cloud::Open(config);
+  const auto cloud = Cloud::OpenLocal(config);
   const auto answer =
       cloud.has_value() ? cloud->Get("/admin/v1/models", 2 * kSecond) : std::unexpected(cloud.error());
   if (!answer.has_value()) return failed;
@@ -119,8 +140,9 @@ std::string FailedModels(const Config& config) {
 // waits for anything but its children.
 class Announcer {
  public:
-  Announcer(const Config& config, DataDir data, bool first_start)
-      : config_(config), url_(config.BaseUrl()), data_(std::move(data)), first_start_(first_start) {
+  Announcer(const Config& config, const std::string& url, DataDir data, bool first_start)
+      : config_(config), data_(std::move(data)), first_start_(first_start) {
+    config_.url = url;  // the one that starts here, whatever the settings say for commands
     // Signals are for the supervisor's own thread: this one must never be chosen to take them.
     sigset_t all, before;
     sigfillset(&all);
@@ -139,15 +161,17 @@ class Announcer {
   void Run() {
     const Nanos began = SystemClock().Monotonic();
     std::string told;
+    const Endpoint endpoint = LocalEndpoint(config_);
     while (!stop_) {
-      std::string why = WhyNotReady(url_);
+      std::string why = WhyNotReady(endpoint);
       if (first_start_ && std::filesystem::exists(data_.OperatorKeyFile())) {
         ShowNewOperatorKey(data_);
         first_start_ = false;
       }
       const double seconds = static_cast<double>(SystemClock().Monotonic() - began) / 1e9;
       if (why.empty()) {
-        fmt::print(stderr, "penstock: ready after {:.1f} s: requests are answered at {}/v1\n", seconds, url_);
+        fmt::print(stderr, "penstock: ready after {:.1f} s: requests are answered at {}/v1\n", seconds,
+                   endpoint.url);
         return;
       }
       if (seconds > 2) why += FailedModels(config_);
@@ -160,29 +184,54 @@ class Announcer {
     }
   }
 
-  const Config config_;
-  const std::string url_;
+  Config config_;
   const DataDir data_;
   bool first_start_;
   std::atomic<bool> stop_ = false;
   std::thread thread_;
 };
 
+// Where the cloud answers, as commands here find it. The port may have been left to the system.
+std::string UrlOf(const Config& config, int listener) {
+  const std::string url = config.ListenUrl();
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (getsockname(listener, reinterpret_cast<sockaddr*>(&name), &size) != 0) return url;
+  const auto port = name.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6&>(name).sin6_port
+                                               : reinterpret_cast<sockaddr_in&>(name).sin_port;
+  return url.substr(0, url.rfind(':') + 1) + std::to_string(ntohs(port));
+}
+
+// Empty: plain HTTP. A certificate that cannot be used is better said here than by a child.
+Result<std::string> FingerprintOf(const TlsFiles& tls) {
+  if (!tls.on()) return "";
+  PENSTOCK_ASSIGN(const auto context, gateway::TlsContext::Load(tls.certificate, tls.key));
+  return context->fingerprint();
+}
+
 Result<int> Up(const LoadedConfig& loaded) {
   const Config& config = loaded.config;
   PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
   PENSTOCK_TRY(data.RequireOwner());
+  PENSTOCK_ASSIGN(const TlsFiles tls, PrepareTls(config));
   PENSTOCK_ASSIGN(const Fd lock, data.Lock());
   PENSTOCK_ASSIGN(const Fd listener, Listen(config.listen));
   PENSTOCK_ASSIGN(const std::string socket, data.EngineSocket());
   PENSTOCK_TRY(RequireDisk(data.path(), 64ULL << 20, "the usage records"));
   PENSTOCK_TRY(UpgradeData(data));
+  PENSTOCK_ASSIGN(const std::string fingerprint, FingerprintOf(tls));
+  const std::string url = UrlOf(config, listener.get());
+  std::error_code ignored;
+  const auto certificate = tls.on() ? std::filesystem::absolute(tls.certificate, ignored).string() : "";
+  PENSTOCK_TRY(WriteNote(data.path(), {.url = url, .certificate = certificate}));
   const bool first_start = !std::filesystem::exists(data.OperatorKeyFile());
-  Introduce(config, data, ModelStore(data).Installed());
+  Introduce(config, data, url, fingerprint, ModelStore(data).Installed());
   const std::vector<ChildSpec> children = {GatewayChild(loaded, data, listener.get(), socket),
                                            EngineChild(loaded, data, socket)};
-  const Announcer announcer(config, data, first_start);
-  return Supervise(children);
+  const Announcer announcer(config, url, data, first_start);
+  const auto status = Supervise(children);
+  RemoveNote(data.path());
+  return status;
 }
 
 // ---- the children ----------------------------------------------------------------------------------
@@ -221,6 +270,9 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
   options.data_dir = data.path();
   options.listen_fd = child.listen_fd;
   options.listen = config.listen;
+  options.tls_certificate = TlsFilesOf(config).certificate;
+  options.tls_key = TlsFilesOf(config).key;
+  options.open_metrics = IsLoopback(HostOf(config.listen));
   options.engine_socket = child.socket;
   options.max_body_bytes = config.max_body.value;
   options.max_header_bytes = config.max_header.value;
@@ -289,7 +341,7 @@ void AddUpCommand(CLI::App& app, Cli& cli) {
       "them all.\n\n"
       "Example:\n"
       "  penstock up\n"
-      "  penstock up --listen 0.0.0.0:8700 --data /srv/penstock --engine-memory 48GiB");
+      "  penstock up --listen 0.0.0.0:8700 --tls-self-signed --data /srv/penstock --engine-memory 48GiB");
   up->callback([&cli] { cli.run = Up; });
 }
 

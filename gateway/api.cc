@@ -13,7 +13,7 @@ constexpr std::array kRoutes = {
     Route{Method::kGet, "/console/{}", {}, HandleConsole},
     Route{Method::kGet, "/livez", {}, HandleLive},
     Route{Method::kGet, "/readyz", {}, HandleReady},
-    Route{Method::kGet, "/metrics", {}, HandleMetrics},
+    Route{Method::kGet, "/metrics", kReadStatus, HandleMetrics},
 
     Route{Method::kPost, "/v1/chat/completions", kUseModels, HandleChat},
     Route{Method::kPost, "/v1/completions", kUseModels, HandleCompletion},
@@ -122,12 +122,18 @@ Api::Found Api::Find(const HttpRequest& request) {
   return {};
 }
 
+std::optional<Capability> Api::NeedOf(const Route& route) const {
+  const bool open = route.handle == HandleMetrics && service_.options.open_metrics;
+  return open ? std::nullopt : route.needs;
+}
+
 Result<Principal> Api::Authorise(const Route& route, const HttpRequest& request) const {
-  if (!route.needs) return Principal{};
+  const auto need = NeedOf(route);
+  if (!need) return Principal{};
   PENSTOCK_ASSIGN(Principal principal, service_.accounts.Authenticate(request.bearer));
-  if (May(principal.role, *route.needs)) return principal;
+  if (May(principal.role, *need)) return principal;
   return Fail(Reason::kNotYourRole, "{} {} wants a key of role {}; this one is of role {}",
-              MethodName(route.method), route.path, RolesThatMay(*route.needs), RoleName(principal.role));
+              MethodName(route.method), route.path, RolesThatMay(*need), RoleName(principal.role));
 }
 
 std::optional<HttpResponse> Api::Refuse(const HttpRequest& request) {
@@ -154,7 +160,7 @@ void Api::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
   Call call{.service = service_,
             .request = request,
             .principal = *principal,
-            .scope = found.route->needs && principal ? ScopeOf(*principal, *found.route->needs) : Scope{},
+            .scope = principal && found.route->needs ? ScopeOf(*principal, *found.route->needs) : Scope{},
             .argument = std::move(found.argument),
             .reply = std::move(reply)};
   if (!principal) return call.SendError(ToApiError(principal.error()));

@@ -48,6 +48,7 @@ class Api final : public HttpHandler {
     std::string argument;
   };
   static Found Find(const HttpRequest& request);
+  std::optional<Capability> NeedOf(const Route& route) const;
   Result<Principal> Authorise(const Route& route, const HttpRequest& request) const;
 
   Service& service_;

@@ -8,6 +8,8 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
+#include <filesystem>
+#include <utility>
 
 #include "gateway/api.h"
 #include "gateway/server.h"
@@ -23,6 +25,14 @@ void RaiseDescriptorLimit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// When the certificate and its key were written last.
+using TlsFileTimes = std::pair<std::filesystem::file_time_type, std::filesystem::file_time_type>;
+TlsFileTimes TimesOf(const GatewayOptions& options) {
+  std::error_code ignored;
+  return {std::filesystem::last_write_time(options.tls_certificate, ignored),
+          std::filesystem::last_write_time(options.tls_key, ignored)};
 }
 
 // The running gateway: its parts, its housekeeping and its graceful stop.
@@ -64,6 +74,7 @@ class Process {
   }
   void AwaitSignal();
   void Housekeep();
+  void RenewTls();
   void Drain();
   void StopWhenDrained();
   void Stop(int status, std::string_view why);
@@ -78,7 +89,8 @@ class Process {
   Catalogue catalogue_;
   Service service_;
   Api api_;
-  const std::unique_ptr<TlsContext> tls_;
+  std::unique_ptr<TlsContext> tls_;
+  TlsFileTimes tls_times_;
   Server server_;
   asio::signal_set signals_;
   asio::steady_timer timer_;
@@ -103,6 +115,7 @@ Status Process::Start() {
   PENSTOCK_TRY(fleet_->Listen(options_.engine_socket));
   service_.started = SystemClock().Monotonic();
   if (tls_) service_.tls_fingerprint = tls_->fingerprint();
+  tls_times_ = TimesOf(options_);
   service_.connections = [this] { return server_.connections(); };
   catalogue_.Install(options_.models);
   server_.Run();
@@ -132,6 +145,7 @@ void Process::Housekeep() {
     store_was_healthy_ = !store_was_healthy_;
     log_.Warn(store_was_healthy_ ? "store_healthy" : "store_failed", accounts_->fault());
   }
+  RenewTls();
   log_.Flush();
   if (service_.draining) StopWhenDrained();
   if (io_.stopped()) return;
@@ -139,6 +153,18 @@ void Process::Housekeep() {
   timer_.async_wait([this](const boost::system::error_code& ec) {
     if (!ec) Housekeep();
   });
+}
+
+// Certificates are renewed by other programs, file by file: a pair that does not fit yet is left for later.
+void Process::RenewTls() {
+  if (!tls_ || TimesOf(options_) == tls_times_) return;
+  tls_times_ = TimesOf(options_);
+  auto renewed = TlsContext::Load(options_.tls_certificate, options_.tls_key);
+  if (!renewed) return log_.Warn("tls_not_renewed", renewed.error().message);
+  server_.UseTls(renewed->get());
+  tls_ = *std::move(renewed);
+  service_.tls_fingerprint = tls_->fingerprint();
+  log_.Note("tls_renewed", service_.tls_fingerprint);
 }
 
 void Process::Drain() {

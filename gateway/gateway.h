@@ -31,6 +31,8 @@ struct GatewayOptions {
   std::string listen = "127.0.0.1:8700";
   std::string tls_certificate, tls_key;  // PEM files; empty: plain HTTP
   std::string engine_socket;             // Unix socket path where engines dial in
+  bool open_metrics =
+      true;  // /metrics names every team: beyond this machine it wants a key that may see status
   size_t max_body_bytes = 16 << 20;
   size_t max_header_bytes = 32 << 10;
   size_t max_connections = 20000;

@@ -42,7 +42,8 @@ class Captured final : public Reply {
 // Two teams, red and blue. Of red: a lead, a developer, and a colleague of theirs; of blue the same.
 class Cloud {
  public:
-  Cloud() {
+  explicit Cloud(bool open_metrics = false) {
+    options_.open_metrics = open_metrics;
     spdlog::set_level(spdlog::level::off);
     (void)accounts->CreateTeam("red");
     (void)accounts->CreateTeam("blue");
@@ -159,7 +160,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/console/{}", "", /*                    */ {200, 200, 200, 200, 200}},
       {Method::kGet, "/livez", "", /*                         */ {200, 200, 200, 200, 200}},
       {Method::kGet, "/readyz", "", /*                        */ {200, 200, 200, 200, 200}},
-      {Method::kGet, "/metrics", "", /*                       */ {200, 200, 200, 200, 200}},
+      {Method::kGet, "/metrics", "", /*                       */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/v1/chat/completions", kChat, /*       */ {401, 200, 200, 403, 200}},
       {Method::kPost, "/v1/completions", kPrompt, /*          */ {401, 200, 200, 403, 200}},
       {Method::kGet, "/v1/models", "", /*                     */ {401, 200, 200, 403, 200}},
@@ -232,6 +233,12 @@ TEST(Seats, EveryRouteIsInTheMatrixAndNoOther) {
                                 << " to the matrix";
   }
   EXPECT_EQ(Routes().size(), Matrix().size());
+}
+
+TEST(Seats, OnThisMachineAloneMetricsWantNoKey) {
+  Cloud cloud(/*open_metrics=*/true);
+  EXPECT_EQ(cloud.Ask(Method::kGet, "/metrics", "").status, 200);
+  EXPECT_EQ(cloud.Ask(Method::kGet, "/admin/v1/status", "").status, 401);
 }
 
 TEST(Seats, ARefusalSaysWhichRoleIsWantedAndWhichThereIs) {

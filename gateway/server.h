@@ -28,6 +28,8 @@ class Server {
   void Run();
   uint16_t port() const { return acceptor_.local_endpoint().port(); }
   size_t connections() const { return connections_.size(); }
+  // For the connections to come. REQUIRES: speaks TLS already.
+  void UseTls(const TlsContext* tls) { tls_ = tls; }
   // Takes no more connections, and of those that are open no more requests.
   void StopAccepting();
   // Closes every connection; who replies on one hears that the client is gone.
@@ -47,7 +49,7 @@ class Server {
   HttpHandler& handler_;
   const Clock& clock_;
   HttpConnectionLimits limits_;
-  const TlsContext* const tls_;
+  const TlsContext* tls_;
   size_t max_connections_;
   bool accepting_ = false, stopping_ = false;
   std::unordered_set<HttpConnection*> connections_;  // each takes itself out when it dies

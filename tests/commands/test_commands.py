@@ -20,7 +20,7 @@ import pytest
 
 from bench.lib import cloud
 
-COMMANDS = ["up", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
+COMMANDS = ["up", "login", "logout", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
             "model rm", "chat", "team create", "team ls", "key create", "key ls", "key rotate", "key revoke", "usage",
             "doctor", "config", "errors", "log", "top", "backup", "restore"]
 
@@ -246,7 +246,12 @@ def test_teams_keys_and_usage_go_through_the_commands(live):
     assert "team commands" in story and "ended as" in story
     row = json.loads(run("usage", "--team", "commands", "--json"))["data"][0]
     assert row["requests"] == 1 and row["output_tokens"] == answer["tokens"]
-    rotated = json.loads(run("key", "rotate", str(created["id"]), "--json"))
+    overlapped = json.loads(run("key", "rotate", str(created["id"]), "--json"))
+    for secret in (created["secret"], overlapped["secret"]):  # a day is the default
+        assert json.loads(run("status", "--json", "--key", secret))["seat"]["role"] == "developer"
+    assert "the old one has ended" in penstock("key", "rotate", str(created["id"]), "--overlap", "0", *url,
+                                               data=live.data).stderr
+    rotated = json.loads(run("key", "rotate", str(overlapped["id"]), "--overlap", "0", "--json"))
     old = penstock("chat", "smollm2-135m", "hi", *url, "--key", created["secret"], data=live.data)
     assert old.returncode == 1 and old.stderr.strip()
     run("key", "revoke", str(rotated["id"]))

@@ -152,12 +152,15 @@ def test_the_command_reference_is_what_the_program_says(penstock):
 # Examples that cannot be run as they stand here, and what runs in their place.
 STAND_INS = {
     "penstock up": None,  # the cloud runs already
-    "penstock up --listen 0.0.0.0:8700 --data /srv/penstock --engine-memory 48GiB": None,
+    "penstock up --listen 0.0.0.0:8700 --tls-self-signed --data /srv/penstock --engine-memory 48GiB": None,
+    "penstock login https://cloud.example:8700": None,  # wants another machine: tests/cloud/test_seats.py
+    "penstock logout --revoke": 'env -u XDG_CONFIG_HOME HOME="$PWD" penstock logout --revoke',  # nobody's own login
     "penstock model pull smollm2-135m": None,  # what this cloud serves
     "penstock chat smollm2-135m": "penstock chat smollm2-135m < /dev/null",
     "penstock model pull hf:Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf --name qwen3": None,  # wants the hub
     "penstock usage --request req_0123456789": 'penstock usage --request "$REQUEST"',
-    "penstock key rotate 3 --overlap 1h": 'penstock key rotate "$ID" --overlap 1h',
+    "penstock key rotate 3": 'penstock key rotate "$ID"',
+    "penstock key rotate 3 --overlap 0": 'penstock key rotate "$ID" --overlap 0',
     "penstock key revoke 3": 'penstock key revoke "$ID"',
     "penstock doctor": "penstock doctor",
 }
