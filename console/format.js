@@ -3,7 +3,8 @@
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
-export const count = (n) => whole.format(n);
+// Most figures are small, and Intl is slow beside them.
+export const count = (n) => (Number.isInteger(n) && n >= 0 && n < 1000 ? String(n) : whole.format(n));
 export const compact = (n) => (n < 10000 ? whole.format(n) : short.format(n));
 
 // 186, 18.6, 1.9: three figures are enough.

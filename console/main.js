@@ -35,6 +35,9 @@ function go(moveFocus) {
 
 // ---- the pool's pulse ----
 
+const PULSE_S = 4;  // the bar's figures change no oftener: they are to be read, and to lay out the bar costs
+let pulsed = 0;
+
 let timer = null;
 let polling = false, again = false;  // asked for while one was under way
 
@@ -69,16 +72,19 @@ function pollNow() {
 }
 
 function show(snapshot) {
+  showModels(snapshot.models, snapshot.reason);
+  if (view === 'cloud') showCloud(snapshot);
+  if (snapshot.at - pulsed < PULSE_S && snapshot.ready) return;
+  pulsed = snapshot.at;
   const { pool } = snapshot;
   const waiting = pool.waiting > 0 ? ` · ${count(pool.waiting)} waiting` : '';
   setText($('pulse-text'), snapshot.ready ? `${rate(pool.tokens_per_second)} tokens/s · ${count(pool.running)} running${waiting}` : 'Not ready');
   setAttribute($('pulse-dot'), 'data-tone', snapshot.ready ? 'good' : 'wait');
   setAttribute($('pulse'), 'title', snapshot.ready ? 'The pool, now' : snapshot.reason);
-  showModels(snapshot.models, snapshot.reason);
-  if (view === 'cloud') showCloud(snapshot);
 }
 
 function banner(text) {
+  if (text !== '') pulsed = 0;
   setText($('banner'), text);
   setHidden($('banner'), text === '');
   if (text) setAttribute($('pulse-dot'), 'data-tone', 'bad');
