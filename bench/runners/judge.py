@@ -70,6 +70,9 @@ def judge_overhead(verdict, rows):
             verdict.missing(name, "no rows")
             continue
         steps = [r for r in rows if r["part"] == "overhead" and r["streams"] == streams]
+        verdict.at_most(f"of a step, outside llama_decode, {streams} streams",
+                        median([(r["ns"] - r["chip_ns"]) / r["chip_ns"] for r in steps]), OVERHEAD, "",
+                        f"{median([r['ns'] - r['chip_ns'] for r in steps]) / 1e3:.0f} us, sampling included")
         verdict.at_most(name, median(ratios), OVERHEAD, "",
                         f"rounds {' '.join(f'{ratio:+.1%}' for ratio in ratios)}; a step "
                         f"{median([r['ns'] for r in steps]) / 1e6:.2f} ms, bare {median([r['bare_ns'] for r in steps]) / 1e6:.2f} ms")

@@ -162,6 +162,7 @@ class Driver {
 
   void Hear(const wire::FromEngine& message) {
     if (message.has_model()) error_ = message.model().error();
+    if (message.step().chip_ns() > 0) chip_ns_ = message.step().chip_ns();
     for (const auto& event : message.step().tokens()) {
       Said& said = said_[event.request()];
       said.ids.insert(said.ids.end(), event.ids().begin(), event.ids().end());
@@ -203,7 +204,8 @@ class Driver {
         fmt::format_to(std::back_inserter(batch), " {} {} {} {} {}", step.sequence, step.start,
                        static_cast<int>(step.sample), step.tokens.size(), fmt::join(step.tokens, " "));
       }
-      fmt::print("{{\"ns\":{},\"batch\":\"{}{}\"}}\n", took.count(), runner_.last.work.size(), batch);
+      fmt::print("{{\"ns\":{},\"chip_ns\":{},\"batch\":\"{}{}\"}}\n", took.count(), chip_ns_,
+                 runner_.last.work.size(), batch);
     }
     said_.clear();
     fmt::print("{{\"done\":true}}\n");
@@ -215,7 +217,7 @@ class Driver {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string error_;
   std::map<uint64_t, Said> said_;
-  uint64_t serial_ = 1000000;
+  uint64_t serial_ = 1000000, chip_ns_ = 0;  // of the last step
   EngineLoop loop_;
 };
 
