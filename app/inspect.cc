@@ -69,7 +69,8 @@ Result<ModelFacts> InspectHere(const std::string& path) {
                     .context = assets->context,
                     .vocabulary = assets->vocabulary_size,
                     .chat = !assets->chat_template.empty(),
-                    .tokenizer = std::string((*tokenizer)->backend())};
+                    .tokenizer = std::string((*tokenizer)->backend()),
+                    .unserved = assets->unserved};
 }
 
 namespace {
@@ -127,7 +128,8 @@ json::object FactsToJson(const ModelFacts& facts) {
           {"context", facts.context},
           {"vocabulary", facts.vocabulary},
           {"chat", facts.chat},
-          {"tokenizer", facts.tokenizer}};
+          {"tokenizer", facts.tokenizer},
+          {"unserved", facts.unserved}};
 }
 
 ModelFacts FactsFromJson(const json::object& object) {
@@ -140,7 +142,8 @@ ModelFacts FactsFromJson(const json::object& object) {
           .context = GetInt(object, "context"),
           .vocabulary = GetInt(object, "vocabulary"),
           .chat = GetBool(object, "chat"),
-          .tokenizer = GetText(object, "tokenizer")};
+          .tokenizer = GetText(object, "tokenizer"),
+          .unserved = GetText(object, "unserved")};
 }
 
 int RunInspectCommand(const std::string& path) {

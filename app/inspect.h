@@ -16,6 +16,7 @@ struct ModelFacts {
   int64_t parameters = 0, bytes = 0, context = 0, vocabulary = 0;
   bool chat = false;      // it has a chat template
   std::string tokenizer;  // the library that reads its vocabulary
+  std::string unserved;   // why the native runner does not compute it; empty: it does
 };
 
 // In this process: the child's work. Errors name the file and the defect.

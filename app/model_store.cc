@@ -217,6 +217,10 @@ Status ModelStore::CheckNewName(const std::string& name) const {
 Result<Manifest> ModelStore::Place(const NewModel& model, const std::string& folder, Manifest manifest) {
   const std::string inspected = manifest.folder ? folder : folder + "/model.gguf";
   auto facts = InspectInChild(inspected);
+  if (facts.has_value() && !facts->unserved.empty() && !any_kind_) {
+    facts = Fail(Reason::kModelUnsupported, "{}; the ggml runner may serve it (engine.runner = ggml)",
+                 facts->unserved);
+  }
   if (!facts.has_value()) {
     std::string words = facts.error().message;
     if (const size_t at = words.find(inspected); at != std::string::npos) {

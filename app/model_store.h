@@ -48,7 +48,9 @@ struct NewModel {
 
 class ModelStore {
  public:
-  explicit ModelStore(const DataDir& data) : root_(data.Models()), data_(data) {}
+  // any_kind: models that the native runner does not compute are installed, too.
+  explicit ModelStore(const DataDir& data, bool any_kind = false)
+      : root_(data.Models()), data_(data), any_kind_(any_kind) {}
 
   std::string PartialFolder() const { return root_ + "/.partial"; }
 
@@ -81,6 +83,7 @@ class ModelStore {
   Result<Manifest> Place(const NewModel& model, const std::string& folder, Manifest manifest);
   std::string root_;
   DataDir data_;
+  bool any_kind_ = false;
 };
 
 // Puts the file at `from` at `to`, which is not there yet. A reflink shares the bytes until one side writes;

@@ -77,6 +77,18 @@ TEST_F(ModelStoreTest, AnArchitectureThatIsNotServedIsNamed) {
   EXPECT_TRUE(manifest.error().message.contains("mamba")) << manifest.error().message;
 }
 
+TEST_F(ModelStoreTest, AnArchitectureThatOnlyLibllamaServesIsInstalledForTheGgmlRunner) {
+  const std::string path = Put("a.gguf", TestModelBytes({.architecture = "gemma"}));
+  const auto refused = Import(path);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_TRUE(refused.error().message.contains("engine.runner = ggml")) << refused.error().message;
+  store_.emplace(*data_, /*any_kind=*/true);
+  const auto manifest = Import(path);
+  ASSERT_TRUE(manifest.has_value()) << manifest.error().message;
+  EXPECT_EQ(manifest->facts.architecture, "gemma");
+  EXPECT_EQ(manifest->facts.context, 256);
+}
+
 TEST_F(ModelStoreTest, ATemplateThatNeverEndsIsFoundAtImport) {
   const auto manifest = Import(Put(
       "a.gguf",

@@ -142,13 +142,28 @@ Status AddGgufEnds(const Gguf& gguf, TextAssets& assets) {
   return {};
 }
 
+// What the native runner needs is judged, but only told: another runner may read more.
+Status ReadKind(const Gguf& gguf, TextAssets& a) {
+  auto config = ConfigFromGguf(gguf);
+  if (config.has_value()) {
+    a.architecture = config->architecture;
+    a.context = config->context;
+    return {};
+  }
+  if (config.error().reason != Reason::kModelUnsupported) return std::unexpected(std::move(config).error());
+  a.unserved = std::move(config).error().message;
+  PENSTOCK_ASSIGN(const auto architecture, gguf.String("general.architecture"));
+  a.architecture = architecture.value_or("");
+  PENSTOCK_ASSIGN(const auto context, gguf.Int(a.architecture + ".context_length", 1, INT32_MAX));
+  a.context = static_cast<int32_t>(context.value_or(2048));
+  return {};
+}
+
 Result<TextAssets> FromGguf(const std::string& path) {
   PENSTOCK_ASSIGN(const auto file, MappedFile::Open(path));
   PENSTOCK_ASSIGN(const auto gguf, Gguf::Parse(file.bytes(), path));
-  PENSTOCK_ASSIGN(const auto config, ConfigFromGguf(gguf));
   TextAssets a;
-  a.architecture = config.architecture;
-  a.context = config.context;
+  PENSTOCK_TRY(ReadKind(gguf, a));
   a.file_bytes = static_cast<int64_t>(file.bytes().size());
   for (const auto& t : gguf.tensors()) a.parameters += t.elements();
   PENSTOCK_ASSIGN(const auto name, gguf.String("general.name"));

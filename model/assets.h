@@ -22,6 +22,8 @@ struct TextAssets {
   int64_t file_bytes = 0;  // all weight files
   int32_t context = 0;     // the model's own limit
   int32_t vocabulary_size = 0;
+  // Why our own kernels do not compute it; empty: they do. Other runners may.
+  std::string unserved;
 
   // The tokenizer: one of the two.
   std::optional<Vocabulary> vocabulary;  // of a GGUF
@@ -36,7 +38,8 @@ struct TextAssets {
 };
 
 // Reads metadata only: a fraction of a second whatever the size of the weights. `path`: a GGUF file or a
-// Hugging Face folder. Errors name the file and the defect; unserved architectures are kUnsupported.
+// Hugging Face folder. Errors name the file and the defect. A GGUF file of a kind that is not served says so
+// in `unserved`; a folder's is an Error: nobody else reads folders.
 Result<TextAssets> ReadTextAssets(const std::string& path);
 
 // Whether `piece` is how a vocabulary of ours writes the end of a turn or of the text.
