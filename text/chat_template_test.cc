@@ -106,6 +106,12 @@ TEST(ChatTemplate, RefusalComesBackInItsOwnWords) {
   EXPECT_EQ(text.error().message, "Roles must alternate");
 }
 
+TEST(ChatTemplate, ARefusalWithoutWordsIsStillSaid) {
+  const auto text = Render("{{ raise_exception('') }}");
+  ASSERT_FALSE(text.has_value());
+  EXPECT_THAT(text.error().message, HasSubstr("does not say why"));
+}
+
 TEST(ChatTemplate, WhatDoesNotCompileOrRenderSaysWhere) {
   const auto compiled = CompileTemplate("a\n{% if %}");
   ASSERT_FALSE(compiled.has_value());

@@ -290,6 +290,24 @@ TEST(Tokenizer, BadJsonIsAnError) {
   }
 }
 
+// Found by the fuzzer: two pieces share the id 5, so the encoder counts one piece more than there are ids.
+TEST(Tokenizer, AnIdBeyondADamagedVocabularyIsAnError) {
+  const auto tokenizer = Must(TokenizerFromJson(
+      R"J({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":9,"content":)J"
+      R"J("<|end|>","single_word":false,"lstrip":false,"rstrip":false,"normalized":false,"spec)J"
+      R"J(ial":true}],"normalizer":{"type":"NFC"},"pre_tokenizer":{"type":"Sequence","pretoken)J"
+      R"J(izers":[{"type":"Split","pattern":{"Regex":"\\p{N}{1,3}| ?\\p{L}+|\\s+(?!\\S)|\\s+|.)J"
+      R"J("},"behavior":"Isolated","invert":false},{"type":"ByteLevel","add_prefix_space":fals)J"
+      R"J(e,"trim_offsets":true,"use_regex":false}]},"post_processor":null,"decoder":{"type":")J"
+      R"J(ByteLevel"},"model":{"type":"BPE","dropout":null,"unk_token":null,"continuing_subwor)J"
+      R"J(d_prefix":"","end_of_word_suffix":"","fuse_unk":false,"byte_fallback":false,"ignore_)J"
+      R"J(merges":false,"vocab":{"a":0,"b":1,"c":2,"Ġ":3,"ab":4,"Ġa":5,"abĠa":5,"abc":6,"1":7,)J"
+      R"J("é":8},"merges":[["a","b"],["Ġ","a"],["ab","c"]]}})J"));
+  const auto ids = tokenizer->Encode(" abc a1 123\n<|end|><s> é", true);
+  ASSERT_FALSE(ids.has_value());
+  EXPECT_THAT(ids.error().message, HasSubstr("the tokenizer is damaged"));
+}
+
 TEST(TextLibrary, PanicComesBackAsAnError) {
   for (int again = 0; again < 2; ++again) {
     penstock_text_bytes error{};

@@ -98,7 +98,12 @@ fn out_of_fuel(error: &Error) -> bool {
 
 fn failure(error: Error) -> Failure {
     if let Some(Raised(words)) = causes(&error).find_map(|cause| cause.downcast_ref()) {
-        return Failure::invalid(words.clone());
+        let silent = words.trim().is_empty();
+        return Failure::invalid(if silent {
+            "the chat template refuses this conversation and does not say why".to_owned()
+        } else {
+            words.clone()
+        });
     }
     if out_of_fuel(&error) {
         return Failure::invalid(format!("the chat template ran for more than {MORE_FUEL} steps"));

@@ -72,8 +72,17 @@ impl Tokenizer {
         Ok(Self { encoder, tables })
     }
 
+    /// Only ids that the tables have: a damaged file may number a token twice, and the encoder then makes
+    /// up a number beyond the vocabulary.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, Failure> {
-        self.encoder.encode(text, parse_special)
+        let ids = self.encoder.encode(text, parse_special)?;
+        let size = self.tables.control.len();
+        match ids.iter().find(|id| **id as usize >= size) {
+            None => Ok(ids),
+            Some(id) => Err(Failure::corrupt(format!(
+                "the tokenizer is damaged: it gives token {id}, and its vocabulary has {size}"
+            ))),
+        }
     }
 
     pub fn tables(&self) -> &Tables {
