@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
@@ -109,11 +110,11 @@ void Introduce(const Config& config, const DataDir& data, const std::string& url
 }
 
 // The gateway's process makes the operator key on its first start; whoever started the cloud sees it this
-// once. In a terminal only: elsewhere it would stay in a log.
+// once. Not in a service's journal, where it would stay (systemd sets JOURNAL_STREAM).
 void ShowNewOperatorKey(const DataDir& data) {
   const auto key = ReadTextFile(data.OperatorKeyFile());
   if (!key.has_value()) return;
-  if (isatty(STDERR_FILENO) != 1) {
+  if (std::getenv("JOURNAL_STREAM") != nullptr) {
     fmt::print(stderr, "penstock: the operator key is in {}, for this user alone\n", data.OperatorKeyFile());
     return;
   }
