@@ -272,9 +272,11 @@ def test_an_errors_code_is_explained_in_the_terminal(penstock_binary):
     assert penstock("errors", "PS0").returncode == 1
 
 
-def test_the_operator_key_is_made_once_for_its_owner_alone(penstock_binary, tmp_path):
+@pytest.mark.parametrize("journal", [False, True])
+def test_the_operator_key_is_made_and_told_once_and_never_to_a_journal(penstock_binary, tmp_path, journal):
     def start():
-        ours = cloud.Cloud({}, data=tmp_path, settings={"engine.runner": "fake"})
+        ours = cloud.Cloud({}, data=tmp_path, settings={"engine.runner": "fake"},
+                           env={"JOURNAL_STREAM": "8:1"} if journal else {})
         ours.start(ready_within=0)
         deadline = time.monotonic() + 60
         while not (tmp_path / "operator.key").exists() or "operator" not in subprocess.run(
@@ -288,12 +290,12 @@ def test_the_operator_key_is_made_once_for_its_owner_alone(penstock_binary, tmp_
     first.stop()
     key = (tmp_path / "operator.key").read_text()
     assert stat.S_IMODE((tmp_path / "operator.key").stat().st_mode) == 0o600
-    assert key.strip() not in (tmp_path / "up.log").read_text()  # no terminal: it must not stay in a log
     assert "operator.key" in (tmp_path / "up.log").read_text()
     second = start()
     second.process.send_signal(signal.SIGTERM)
     assert second.process.wait(30) == 0
     assert (tmp_path / "operator.key").read_text() == key
+    assert (tmp_path / "up.log").read_text().count(key.strip()) == (0 if journal else 1)
 
 
 def test_a_cloud_that_never_got_ready_stops_at_once(penstock_binary, tmp_path):
