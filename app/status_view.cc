@@ -55,15 +55,6 @@ std::string Memory(const json::object& engine) {
   return fmt::format("{} {} of {}", Bar(used, whole, kBarWidth), part, all);
 }
 
-// An engine names its kernel, or its models do.
-std::string KernelOf(const json::object& engine) {
-  std::string kernel = GetText(engine, "kernel");
-  for (const auto& model : GetArray(engine, "models")) {
-    if (kernel.empty()) kernel = GetText(model.as_object(), "kernel");
-  }
-  return kernel;
-}
-
 std::string StateOf(const json::object& engine) {
   return GetBool(engine, "connected") ? "up" : "gone";
 }
@@ -88,7 +79,7 @@ std::string Engines(const json::object& status) {
   for (const auto& engine : Objects(status, "engines")) {
     table.Row({GetText(engine, "name"), StateOf(engine), Memory(engine),
                std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
-               GetText(engine, "runner"), KernelOf(engine), GetText(engine, "chip")});
+               GetText(engine, "runner"), GetText(engine, "kernel"), GetText(engine, "chip")});
   }
   return table.empty() ? "no engine is connected\n" : table.Text();
 }

@@ -2,7 +2,6 @@
 #include <netinet/in.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <csignal>
@@ -22,7 +21,6 @@
 #include "app/supervisor.h"
 #include "app/tls_files.h"
 #include "base/log_level.h"
-#include "chip/cpu.h"
 #include "engine/engine.h"
 #include "gateway/gateway.h"
 #include "gateway/tls.h"
@@ -325,9 +323,6 @@ Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   options.max_sequences = static_cast<uint32_t>(config.max_sequences);
   options.step_tokens = static_cast<int32_t>(config.step_tokens);
   options.prefix_cache = config.prefix_cache;
-  if (config.runner == "native") {
-    options.chip = fmt::format("{} cores of {}", chip::UsableCpus().size(), chip::CpuModel());
-  }
   const auto status = RunEngine(*std::move(runner), std::move(options));
   return status.has_value() ? *status : FailChild(status.error());
 }

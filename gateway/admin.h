@@ -41,7 +41,7 @@
 //            "draining":false,"store":{"healthy":true,"fault":""},
 //            "disk":{"path","bytes","free_bytes"},"log":Log,
 //            "warnings":[{"at","level","text"}],       (the gateway's last five, newest last)
-//            "tokens","tokens_per_second",             (emitted since start; over the last five seconds)
+//            "tokens","tokens_per_second",             (emitted since start; over the last few seconds)
 //            "open_streams","connections","waiting","running",
 //            "engines":[{"name","runner","chip","kernel","pid","connected","memory_bytes",
 //                        "resident_bytes","sent","running","waiting","free_pages","cached_pages",

@@ -53,16 +53,11 @@ void AppendEngineModel(const wire::ModelState& state, bool with_error, JsonWrite
   writer.EndObject();
 }
 
-// Engines tell the kernel of each model; it is one for all of them.
-std::string_view KernelOf(const EngineView& engine) {
-  return engine.kernel.empty() && !engine.models.empty() ? engine.models.front().kernel() : engine.kernel;
-}
-
 void AppendEngine(const Call& call, const EngineView& engine, JsonWriter& writer) {
   uint64_t pages = 0;
   for (const wire::ModelState& state : engine.models) pages += state.pages();
   const uint64_t free = std::min<uint64_t>(engine.load.free_pages(), pages);
-  writer.Object().Field("name", engine.name).Field("chip", engine.chip).Field("kernel", KernelOf(engine));
+  writer.Object().Field("name", engine.name).Field("chip", engine.chip).Field("kernel", engine.kernel);
   writer.Field("runner", engine.runner).Field("state", engine.connected ? "up" : "down");
   writer.Field("running", engine.load.running()).Field("waiting", engine.load.waiting());
   writer.Key("memory").Object();

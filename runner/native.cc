@@ -65,7 +65,9 @@ class NativeRunner final : public Runner {
 
   std::string_view Name() const override { return "native"; }
   ChipInfo Chip() const override {
-    return {.name = chip::CpuModel(), .kernel = kernels::IsaName(kernels_.isa), .memory_bytes = 0};
+    return {.name = fmt::format("{} cores of {}", chip::UsableCpus().size(), chip::CpuModel()),
+            .kernel = kernels::IsaName(kernels_.isa),
+            .memory_bytes = 0};
   }
   Result<LoadedModel> Load(const LoadOptions& options) override;
 

@@ -18,10 +18,10 @@ struct LoadOptions {
   int32_t context = 0;   // cap on the model's own context length; 0: no cap
 };
 
-// What a runner runs on, where it is not simply this machine's CPU.
+// What a runner runs on.
 struct ChipInfo {
-  std::string name = {};     // for people: "NVIDIA H100"
-  std::string kernel = {};   // "ggml-cuda 0.5.0"
+  std::string name = {};     // for people: "NVIDIA H100", "2 cores of AMD EPYC"
+  std::string kernel = {};   // "ggml-cuda 0.5.0", "avx512"
   int64_t memory_bytes = 0;  // free for weights and KV; 0: this machine's own memory
 };
 
