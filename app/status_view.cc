@@ -56,7 +56,8 @@ std::string Memory(const json::object& engine) {
 }
 
 std::string StateOf(const json::object& engine) {
-  return GetBool(engine, "connected") ? "up" : "gone";
+  const std::string state = GetText(engine, "state");
+  return state.empty() ? (GetBool(engine, "connected") ? "up" : "down") : state;
 }
 
 // "… and 3 more: penstock usage".
@@ -81,7 +82,13 @@ std::string Engines(const json::object& status) {
                std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
                GetText(engine, "runner"), GetText(engine, "kernel"), GetText(engine, "chip")});
   }
-  return table.empty() ? "no engine is connected\n" : table.Text();
+  std::string text = table.empty() ? "no engine is connected\n" : table.Text();
+  for (const auto& engine : Objects(status, "engines")) {
+    const std::string why = GetText(engine, "why");
+    if (StateOf(engine) != "up" && !why.empty())
+      text += fmt::format("{}: {}\n", GetText(engine, "name"), why);
+  }
+  return text;
 }
 
 // A model as the gateway has it, and as the engines that loaded it.

@@ -260,7 +260,9 @@ constexpr ReasonText kReasons[] = {
     // ---- engines ----
     {Reason::kEngineGone, kUnavailable, "The engine ended amid the request",
      "The engine that computed this answer ended; what was delivered is billed, no more.",
-     "It was killed, ran out of memory, or met a fault. It is started again by itself.",
+     "It was killed, ran out of memory, or met a fault, and no other engine went on with the answer in time. "
+     "It "
+     "is started again by itself.",
      "Send the request again. If it happens again, look into DATA/logs and `penstock status`."},
     {Reason::kModelFailedToLoad, kUnavailable, "The model could not be loaded",
      "No engine could load this model; the message says why.",

@@ -34,7 +34,7 @@ function fill(node, texts) {
   texts.forEach((text, i) => setText(node.cells_[i], text));
 }
 
-const STATES = { ready: 'good', up: 'good', running: 'good', loading: 'wait', waiting: 'wait', paused: 'wait', failed: 'bad', down: 'bad', unloaded: 'off' };
+const STATES = { ready: 'good', up: 'good', running: 'good', loading: 'wait', waiting: 'wait', paused: 'wait', failed: 'bad', down: 'bad', quarantined: 'bad', proving: 'wait', recovering: 'wait', unloaded: 'off' };
 
 function badge() {
   return h('span', { class: 'badge' }, '');
@@ -97,9 +97,9 @@ function showModels(snapshot) {
 // ---- engines ----
 
 function makeEngine() {
-  const part = { name: h('h3', {}, ''), badge: badge(), chip: h('p', { class: 'aside' }, ''), memory: meter('Memory'),
+  const part = { name: h('h3', {}, ''), badge: badge(), chip: h('p', { class: 'aside' }, ''), why: h('p', { class: 'aside' }, ''), memory: meter('Memory'),
     memoryText: h('dd', {}, ''), kv: meter('KV pages'), kvText: h('dd', {}, ''), load: h('dd', {}, '') };
-  const node = h('li', { class: 'card' }, h('div', { class: 'heading' }, part.name, part.badge), part.chip,
+  const node = h('li', { class: 'card' }, h('div', { class: 'heading' }, part.name, part.badge), part.chip, part.why,
     h('dl', { class: 'levels' },
       h('div', {}, h('dt', {}, 'Memory'), part.memoryText), h('div', {}, h('dt', {}, 'KV pages'), part.kvText),
       h('div', {}, h('dt', {}, 'Sequences'), part.load)));
@@ -113,6 +113,7 @@ function updateEngine({ parts: part }, engine) {
   setText(part.name, engine.name);
   setBadge(part.badge, engine.state);
   setText(part.chip, [engine.chip, engine.kernel, engine.runner === 'native' ? '' : `${engine.runner} runner`].filter(Boolean).join(' · '));
+  setText(part.why, engine.state === 'up' ? '' : engine.why ?? '');
   const memory = `${bytes(engine.memory.used_bytes)} of ${bytes(engine.memory.total_bytes)}`;
   setText(part.memoryText, memory);
   setMeter(part.memory, engine.memory.used_bytes, engine.memory.total_bytes, memory);

@@ -61,6 +61,7 @@ void Connection::DialLater() {
 void Connection::Greet() {
   spdlog::info("connected to the gateway at {}", path_);
   warned_ = false;
+  down_since_ = 0;
   reader_ = FrameReader();
   {
     const std::lock_guard lock(mutex_);
@@ -119,6 +120,7 @@ void Connection::Lose(std::string_view why) {
     if (!std::exchange(open_, false)) return;
   }
   spdlog::warn("lost the gateway: {}", why);
+  down_since_ = SystemClock().Monotonic();
   went_.notify_all();
   Push({.kind = Event::Kind::kLost, .message = {}});
 }
@@ -165,9 +167,19 @@ void Connection::Append(const wire::FromEngine& message) {
   }
 }
 
+void Connection::StepBegins() {
+  step_since_ = SystemClock().Monotonic();
+}
+
+Nanos Connection::Stepping() const {
+  const Nanos since = step_since_;
+  return since == 0 ? 0 : SystemClock().Monotonic() - since;
+}
+
 void Connection::AppendHeartbeat() {
   wire::FromEngine message;
   *message.mutable_heartbeat() = heartbeat_;
+  message.mutable_heartbeat()->set_stepping_ms(static_cast<uint32_t>(Stepping() / kMillisecond));
   Append(message);
 }
 

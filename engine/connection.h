@@ -8,6 +8,7 @@
 //          happens on the io_context's one thread. The two share what `mutex_` guards.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -45,6 +46,13 @@ class Connection {
   // Blocks while the gateway reads too slowly.
   void WaitWritable();
   void Redial();
+  // The engine's thread computes a step from now on; or does no longer. Heartbeats tell for how long.
+  void StepBegins();
+  void StepEnds() { step_since_ = 0; }
+  // For how long the step under way has run; 0: none is. Threads: any.
+  Nanos Stepping() const;
+  // Since when the line is down, Clock::Monotonic; 0: it is up. Threads: any.
+  Nanos DownSince() const { return down_since_; }
   // Blocks until all is written, the line is lost, or `limit` has passed.
   void Flush(Nanos limit);
 
@@ -71,6 +79,7 @@ class Connection {
   FrameReader reader_;
   std::string writing_;
   Nanos back_off_;
+  std::atomic<Nanos> step_since_ = 0, down_since_ = 0;
   bool warned_ = false;  // about a gateway that is not there: once
 
   // Guarded by mutex_.

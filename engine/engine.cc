@@ -21,18 +21,18 @@ namespace {
 
 constexpr Nanos kFlushLimit = 2 * kSecond;
 constexpr int kExitHung = 70;  // EX_SOFTWARE
+constexpr Nanos kAbandonedStep = 5 * kSecond;
 
-// Ends the process when its parent has died, or when a step takes longer than any step does.
+// Ends the process when its parent has died, or when a step takes longer than any step does, or goes on when
+// the gateway, which knows how long steps take here, has hung up.
 class Watch {
  public:
-  Watch(boost::asio::io_context& io, Nanos step_timeout)
-      : timer_(io), parent_(getppid()), step_timeout_(step_timeout) {
+  Watch(boost::asio::io_context& io, const Connection& connection, Nanos step_timeout)
+      : timer_(io), connection_(connection), parent_(getppid()), step_timeout_(step_timeout) {
     // Whatever the engine's thread does then, even a step that never ends.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     Look();
   }
-  void StepBegins() { step_since_ = SystemClock().Monotonic(); }
-  void StepEnds() { step_since_ = 0; }
 
  private:
   void Look() {
@@ -40,9 +40,10 @@ class Watch {
       spdlog::warn("the parent process has died; so does this engine");
       _exit(0);
     }
-    const Nanos since = step_since_;
-    if (since != 0 && SystemClock().Monotonic() - since > step_timeout_) {
-      spdlog::error("a step has run for more than {} s; this engine gives up", step_timeout_ / kSecond);
+    const Nanos down = connection_.DownSince(), stepping = connection_.Stepping();
+    const bool abandoned = down != 0 && SystemClock().Monotonic() - down > kAbandonedStep;
+    if (stepping > (abandoned ? kAbandonedStep : step_timeout_)) {
+      spdlog::error("a step has run for {} s; this engine gives up", stepping / kSecond);
       _exit(kExitHung);
     }
     timer_.expires_after(std::chrono::seconds(1));
@@ -52,9 +53,9 @@ class Watch {
   }
 
   boost::asio::steady_timer timer_;
+  const Connection& connection_;
   const pid_t parent_;
   const Nanos step_timeout_;
-  std::atomic<Nanos> step_since_ = 0;
 };
 
 wire::Hello MakeHello(const Runner& runner, const EngineOptions& options) {
@@ -66,10 +67,17 @@ wire::Hello MakeHello(const Runner& runner, const EngineOptions& options) {
   hello.set_pid(static_cast<uint64_t>(getpid()));
   hello.set_memory_bytes(options.memory_bytes);
   hello.set_max_sequences(options.max_sequences);
+  hello.set_contract(runner.Chip().contract);
+  wire::Abilities& abilities = *hello.mutable_abilities();
+  abilities.set_reclaim(true);
+  abilities.set_exact_usage(true);
+  abilities.set_chip_time(true);
+  abilities.set_resume(true);
+  abilities.set_many_models(true);
   return hello;
 }
 
-void RunLoop(EngineLoop& loop, Connection& connection, Watch& watch) {
+void RunLoop(EngineLoop& loop, Connection& connection) {
   bool idle = true;
   while (true) {
     for (const Connection::Event& event : connection.Take(idle)) {
@@ -86,9 +94,9 @@ void RunLoop(EngineLoop& loop, Connection& connection, Watch& watch) {
           break;
       }
     }
-    watch.StepBegins();
+    connection.StepBegins();
     idle = !loop.Step();
-    watch.StepEnds();
+    connection.StepEnds();
     if (loop.drained()) return;
     connection.WaitWritable();
   }
@@ -105,7 +113,7 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   boost::asio::signal_set signals(io, SIGTERM, SIGINT);
   Connection connection(io, options.socket, MakeHello(*runner, options));
   EngineLoop loop(*runner, options, [&](const wire::FromEngine& message) { connection.Send(message); });
-  Watch watch(io, options.step_timeout);
+  const Watch watch(io, connection, options.step_timeout);
   signals.async_wait([&](boost::system::error_code error, int) {
     if (error) return;
     spdlog::info("engine {} is told to stop: it finishes what runs", options.name);
@@ -116,7 +124,7 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   });
   connection.Start();
   std::thread io_thread([&] { io.run(); });
-  RunLoop(loop, connection, watch);
+  RunLoop(loop, connection);
   connection.Flush(kFlushLimit);
   io.stop();
   io_thread.join();

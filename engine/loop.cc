@@ -204,7 +204,7 @@ void EngineLoop::Unload(Model& model, std::string_view why) {
     if (request->model == &model) ended.push_back(request.get());
   }
   for (Request* request : ended) {
-    EndRequest(*request, wire::ERROR, fmt::format("model {} {}", model.state.name(), why));
+    EndRequest(*request, wire::ERROR, fmt::format("model {} {}", model.state.name(), why), true);
   }
   if (model.state.state() != wire::ModelState::READY) return;
   scheduler_.RemoveModel(model.loaded.id);
@@ -262,27 +262,60 @@ Status EngineLoop::Start(const wire::Submit& submit) {
   if (!submit.ignore_eos())
     request->rules.stop_tokens.assign(submit.stop_tokens().begin(), submit.stop_tokens().end());
 
+  std::vector<const wire::Resume*> resumed(choices);
+  for (const wire::Resume& resume : submit.resume()) {
+    if (resume.choice() < choices) resumed[resume.choice()] = &resume;
+  }
   SequenceId lead = 0;
   for (uint32_t i = 0; i < choices; ++i) {
-    NewSequence sequence{.model = model->second->loaded.id,
-                         .prompt = {submit.prompt().begin(), submit.prompt().end()},
-                         .max_tokens = submit.max_tokens(),
-                         .sampling = sampling,
-                         .prefix_scope = submit.prefix_scope(),
-                         .credits = submit.credits() == 0 ? -1 : int64_t{submit.credits()},
-                         .lead = lead};
-    sequence.sampling.seed += i;
-    // The first may be refused; the others are like it.
-    PENSTOCK_ASSIGN(const SequenceId id, scheduler_.Add(std::move(sequence)));
-    if (i == 0) lead = id;
-    choices_[id] = {request.get(), i};
-    request->choices.push_back({.sequence = id, .output = Output(&request->rules)});
+    const wire::Resume* resume = resumed[i];
+    Choice& choice = request->choices.emplace_back(Choice{.sequence = 0, .output = Output(&request->rules)});
+    if (resume != nullptr && resume->ended()) continue;
+    NewSequence sequence = NewChoice(*model->second, submit, i, resume);
+    sequence.lead = sequence.generated == 0 ? lead : 0;
+    if (resume != nullptr)
+      choice.output.Replay({resume->ids().data(), static_cast<size_t>(resume->ids_size())});
+    auto id = scheduler_.Add(std::move(sequence));
+    if (!id) {
+      Forget(*request);
+      return std::unexpected(id.error());
+    }
+    if (lead == 0 && resume == nullptr) lead = *id;
+    choices_[*id] = {request.get(), i};
+    choice.sequence = *id;
+    ++request->open;
   }
-  request->open = choices;
+  if (request->open == 0) return Fail(Code::kInvalid, "nothing of the request is left to do");
   spdlog::debug("request {} of {}: {} tokens of prompt, {} choices of at most {} tokens", request->id,
                 submit.model(), submit.prompt_size(), choices, submit.max_tokens());
   requests_.emplace(request->id, std::move(request));
   return {};
+}
+
+NewSequence EngineLoop::NewChoice(const Model& model, const wire::Submit& submit, uint32_t choice,
+                                  const wire::Resume* resume) const {
+  NewSequence sequence{.model = model.loaded.id,
+                       .prompt = {submit.prompt().begin(), submit.prompt().end()},
+                       .max_tokens = submit.max_tokens(),
+                       .sampling = submit.has_sampling() ? ToSampling(submit.sampling()) : Sampling(),
+                       .prefix_scope = submit.prefix_scope(),
+                       .credits = submit.credits() == 0 ? -1 : int64_t{submit.credits()}};
+  sequence.sampling.seed += choice;
+  if (resume == nullptr) return sequence;
+  sequence.prompt.insert(sequence.prompt.end(), resume->ids().begin(), resume->ids().end());
+  sequence.generated = resume->ids_size();
+  sequence.max_tokens = std::max<int64_t>(sequence.max_tokens - sequence.generated, 1);
+  if (sequence.credits >= 0) sequence.credits = resume->credits();
+  return sequence;
+}
+
+// Of a request that could not be started whole.
+void EngineLoop::Forget(Request& request) {
+  for (const Choice& choice : request.choices) {
+    if (choice.sequence == 0) continue;
+    choices_.erase(choice.sequence);
+    scheduler_.Finish(choice.sequence);
+  }
 }
 
 void EngineLoop::Refuse(const wire::Submit& submit, const Error& error) {
@@ -292,6 +325,7 @@ void EngineLoop::Refuse(const wire::Submit& submit, const Error& error) {
     event->set_choice(i);
     event->set_finish(wire::ERROR);
     event->set_error(error.message);
+    event->set_fault(error.code == Code::kUnavailable || error.code == Code::kNotFound);
   }
 }
 
@@ -314,13 +348,14 @@ wire::TokenEvent* EngineLoop::AddEvent(Request& request, size_t choice) {
   return event;
 }
 
-void EngineLoop::EndRequest(Request& request, wire::Finish finish, std::string_view error) {
+void EngineLoop::EndRequest(Request& request, wire::Finish finish, std::string_view error, bool fault) {
   for (size_t i = 0, count = request.choices.size(); i < count; ++i) {
     Choice& choice = request.choices[i];
     if (choice.sequence == 0) continue;
     wire::TokenEvent* event = AddEvent(request, i);
     choice.output.End(finish, *event);
     event->set_error(std::string(error));
+    event->set_fault(fault);
     const bool last = request.open == 1;
     EndChoice(request, i);
     if (last) return;  // `request` is gone
@@ -375,6 +410,7 @@ Result<StepResult> EngineLoop::Execute(StepPlan plan) {
 
 void EngineLoop::Emit(const StepResult& result) {
   ReportCharges(result.chip_time);
+  ReportShape();
   for (const Sampled& sampled : result.sampled) EmitToken(sampled);
 }
 
@@ -398,7 +434,7 @@ void EngineLoop::FailStep(const Error& error) {
   for (SequenceId sequence : failed) {
     const auto it = choices_.find(sequence);
     if (it == choices_.end()) continue;  // another choice of its request ended it
-    EndRequest(*it->second.first, wire::ERROR, error.message);
+    EndRequest(*it->second.first, wire::ERROR, error.message, true);
   }
 }
 
@@ -421,6 +457,23 @@ void EngineLoop::ReportCharges(Nanos chip_time) {
     tokens += std::exchange(request->step_tokens, 0);
     const auto until = static_cast<uint64_t>(static_cast<unsigned __int128>(chip_time) * tokens / total);
     charge->set_chip_ns(until - std::exchange(given, until));
+  }
+}
+
+// Before the sampled tokens are told of: a sequence that ends with one is forgotten.
+void EngineLoop::ReportShape() {
+  uint32_t prefill = 0, decode = 0;
+  uint64_t context = 0;
+  for (const Scheduler::Work& work : scheduler_.work()) {
+    prefill += static_cast<uint32_t>(work.tokens) - (work.sample ? 1 : 0);
+    decode += work.sample ? 1 : 0;
+    if (work.sample) context += static_cast<uint64_t>(scheduler_.Find(work.id)->computed);
+  }
+  report_->set_prefill(prefill);
+  report_->set_decode(decode);
+  report_->set_context(context);
+  if (!scheduler_.work().empty()) {
+    report_->set_model(choices_.at(scheduler_.work().front().id).first->model->state.name());
   }
 }
 

@@ -62,7 +62,10 @@ class EngineLoop {
 
   Status Start(const wire::Submit& submit);
   void Refuse(const wire::Submit& submit, const Error& error);
-  void EndRequest(Request& request, wire::Finish finish, std::string_view error);
+  NewSequence NewChoice(const Model& model, const wire::Submit& submit, uint32_t choice,
+                        const wire::Resume* resume) const;
+  void EndRequest(Request& request, wire::Finish finish, std::string_view error, bool fault = false);
+  void Forget(Request& request);
   void EndChoice(Request& request, size_t choice);
 
   Result<StepResult> Execute(StepPlan plan);
@@ -70,6 +73,7 @@ class EngineLoop {
   void EmitToken(const Sampled& sampled);
   void FailStep(const Error& error);
   void ReportCharges(Nanos chip_time);
+  void ReportShape();
   void ReportTurns();
   void SendReport();
   wire::TokenEvent* AddEvent(Request& request, size_t choice);

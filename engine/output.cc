@@ -127,6 +127,16 @@ void Output::Take(const Sampled& sampled, wire::TokenEvent& event) {
   }
 }
 
+void Output::Replay(std::span<const Token> emitted) {
+  std::string text, told;
+  for (const Token token : emitted) {
+    text.clear();
+    utf8_.Push(rules_->pieces->Bytes(token), text);
+    stops_.Push(text, told);
+  }
+  emitted_ += static_cast<uint32_t>(emitted.size());
+}
+
 void Output::End(wire::Finish finish, wire::TokenEvent& event) {
   stops_.Flush(*event.mutable_text());
   utf8_.Flush(*event.mutable_text());

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +66,8 @@ class Output {
 
   // Fills in ids, text, logprobs, emitted and, if the choice ends with this token, finish and stop.
   void Take(const Sampled& sampled, wire::TokenEvent& event);
+  // As if it had taken these and told of them: another engine did.
+  void Replay(std::span<const Token> emitted);
   // Ends it before its time: what was held back is text.
   void End(wire::Finish finish, wire::TokenEvent& event);
 

@@ -14,9 +14,12 @@
 
 #include "base/check.h"
 #include "engine/frame.h"
+#include "fleet/affinity.h"
 #include "fleet/fair_queue.h"
 #include "fleet/listener.h"
+#include "fleet/live_job.h"
 #include "fleet/member.h"
+#include "fleet/prover.h"
 
 namespace penstock {
 namespace {
@@ -27,29 +30,22 @@ constexpr uint32_t kProtocol = 1;
 constexpr Nanos kForgetCancelled = 5 * kSecond;      // an engine that never says that a job ended
 constexpr Nanos kLongestStep = 3600 * kSecond;       // a charge above it is a peer's mistake
 constexpr Nanos kFirstEstimate = 10 * kMillisecond;  // chip time of a job, before any was measured
+constexpr double kFirstOutput = 64;                  // tokens of an answer, before any was counted
+constexpr double kHang = 30;                         // a step that takes so many times what it should
+constexpr double kLargestStep = 2048;                // tokens of a step, as far as hanging goes
 
-// A job from Submit to its end. After Cancel it lives on without a sink until its engine says that it
-// ended: its place there is taken until then, and its chip time is still its team's.
-struct Live {
-  JobId id = 0;
-  wire::Submit submit;
-  TeamKey team = 0;
-  std::shared_ptr<JobSink> sink;  // null: cancelled
-  Nanos deadline = 0, queued_at = 0;
-  Nanos chip_time = 0;
-  size_t ahead = 0;          // jobs that waited when it came
-  Member* engine = nullptr;  // null: it waits
-  uint32_t choices_left = 0;
-  int requeues = 0;
-  bool admitted = false, emitted = false;
-
-  uint32_t pages() const { return static_cast<uint32_t>(PagesFor(submit.prompt_size())); }
-};
+using Live = LiveJob;
 
 class FleetImpl final : public penstock::Fleet {
  public:
   FleetImpl(asio::io_context& io, const Clock& clock, FleetOptions options)
-      : io_(io), clock_(clock), options_(options), acceptor_(io), timer_(io), last_tick_(clock.Monotonic()) {
+      : io_(io),
+        clock_(clock),
+        options_(options),
+        acceptor_(io),
+        prover_({.file = options.truths, .period = options.canary_period}),
+        timer_(io),
+        last_tick_(clock.Monotonic()) {
     ScheduleTick();
   }
   ~FleetImpl() override {
@@ -62,6 +58,7 @@ class FleetImpl final : public penstock::Fleet {
   Status Listen(const std::string& path) override;
   void Serve(ServedModel model) override;
   void Withdraw(const std::string& name) override;
+  void SetCanaries(const std::string& model, std::vector<CanaryPrompt> prompts) override;
   Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override;
   void Cancel(JobId id) override;
   void Grant(JobId id, uint32_t choice, uint32_t tokens) override;
@@ -98,8 +95,20 @@ class FleetImpl final : public penstock::Fleet {
   void OnNote(Member& member, const wire::Note& note);
   void OnCharge(Member& member, const wire::Charge& charge);
   void OnTokens(Member& member, const wire::TokenEvent& event);
+  void OnFault(Member& member, Live& job, const wire::TokenEvent& event);
   void Lose(Member& member, std::string_view why);
+  void OnHeartbeat(Member& member, const wire::Heartbeat& heartbeat);
   void Requeue(Live& job, std::string_view why);
+  void RequeueAll(Member& member, const std::string& why);
+
+  // ---- trust ----
+  void Prove(Member& member, const std::string& model);
+  void Proved(Member& member, const std::string& model);
+  void OnVerdict(const Prover::Verdict& verdict);
+  void Trouble(Member& member, double weight, std::string_view why);
+  void Distrust(Member& member, std::string_view why);
+  void CheckTrust(Nanos now);
+  Member* Find(Prover::Engine key);
   void Load(Member& member, const ServedModel& model);
   void Unload(Member& member, const std::string& name);
 
@@ -110,7 +119,7 @@ class FleetImpl final : public penstock::Fleet {
   bool Fits(JobId id);
   void Send(JobId id, Member& member);
   Live* Find(JobId id);
-  Live* Find(const Member& member, JobId id);
+  Live* Find(const Member& member, uint64_t wire_id);
   void FinishChoice(Live& job);
   void Leave(Live& job);
   void Erase(Live& job);
@@ -120,6 +129,8 @@ class FleetImpl final : public penstock::Fleet {
   Error Unserved(std::string_view model) const;
   Error TookTooLong(const Live& job, Nanos now) const;
   Placement PlaceJob(const Live& job) const;
+  Seat SeatFor(const Member& member, const Live& job, bool others) const;
+  std::string WhyThere(const Live& job, const Member& member) const;
   void CheckDrained();
 
   // ---- time ----
@@ -138,8 +149,12 @@ class FleetImpl final : public penstock::Fleet {
   std::string path_;
   asio::local::stream_protocol::acceptor acceptor_;
   std::vector<std::unique_ptr<Member>> members_;  // a job's `engine` points into it
+  uint32_t last_key_ = 0;
   std::map<std::string, ServedModel, std::less<>> served_;
-  std::string log_level_;  // empty: as each engine started
+  Prover prover_;
+  Affinity affinity_;
+  std::map<std::string, double, std::less<>> outputs_;  // by model: tokens of an answer, mean of late
+  std::string log_level_;                               // empty: as each engine started
 
   FairQueue queue_;
   boost::unordered_flat_map<JobId, std::unique_ptr<Live>> jobs_;
@@ -157,6 +172,7 @@ class FleetImpl final : public penstock::Fleet {
   bool turn_posted_ = false;
 
   mutable std::vector<Seat> seats_;  // scratch of PlaceJob
+  Placement placement_;              // by the last Fits
   Member* chosen_ = nullptr;         // by the last Fits that held
 
   bool draining_ = false;
@@ -188,6 +204,7 @@ void FleetImpl::Accept() {
 
 void FleetImpl::Welcome(EngineLink::Socket socket) {
   Member& member = *members_.emplace_back(std::make_unique<Member>());
+  member.key = ++last_key_;
   member.link = std::make_shared<EngineLink>(std::move(socket), stats_);
   member.heard = clock_.Monotonic();
   member.link->Start({
@@ -210,7 +227,7 @@ void FleetImpl::OnMessage(Member& member, const wire::FromEngine& message) {
       OnStep(member, message.step());
       break;
     case wire::FromEngine::kHeartbeat:
-      member.load = message.heartbeat().load();
+      OnHeartbeat(member, message.heartbeat());
       break;
     case wire::FromEngine::KIND_NOT_SET:
       break;  // of a later version
@@ -226,8 +243,16 @@ void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
   for (const auto& other : members_) {
     if (other->name() == hello.engine() && other->link) Lose(*other, "a new one of its name connected");
   }
+  // What was learnt of it before is still true of the chip.
+  for (const auto& other : members_) {
+    if (other->name() != hello.engine()) continue;
+    member.health = other->health;
+    member.trouble = std::move(other->trouble);
+    member.profiles = std::move(other->profiles);
+  }
   std::erase_if(members_, [&](const auto& other) { return other->name() == hello.engine(); });
   member.hello = hello;
+  member.health.Connected(clock_.Monotonic());
   for (const auto& state : hello.models()) member.models[state.name()] = state;
   member.link->Send().mutable_welcome()->set_protocol(kProtocol);
   if (!log_level_.empty()) member.link->Send().mutable_log()->set_level(log_level_);
@@ -240,11 +265,33 @@ void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
   for (const auto& [name, model] : served_) {
     const wire::ModelState* has = member.Find(name);
     const bool same = has != nullptr && has->state() == wire::ModelState::READY && has->path() == model.path;
-    if (!same) Load(member, model);
+    if (same) {
+      Prove(member, name);
+    } else {
+      Load(member, model);
+    }
   }
 }
 
+void FleetImpl::OnHeartbeat(Member& member, const wire::Heartbeat& heartbeat) {
+  member.load = heartbeat.load();
+  const Nanos stepping = heartbeat.stepping_ms() * kMillisecond;
+  if (stepping < options_.step_timeout) return;
+  // What the largest step should take, by the slowest of its models.
+  double expected = 0;
+  for (const auto& [model, profile] : member.profiles) {
+    expected =
+        std::max(expected, profile.speed().Expect({.prefill = kLargestStep, .context = member.context}));
+  }
+  if (static_cast<double>(stepping) < kHang * expected) return;
+  const std::string why = fmt::format("a step has hung for {} s", stepping / kSecond);
+  Trouble(member, Health::kHang, why);
+  Lose(member, why);
+}
+
 void FleetImpl::Load(Member& member, const ServedModel& model) {
+  if (!member.Takes(model.name)) return;
+  member.proved.erase(model.name);
   auto& message = *member.link->Send().mutable_load();
   message.set_name(model.name);
   message.set_path(model.path);
@@ -268,6 +315,8 @@ void FleetImpl::OnModel(Member& member, const wire::ModelState& state) {
     return;
   }
   member.models[state.name()] = state;
+  if (state.state() == wire::ModelState::READY) return Prove(member, state.name());
+  member.proved.erase(state.name());
   if (state.state() != wire::ModelState::FAILED) return;
   spdlog::error("engine {} could not load {}: {}", member.name(), state.name(), state.error());
   if (const auto error = Hopeless(state.name())) FailWaiting(state.name(), *error);
@@ -275,6 +324,13 @@ void FleetImpl::OnModel(Member& member, const wire::ModelState& state) {
 
 void FleetImpl::OnStep(Member& member, const wire::StepReport& step) {
   if (step.has_load()) member.load = step.load();
+  if (step.prefill() + step.decode() > 0 && !step.model().empty()) {
+    const auto took = static_cast<Nanos>(std::min<uint64_t>(step.chip_ns(), kLongestStep));
+    member.profiles[step.model()].Note({.prefill = static_cast<double>(step.prefill()),
+                                        .decode = static_cast<double>(step.decode()),
+                                        .context = static_cast<double>(step.context())},
+                                       took);
+  }
   // Charges before tokens: a job's last token is the last that its sink hears.
   for (const auto& note : step.notes()) OnNote(member, note);
   for (const auto& charge : step.charges()) OnCharge(member, charge);
@@ -310,9 +366,16 @@ void FleetImpl::OnNote(Member& member, const wire::Note& note) {
 }
 
 void FleetImpl::OnCharge(Member& member, const wire::Charge& charge) {
+  const auto chip_time = static_cast<Nanos>(std::min<uint64_t>(charge.chip_ns(), kLongestStep));
+  if (prover_.Owns(charge.request())) {
+    stats_.canary_chip_ns += static_cast<uint64_t>(chip_time);
+    return;
+  }
   Live* job = Find(member, charge.request());
   if (job == nullptr) return;
-  const auto chip_time = static_cast<Nanos>(std::min<uint64_t>(charge.chip_ns(), kLongestStep));
+  const double prefilled = std::min(job->prefill_left, static_cast<double>(charge.computed()));
+  job->prefill_left -= prefilled;
+  member.prefill -= prefilled;
   stats_.chip_ns += static_cast<uint64_t>(chip_time);
   stats_.computed += charge.computed();
   queue_.Charge(job->id, chip_time);
@@ -321,14 +384,35 @@ void FleetImpl::OnCharge(Member& member, const wire::Charge& charge) {
 }
 
 void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
+  if (std::optional<Prover::Verdict> verdict; prover_.Hear(member.key, event, verdict)) {
+    if (verdict) OnVerdict(*verdict);
+    return;
+  }
   Live* job = Find(member, event.request());
-  if (job == nullptr) return;
+  if (job == nullptr || job->Ended(event.choice())) return;
+  if (event.finish() == wire::ERROR && event.fault() && job->sink && served_.contains(job->submit.model())) {
+    return OnFault(member, *job, event);
+  }
   const auto sink = job->sink;
   stats_.tokens += event.new_tokens();
   teams_[job->team].tokens += event.new_tokens();
-  job->emitted |= event.new_tokens() > 0 || !event.text().empty() || event.finish() != wire::NONE;
+  job->context += event.new_tokens();
+  member.context += event.new_tokens();
+  job->Hear(event);
+  if (event.finish() == wire::STOP || event.finish() == wire::LENGTH)
+    member.health.Success(clock_.Monotonic());
   if (event.finish() != wire::NONE) FinishChoice(*job);  // may erase the job
   if (sink) sink->OnTokens(event);
+}
+
+// The engine could not do it, through no fault of the job's: another may.
+void FleetImpl::OnFault(Member& member, Live& job, const wire::TokenEvent& event) {
+  const std::string why = fmt::format("engine {}: {}", member.name(), event.error());
+  if (job.choices_left > 1) member.link->Send().mutable_cancel()->set_request(job.wire_id());
+  job.avoid = member.key;
+  Requeue(job, why);
+  Trouble(member, Health::kFault, event.error());
+  Wake();
 }
 
 void FleetImpl::Lose(Member& member, std::string_view why) {
@@ -337,10 +421,17 @@ void FleetImpl::Lose(Member& member, std::string_view why) {
   member.link->Close();
   member.link = nullptr;
   member.models.clear();
+  member.proved.clear();
   member.load.Clear();
+  prover_.Forget(member.key);
   if (name.empty()) return;
   ++stats_.engine_deaths;
+  RequeueAll(member, fmt::format("engine {} is gone: {}", name, why));
+  Trouble(member, Health::kDeath, why);
+  Wake();
+}
 
+void FleetImpl::RequeueAll(Member& member, const std::string& why) {
   std::vector<JobId> there;
   for (const auto& [id, job] : jobs_) {
     if (job->engine == &member) there.push_back(id);
@@ -348,15 +439,14 @@ void FleetImpl::Lose(Member& member, std::string_view why) {
   // The latest first, so that the earliest ends up at the head of its team's line.
   std::ranges::sort(there, std::greater());
   for (const JobId id : there) {
-    if (Live* job = Find(id)) Requeue(*job, fmt::format("engine {} is gone: {}", name, why));
+    if (Live* job = Find(id)) Requeue(*job, why);
   }
-  Wake();
 }
 
-// What to do with a job whose engine is gone.
+// What to do with a job whose engine is gone, or failed it.
 void FleetImpl::Requeue(Live& job, std::string_view why) {
   if (!job.sink) return Erase(job);
-  if (job.emitted) {
+  if (job.emitted && !job.can_resume) {
     return FailJob(job,
                    {Code::kUnavailable,
                     fmt::format("the answer broke off, {}; what came until then is billed, send the request "
@@ -364,9 +454,10 @@ void FleetImpl::Requeue(Live& job, std::string_view why) {
                                 why),
                     Reason::kEngineGone});
   }
+  const Nanos now = clock_.Monotonic();
   if (job.requeues >= options_.max_requeues) {
     return FailJob(job, {Code::kUnavailable,
-                         fmt::format("{} engines ended while they worked on this request (the last: {}); "
+                         fmt::format("{} engines failed while they worked on this request (the last: {}); "
                                      "it is not tried again",
                                      job.requeues + 1, why),
                          Reason::kEngineGone});
@@ -374,11 +465,110 @@ void FleetImpl::Requeue(Live& job, std::string_view why) {
   ++job.requeues;
   ++stats_.requeued;
   Leave(job);
-  job.queued_at = clock_.Monotonic();
+  job.queued_at = now;
   queue_.PushFront(job.team, job.id);
+  if (job.emitted) {
+    ++stats_.resumed;
+    job.deadline = now + options_.resume_within;  // somebody reads: better an error than a long silence
+  }
   if (job.deadline > 0) deadlines_.emplace(job.deadline, job.id);
   const auto sink = job.sink;
-  sink->OnEvent(JobEvent::kRequeued, why);
+  sink->OnEvent(JobEvent::kRequeued, job.emitted
+                                         ? fmt::format("{}; it goes on after {} tokens", why, job.told())
+                                         : std::string(why));
+}
+
+// ---- trust ----
+
+Member* FleetImpl::Find(Prover::Engine key) {
+  const auto found = std::ranges::find(members_, key, [](const auto& member) { return member->key; });
+  return found == members_.end() ? nullptr : found->get();
+}
+
+// A model is ready on an engine: it gets requests once its answers are known to be right.
+void FleetImpl::Prove(Member& member, const std::string& model) {
+  if (member.health.state() == Health::State::kQuarantined) return;
+  if (!prover_.Needs(model)) return Proved(member, model);
+  const Nanos now = clock_.Monotonic();
+  for (wire::Submit& submit :
+       prover_.Ask(member.key, member.hello.contract(), model, now, [this] { return ++last_id_; })) {
+    submit.Swap(member.link->Send().mutable_submit());
+    ++stats_.canaries;
+  }
+}
+
+void FleetImpl::Proved(Member& member, const std::string& model) {
+  member.proved[model] = clock_.Monotonic();
+  member.health.Proved(clock_.Monotonic());
+  Wake();
+}
+
+void FleetImpl::OnVerdict(const Prover::Verdict& verdict) {
+  Member* member = Find(verdict.engine);
+  if (member == nullptr || !member->connected()) return;
+  if (verdict.status) return Proved(*member, verdict.model);
+  const std::string why = fmt::format("model {}: {}", verdict.model, verdict.status.error().message);
+  if (verdict.status.error().code == Code::kCorrupt) return Distrust(*member, why);
+  // Not asked again before the next period, or when its model is loaded again.
+  if (member->proved.contains(verdict.model)) member->proved[verdict.model] = clock_.Monotonic();
+  Trouble(*member, Health::kFault, why);
+}
+
+void FleetImpl::Trouble(Member& member, double weight, std::string_view why) {
+  const bool before = member.health.state() == Health::State::kQuarantined;
+  member.trouble = why;
+  member.health.Trouble(clock_.Monotonic(), weight, why);
+  if (before || member.health.state() != Health::State::kQuarantined) return;
+  ++stats_.quarantines;
+  member.proved.clear();
+  spdlog::warn("engine {} is in quarantine for {} s: {}", member.name(),
+               (member.health.until() - clock_.Monotonic()) / kSecond, why);
+}
+
+// Its answers are wrong: what runs there cannot be believed either.
+void FleetImpl::Distrust(Member& member, std::string_view why) {
+  ++stats_.canaries_wrong;
+  ++stats_.quarantines;
+  member.trouble = why;
+  member.proved.clear();
+  member.health.Wrong(clock_.Monotonic(), why);
+  spdlog::error("engine {} answers wrongly and gets no requests for {} s: {}", member.name(),
+                (member.health.until() - clock_.Monotonic()) / kSecond, why);
+  for (auto& [id, job] : jobs_) {
+    if (job->engine != &member) continue;
+    member.link->Send().mutable_cancel()->set_request(job->wire_id());
+    // What it wrote may be wrong: nothing must be built on it.
+    job->can_resume = false;
+  }
+  RequeueAll(member, fmt::format("engine {} was found to answer wrongly", member.name()));
+  Wake();
+}
+
+void FleetImpl::CheckTrust(Nanos now) {
+  for (const auto& verdict : prover_.Late(now)) OnVerdict(verdict);
+  for (const auto& member : members_) {
+    if (!member->connected()) continue;
+    const bool served = member->health.Tick(now);
+    for (const auto& [model, state] : member->models) {
+      if (state.state() != wire::ModelState::READY) continue;
+      const auto proved = member->proved.find(model);
+      const bool due = proved != member->proved.end() && prover_.Needs(model) &&
+                       now - proved->second >= options_.canary_period;
+      if (served || due) Prove(*member, model);
+    }
+  }
+}
+
+void FleetImpl::SetCanaries(const std::string& model, std::vector<CanaryPrompt> prompts) {
+  const auto served = served_.find(model);
+  if (served == served_.end()) return;
+  prover_.SetPrompts(model, served->second.path, std::move(prompts));
+  for (const auto& member : members_) {
+    const wire::ModelState* state = member->connected() ? member->Find(model) : nullptr;
+    if (state == nullptr || state->state() != wire::ModelState::READY) continue;
+    member->proved.erase(model);
+    Prove(*member, model);
+  }
 }
 
 // ---- models ----
@@ -403,7 +593,7 @@ void FleetImpl::Withdraw(const std::string& name) {
 
 bool FleetImpl::Ready(std::string_view model) const {
   return served_.contains(model) && std::ranges::any_of(members_, [&](const auto& member) {
-           return member->SeatFor(model).model == Seat::Model::kReady;
+           return member->health.trusted() && member->SeatFor(model).model == Seat::Model::kReady;
          });
 }
 
@@ -459,15 +649,12 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
   }
   auto live = std::make_unique<Live>();
   const JobId id = live->id = ++last_id_;
-  live->submit.Swap(&job.submit);
-  live->submit.set_request(id);
-  live->submit.set_choices(std::max(live->submit.choices(), 1U));
+  live->Start(std::move(job.submit));
   live->team = job.team;
   live->sink = std::move(sink);
   live->deadline = job.deadline;
   live->queued_at = clock_.Monotonic();
   live->ahead = queue_.waiting();
-  live->choices_left = live->submit.choices();
 
   queue_.Push(job.team, id);
   if (job.deadline > 0) deadlines_.emplace(job.deadline, id);
@@ -507,28 +694,76 @@ void FleetImpl::Dispatch() {
   }
 }
 
+// As placing sees an engine for this job. `others`: engines that have not failed it hold its model.
+Seat FleetImpl::SeatFor(const Member& member, const Live& job, bool others) const {
+  Seat seat = member.SeatFor(job.submit.model());
+  if (job.emitted && !member.hello.abilities().resume()) seat.model = Seat::Model::kAbsent;
+  if (job.avoid == member.key && others) seat.model = Seat::Model::kAbsent;
+  return seat;
+}
+
 Placement FleetImpl::PlaceJob(const Live& job) const {
+  const bool others =
+      job.avoid != 0 && std::ranges::any_of(members_, [&](const auto& member) {
+        return member->key != job.avoid && member->SeatFor(job.submit.model()).model == Seat::Model::kReady;
+      });
   seats_.clear();
-  for (const auto& member : members_) seats_.push_back(member->SeatFor(job.submit.model()));
-  return Place(seats_, {job.submit.choices(), job.pages()});
+  for (const auto& member : members_) seats_.push_back(SeatFor(*member, job, others));
+  affinity_.Each(job.prefix, [&](Affinity::EngineKey key, size_t tokens) {
+    const auto found = std::ranges::find(members_, key, [](const auto& member) { return member->key; });
+    if (found == members_.end()) return;
+    double& cached = seats_[static_cast<size_t>(found - members_.begin())].cached;
+    cached = std::max(cached, static_cast<double>(tokens));
+  });
+  const auto usual = outputs_.find(job.submit.model());
+  const double told = static_cast<double>(job.told());
+  const double most = std::max(job.submit.max_tokens() - told, 1.0);
+  return Place(seats_, {.sequences = job.choices_left,
+                        .pages = job.pages(),
+                        .prompt = job.submit.prompt_size() + told,
+                        .output = std::min(most, usual == outputs_.end() ? kFirstOutput : usual->second)});
 }
 
 bool FleetImpl::Fits(JobId id) {
-  const Placement placement = PlaceJob(*Find(id));
-  if (placement.seat) chosen_ = members_[*placement.seat].get();
-  return placement.seat.has_value();
+  placement_ = PlaceJob(*Find(id));
+  if (placement_.seat) chosen_ = members_[*placement_.seat].get();
+  return placement_.seat.has_value();
+}
+
+// For people: why this engine.
+std::string FleetImpl::WhyThere(const Live& job, const Member& member) const {
+  std::string why = fmt::format("engine {}, beside {} others", member.name(), member.sequences);
+  const auto seconds = [](double nanos) { return nanos / kSecond; };
+  if (placement_.second) {
+    fmt::format_to(std::back_inserter(why), "; {:.2f} s expected there, {:.2f} s on {}",
+                   seconds(placement_.time), seconds(placement_.second_time),
+                   members_[*placement_.second]->name());
+  }
+  if (!job.emitted) return why;
+  const bool exact = !job.contract.empty() && job.contract == member.hello.contract();
+  fmt::format_to(
+      std::back_inserter(why), "; it goes on after {} tokens{}", job.told(),
+      exact ? ", to the bit as it would have" : " under another numeric contract: what follows may differ");
+  return why;
 }
 
 void FleetImpl::Send(JobId id, Member& member) {
   Live& job = *Find(id);
   if (job.deadline > 0) deadlines_.erase({job.deadline, id});
-  const std::string why = fmt::format("engine {}, beside {} others", member.name(), member.sequences);
+  const std::string why = WhyThere(job, member);
   job.engine = &member;
   job.admitted = false;
+  if (!job.emitted) job.contract = member.hello.contract();
+  const double known = job.submit.prompt_size() + static_cast<double>(job.told());
+  job.prefill_left = std::max(known - seats_[*placement_.seat].cached, 1.0);
+  job.context = known * job.choices_left;
   ++member.jobs;
   member.sequences += job.choices_left;
   member.promised_pages += job.pages();
-  *member.link->Send().mutable_submit() = job.submit;
+  member.prefill += job.prefill_left;
+  member.context += job.context;
+  affinity_.Note(member.key, job.prefix);
+  job.Fill(*member.link->Send().mutable_submit());
   ++stats_.sent;
   stats_.queue_wait_ns += static_cast<uint64_t>(clock_.Monotonic() - job.queued_at);
   const auto sink = job.sink;
@@ -540,9 +775,9 @@ Live* FleetImpl::Find(JobId id) {
   return found == jobs_.end() ? nullptr : found->second.get();
 }
 
-Live* FleetImpl::Find(const Member& member, JobId id) {
-  Live* job = Find(id);
-  return job != nullptr && job->engine == &member ? job : nullptr;
+Live* FleetImpl::Find(const Member& member, uint64_t wire_id) {
+  Live* job = Find(Live::IdOf(wire_id));
+  return job != nullptr && job->engine == &member && job->wire_id() == wire_id ? job : nullptr;
 }
 
 void FleetImpl::FinishChoice(Live& job) {
@@ -550,6 +785,9 @@ void FleetImpl::FinishChoice(Live& job) {
   --job.engine->sequences;
   if (job.choices_left > 0) return;
   ++stats_.finished;
+  const double tokens = static_cast<double>(job.told()) / job.submit.choices();
+  double& usual = outputs_.try_emplace(job.submit.model(), kFirstOutput).first->second;
+  usual += (tokens - usual) / 32;
   Erase(job);
 }
 
@@ -558,6 +796,8 @@ void FleetImpl::Leave(Live& job) {
   Member& member = *std::exchange(job.engine, nullptr);
   --member.jobs;
   member.sequences -= job.choices_left;
+  member.prefill = member.jobs == 0 ? 0 : member.prefill - job.prefill_left;
+  member.context = member.jobs == 0 ? 0 : member.context - job.context;
   if (!job.admitted) member.promised_pages -= job.pages();
 }
 
@@ -583,16 +823,18 @@ void FleetImpl::Cancel(JobId id) {
   if (job->engine == nullptr) return Erase(*job);
   job->sink = nullptr;
   --live_;
-  job->engine->link->Send().mutable_cancel()->set_request(id);
+  job->engine->link->Send().mutable_cancel()->set_request(job->wire_id());
   cancelled_.emplace_back(clock_.Monotonic(), id);
   CheckDrained();
 }
 
 void FleetImpl::Grant(JobId id, uint32_t choice, uint32_t tokens) {
   Live* job = Find(id);
-  if (job == nullptr || job->engine == nullptr || tokens == 0) return;
+  if (job == nullptr || tokens == 0) return;
+  if (choice < job->choices.size()) job->choices[choice].granted += tokens;
+  if (job->engine == nullptr) return;  // whoever goes on with it is told the sum
   auto& credit = *job->engine->link->Send().mutable_credit();
-  credit.set_request(id);
+  credit.set_request(job->wire_id());
   credit.set_choice(choice);
   credit.set_tokens(tokens);
 }
@@ -666,6 +908,7 @@ void FleetImpl::ScheduleTick() {
 void FleetImpl::Tick() {
   const Nanos now = clock_.Monotonic();
   CheckHeartbeats(now);
+  CheckTrust(now);
   CheckDeadlines(now);
   ForgetCancelled(now);
   std::erase_if(members_, [](const auto& member) { return !member->link && member->name().empty(); });
@@ -696,7 +939,8 @@ Error FleetImpl::TookTooLong(const Live& job, Nanos now) const {
   const Verdict verdict = PlaceJob(job).verdict;
   const bool busy = verdict <= Verdict::kNoSequence;
   return {busy ? Code::kOverloaded : Code::kUnavailable,
-          fmt::format("waited {:.1f} s for model {}: {}; {} requests wait; try again later",
+          fmt::format("{} {:.1f} s for model {}: {}; {} requests wait; try again later",
+                      job.emitted ? "the answer broke off, and no engine went on with it within" : "waited",
                       static_cast<double>(now - job.queued_at) / kSecond, job.submit.model(),
                       nobody ? "no engine is connected" : VerdictText(verdict), queue_.waiting()),
           Reason::kQueueTimeout};

@@ -1,9 +1,13 @@
 // Fleet: which engines exist, what they have loaded, and the pool's fair queue in front of them.
 //
 // The gateway hands over a Job; the fleet queues it by its team's virtual counter, sends it to an engine
-// that has the model and room, and reports every turn of its story to the job's JobSink. A job whose
-// engine dies before anything was emitted is queued again, unseen by the client; one that has emitted
-// ends with an error.
+// that has the model and room, and reports every turn of its story to the job's JobSink. A job whose engine
+// dies or fails goes on elsewhere, unseen by the client: from the beginning when nothing was emitted, else by
+// computing again what was and going on from there. Where both engines keep one numeric contract, the answer
+// is to the bit what the first would have given; the sink is told where not.
+//
+// An engine gets work once it has answered its canary prompts rightly (fleet/prover.h), and less of it, or
+// none, for a while, when it makes trouble (fleet/health.h).
 //
 // Threads: everything on the one io_context thread that was given; callbacks come from it, never from
 //          within a call to Submit or Cancel.
@@ -20,6 +24,7 @@
 #include "base/result.h"
 #include "base/tokens.h"
 #include "engine/wire.pb.h"
+#include "fleet/canary.h"
 #include "fleet/stats.h"
 
 namespace penstock {
@@ -53,9 +58,20 @@ struct EngineView {
   std::string name, runner, chip, kernel;
   uint64_t pid = 0, memory_bytes = 0;
   bool connected = false;
+  std::string health;    // fleet/health.h: "proving", "good", "recovering", "quarantined"
+  std::string why;       // of a quarantine, or of the last trouble
+  uint32_t may_run = 0;  // sequences at once, as it is trusted now
+  std::string contract;
+  wire::Abilities abilities;
+  bool external = false;
   wire::Load load;
   uint32_t sent = 0;  // jobs sent and not ended
   std::vector<wire::ModelState> models;
+
+  // One word: "up", "proving", "recovering", "quarantined", "down".
+  std::string_view State() const {
+    return !connected ? "down" : health.empty() || health == "good" ? "up" : std::string_view(health);
+  }
 };
 
 struct TeamQueueView {
@@ -84,6 +100,9 @@ class Fleet {
   // The models that engines are to hold; engines are told at once and when they (re)connect.
   virtual void Serve(ServedModel model) = 0;
   virtual void Withdraw(const std::string& name) = 0;
+  // What engines must answer rightly before they get requests for the model, and again from time to time.
+  // Without prompts nothing is asked.
+  virtual void SetCanaries(const std::string& /*model*/, std::vector<CanaryPrompt> /*prompts*/) {}
 
   // Queues a job. `sink` must outlive the job's last callback (a choice's finish for all choices, or
   // OnFailed), or Cancel's return. Errors: kOverloaded (queue full: says how long it is), kUnavailable
@@ -114,10 +133,14 @@ class Fleet {
 };
 
 struct FleetOptions {
-  size_t max_waiting = 4096;            // jobs in the queue, over all teams
-  Nanos engine_timeout = 10 * kSecond;  // no heartbeat for so long: the engine is taken as dead
-  int max_requeues = 2;                 // a job that kills engines must not kill them for ever
-  Nanos tick = 50 * kMillisecond;       // how often deadlines and heartbeats are looked at
+  size_t max_waiting = 4096;           // jobs in the queue, over all teams
+  Nanos engine_timeout = 3 * kSecond;  // no heartbeat for so long: the engine is taken as dead
+  Nanos step_timeout = 10 * kSecond;   // a step that takes longer, and far longer than expected, hangs
+  Nanos resume_within = 60 * kSecond;  // an answer that broke off waits so long for an engine to go on
+  int max_requeues = 2;                // a job that kills engines must not kill them for ever; < 128
+  std::string truths = "";             // file that keeps the canaries' right answers; empty: none
+  Nanos canary_period = 60 * kSecond;
+  Nanos tick = 50 * kMillisecond;  // how often deadlines and heartbeats are looked at
 };
 std::unique_ptr<Fleet> MakeFleet(boost::asio::io_context& io, const Clock& clock, FleetOptions options);
 

@@ -371,8 +371,11 @@ TEST(Fleet, AJobThatEmittedNothingIsRunElsewhereUnseen) {
   EXPECT_FALSE(world.View("cpu0").connected);
   auto two = world.ReadyEngine("cpu1", "qwen");
   ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 3; }));
-  EXPECT_EQ(two->Submitted(), one->Submitted()) << "in their old order";
-  for (const auto& [id, witness] : jobs) two->Token(id, wire::STOP);
+  // The number of the attempt is in the highest byte.
+  std::vector<uint64_t> again;
+  for (const uint64_t id : two->Submitted()) again.push_back(id & 0xff'ffff'ffff'ffff);
+  EXPECT_EQ(again, one->Submitted()) << "in their old order";
+  for (const uint64_t id : two->Submitted()) two->Token(id, wire::STOP);
   for (const auto& [id, witness] : jobs) {
     ASSERT_TRUE(world.Until([&, w = witness] { return w->finished == 1; }));
     EXPECT_FALSE(witness->error);
@@ -445,7 +448,7 @@ TEST(Fleet, AReconnectedEngineReplacesItsFormerSelf) {
   auto after = world.ReadyEngine("cpu0", "qwen");
   ASSERT_TRUE(world.Until([&] { return before->closed; }));
   EXPECT_EQ(world.fleet->Engines().size(), 1u);
-  EXPECT_TRUE(world.Until([&] { return after->Submitted() == std::vector{id}; }));
+  EXPECT_TRUE(world.Until([&] { return after->Submitted().size() == 1; }));
 }
 
 TEST(Fleet, PeersThatDoNotKeepToTheProtocolAreLeft) {
@@ -565,13 +568,23 @@ TEST(Fleet, EveryJobEndsExactlyOnceWhateverHappens) {
     std::vector<std::vector<JobId>> at(3);
     const auto connect = [&](size_t i) {
       at[i].clear();
-      engines[i] = world.ReadyEngine("cpu" + std::to_string(i), "qwen", 3);
+      wire::Hello hello = ScriptedEngine::Named("cpu" + std::to_string(i), 3);
+      hello.mutable_abilities()->set_resume(seed % 2 == 0);
+      engines[i] = world.Engine(hello);
+      engines[i]->State("qwen", wire::ModelState::READY);
+      engines[i]->tells_ids = seed % 2 == 0;
       engines[i]->on_message = [&, i](const wire::ToEngine& message) {
         if (message.has_submit()) at[i].push_back(message.submit().request());
         if (!message.has_cancel()) return;
         engines[i]->Token(message.cancel().request(), wire::CANCELLED);
         std::erase(at[i], message.cancel().request());
       };
+    };
+    // Engines that often die are left alone for a while.
+    const auto pass = [&](Nanos time) {
+      world.clock.Advance(time);
+      for (const auto& engine : engines) engine->Pages(1000);
+      world.Quiet();
     };
     engines.resize(3);
     for (size_t i = 0; i < engines.size(); ++i) connect(i);
@@ -592,6 +605,7 @@ TEST(Fleet, EveryJobEndsExactlyOnceWhateverHappens) {
         engines[i]->Die();
         ASSERT_TRUE(world.Until([&] { return !world.View("cpu" + std::to_string(i)).connected; }));
         connect(i);
+        pass(20 * kSecond);
       } else if (!at[i].empty()) {
         const JobId id = at[i][random.Below(at[i].size())];
         engines[i]->Charge(id, static_cast<Nanos>(random.Below(kSecond)));
@@ -602,7 +616,7 @@ TEST(Fleet, EveryJobEndsExactlyOnceWhateverHappens) {
       if (random.Below(3) == 0) world.Quiet();
     }
     while (world.fleet->Running() + world.fleet->Waiting() > 0) {
-      world.Quiet();
+      pass(kSecond);
       for (size_t i = 0; i < engines.size(); ++i) {
         for (const JobId id : std::exchange(at[i], {})) engines[i]->Token(id, wire::STOP);
       }

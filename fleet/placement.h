@@ -1,5 +1,10 @@
 // Placement: which engine takes a job. A pure function of plain data, so that `penstock why` and sim/ can
 // ask it the same question.
+//
+// Of the engines that have room, the one with the least expected cost goes: the time until the job would be
+// done there, and the time by which it would delay those that already run there. So a fast chip gets more
+// than a slow one, prompts go where prefill is relatively cheap, and a prefix that an engine still holds
+// counts as computed.
 #pragma once
 
 #include <cstdint>
@@ -7,32 +12,59 @@
 #include <span>
 #include <string_view>
 
+#include "base/clock.h"
+#include "fleet/profile.h"
+
 namespace penstock {
 
 // One engine as placing sees it.
 struct Seat {
-  enum class Model : uint8_t { kAbsent, kLoading, kReady, kFailed };
+  enum class Model : uint8_t { kAbsent, kLoading, kReady, kFailed, kForbidden };
   Model model = Model::kAbsent;  // the job's model there
   uint32_t sequences = 0;        // sent and not ended
   uint32_t max_sequences = 0;
   uint32_t free_pages = 0;  // as last reported, less what was promised since
+  Speed speed = {};         // of this model there
+  double prefill = 0;       // prompt tokens sent and not computed yet
+  double context = 0;       // positions that its sequences hold, together
+  double cached = 0;        // tokens of this job's prompt that its prefix cache should still hold
 };
 
 struct Need {
   uint32_t sequences = 1;
   uint32_t pages = 0;  // of the prompt
+  double prompt = 0;   // tokens
+  double output = 64;  // tokens of each sequence, as far as can be guessed
 };
 
 // In order of how close the engine is to taking the job.
-enum class Verdict : uint8_t { kFits, kNoPages, kNoSequence, kLoading, kFailed, kAbsent };
+enum class Verdict : uint8_t {
+  kFits,
+  kNoPages,
+  kNoSequence,
+  kWorthWaiting,
+  kLoading,
+  kFailed,
+  kForbidden,
+  kAbsent
+};
 std::string_view VerdictText(Verdict verdict);
 
 // An idle engine always fits: whether the job is too large for it is then the engine's to say.
 Verdict Judge(const Seat& seat, const Need& need);
 
+// Nanoseconds until the job would be done there, if what runs there now went on meanwhile.
+double ExpectedTime(const Seat& seat, const Need& need);
+// The same, and by how much it would delay those that run there.
+double ExpectedCost(const Seat& seat, const Need& need);
+
 struct Placement {
-  std::optional<size_t> seat;          // the least loaded one that fits
+  std::optional<size_t> seat;          // the cheapest that fits
   Verdict verdict = Verdict::kAbsent;  // the closest that any seat came
+  double time = 0;                     // expected there
+  // The next best, for the reason why: another that fits.
+  std::optional<size_t> second;
+  double second_time = 0;
 };
 Placement Place(std::span<const Seat> seats, const Need& need);
 

@@ -110,8 +110,9 @@ TEST(RealEngine, ACancelIsConfirmed) {
   EXPECT_FALSE(reader->done());
 }
 
-TEST(RealEngine, WhatAKilledEngineHadBegunUnheardIsTheSameElsewhere) {
-  FleetWorld world({.max_requeues = 1000});
+// However far it had come: the client sees one answer, to the bit.
+TEST(RealEngine, WhatAKilledEngineHadBegunIsTheSameElsewhere) {
+  FleetWorld world({.max_requeues = 100});
   ServeFake(world);
   std::vector<EngineProcess> engines;
   for (int i = 0; i < 2; ++i) engines.emplace_back("cpu" + std::to_string(i), world.path);
@@ -123,7 +124,7 @@ TEST(RealEngine, WhatAKilledEngineHadBegunUnheardIsTheSameElsewhere) {
     alone[prompt] = reader->ids;
   }
   Random random(11);
-  int requeues = 0, broken = 0, whole = 0;
+  int requeues = 0;
   for (int kill = 0; kill < 20; ++kill) {
     std::vector<std::pair<int, std::shared_ptr<Reader>>> asked;
     for (int i = 0; i < 24; ++i) {
@@ -138,23 +139,16 @@ TEST(RealEngine, WhatAKilledEngineHadBegunUnheardIsTheSameElsewhere) {
       EngineProcess dead = std::move(engines[victim]);
     }
     engines[victim] = EngineProcess(name, world.path);
+    world.clock.Advance(30 * kSecond);  // so that nothing comes to a quarantine
     for (const auto& [prompt, reader] : asked) {
       ASSERT_TRUE(world.Until([&, r = reader] { return r->done(); }));
       requeues += reader->requeues;
-      if (reader->error) {
-        ++broken;
-        EXPECT_NE(reader->error->message.find(name), std::string::npos) << reader->error->message;
-        EXPECT_FALSE(reader->ids.empty()) << "who got nothing yet is served elsewhere";
-        EXPECT_TRUE(std::equal(reader->ids.begin(), reader->ids.end(), alone[prompt].begin()));
-      } else {
-        ++whole;
-        EXPECT_EQ(reader->ids, alone[prompt]);
-      }
+      ASSERT_FALSE(reader->error) << reader->error->message;
+      EXPECT_EQ(reader->ids, alone[prompt]);
     }
   }
   EXPECT_GT(requeues, 0);
-  EXPECT_GT(broken, 0);
-  EXPECT_GT(whole, 200);
+  EXPECT_GT(world.fleet->Stats().resumed, 0u);
 }
 
 }  // namespace

@@ -13,6 +13,10 @@ struct FleetStats {
   uint64_t failed = 0;     // OnFailed was called
   uint64_t timed_out = 0;  // of `failed`: waited too long
   uint64_t requeued = 0;
+  uint64_t resumed = 0;  // of `requeued`: answers that had begun
+  uint64_t canaries = 0, canaries_wrong = 0;
+  uint64_t quarantines = 0;
+  uint64_t canary_chip_ns = 0;  // nobody's
   uint64_t engine_deaths = 0;
   uint64_t tokens = 0;    // emitted by engines
   uint64_t computed = 0;  // tokens

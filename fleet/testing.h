@@ -71,6 +71,7 @@ class ScriptedEngine {
     event.set_request(request);
     event.set_choice(choice);
     event.set_new_tokens(1);
+    if (tells_ids) event.add_ids(7);
     event.set_text("x");
     event.set_finish(finish);
     Report(step);
@@ -110,8 +111,9 @@ class ScriptedEngine {
 
   std::vector<wire::ToEngine> received;  // batches unwrapped
   std::function<void(const wire::ToEngine&)> on_message;
-  bool closed = false;
+  bool closed = false, tells_ids = false;
   size_t frames = 0;
+  size_t seen = 0;  // of `received`, by whoever answers as it goes along
 
  private:
   void Read() {

@@ -43,7 +43,10 @@
 //            "warnings":[{"at","level","text"}],       (the gateway's last five, newest last)
 //            "tokens","tokens_per_second",             (emitted since start; over the last few seconds)
 //            "open_streams","connections","waiting","running",
-//            "engines":[{"name","runner","chip","kernel","pid","connected","memory_bytes",
+//            "engines":[{"name","runner","chip","kernel","pid","connected",
+//                        "state":"up"|"proving"|"recovering"|"quarantined"|"down","why",   (fleet/health.h)
+//                        "may_run",                      (sequences at once, as it is trusted now)
+//                        "contract","external","memory_bytes",
 //                        "resident_bytes","sent","running","waiting","free_pages","cached_pages",
 //                        "preemptions","prefix_hit_tokens","computed_tokens",
 //                        "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",

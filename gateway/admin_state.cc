@@ -23,7 +23,9 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   writer.Object().Field("name", engine.name).Field("runner", engine.runner).Field("chip", engine.chip);
   writer.Field("kernel", engine.kernel);
   count("pid", engine.pid);
-  writer.FieldBool("connected", engine.connected);
+  writer.FieldBool("connected", engine.connected).Field("state", engine.State()).Field("why", engine.why);
+  count("may_run", engine.may_run);
+  writer.Field("contract", engine.contract).FieldBool("external", engine.external);
   count("memory_bytes", engine.memory_bytes);
   count("resident_bytes", engine.load.resident_bytes());
   count("sent", engine.sent);

@@ -44,6 +44,22 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
   return text;
 }
 
+// What engines are asked before they get requests: plain text that any model goes on from, in tokens that its
+// tokenizer makes. Short: an engine answers them in a few steps.
+static std::vector<CanaryPrompt> CanariesOf(const ModelText& text) {
+  std::vector<CanaryPrompt> prompts;
+  for (const std::string_view words :
+       {"One, two, three, four, five, six,", "The capital of France is Paris. The capital of Italy is"}) {
+    auto tokens = text.tokenizer->Encode(words, false);
+    if (!tokens || tokens->empty()) continue;
+    CanaryPrompt& prompt = prompts.emplace_back();
+    prompt.text = words;
+    if (text.add_bos) prompt.tokens.push_back(text.bos);
+    prompt.tokens.insert(prompt.tokens.end(), tokens->begin(), tokens->end());
+  }
+  return prompts;
+}
+
 Catalogue::Catalogue(boost::asio::io_context& io, boost::asio::thread_pool& pool, Fleet& fleet,
                      ModelTextLoader loader)
     : io_(io),
@@ -98,6 +114,7 @@ void Catalogue::LoadText(const InstalledModel& model) {
           if (entry == entries_.end() || entry->second.model.path != path) return;
           if (loaded) {
             entry->second.text = *std::move(loaded);
+            fleet_.SetCanaries(name, CanariesOf(*entry->second.text));
           } else {
             entry->second.error = loaded.error().message;
           }
@@ -137,6 +154,7 @@ void Catalogue::Refresh() {
         entry.fingerprint = Fingerprint(name, state);
       }
     }
+    entry.ready = entry.ready && fleet_.Ready(name);  // and its answers are known to be right
     if (entry.text) entry.error = entry.ready ? "" : failed;
   }
 }

@@ -44,7 +44,9 @@ class Process {
         options_(std::move(options)),
         accounts_(std::move(accounts)),
         log_(STDERR_FILENO, SystemClock()),
-        fleet_(MakeFleet(io, SystemClock(), {.max_waiting = options_.max_waiting})),
+        fleet_(
+            MakeFleet(io, SystemClock(),
+                      {.max_waiting = options_.max_waiting, .truths = options_.data_dir + "/canaries.json"})),
         catalogue_(io, pool_, *fleet_, LoadModelText),
         service_{.io = io,
                  .pool = pool_,

@@ -58,7 +58,8 @@ void AppendEngine(const Call& call, const EngineView& engine, JsonWriter& writer
   for (const wire::ModelState& state : engine.models) pages += state.pages();
   const uint64_t free = std::min<uint64_t>(engine.load.free_pages(), pages);
   writer.Object().Field("name", engine.name).Field("chip", engine.chip).Field("kernel", engine.kernel);
-  writer.Field("runner", engine.runner).Field("state", engine.connected ? "up" : "down");
+  writer.Field("runner", engine.runner).Field("state", engine.State());
+  if (May(call.principal.role, Capability::kReadStatus)) writer.Field("why", engine.why);
   writer.Field("running", engine.load.running()).Field("waiting", engine.load.waiting());
   writer.Key("memory").Object();
   writer.Field("used_bytes", static_cast<int64_t>(engine.load.resident_bytes()));

@@ -114,7 +114,15 @@ void AddFleet(const FleetStats& fleet, Scrape& scrape) {
   };
   counter("penstock_jobs_submitted_total", "Jobs that came to the queue", fleet.submitted);
   counter("penstock_jobs_refused_total", "Jobs that the queue did not take", fleet.refused);
-  counter("penstock_jobs_requeued_total", "Jobs whose engine died before their first token", fleet.requeued);
+  counter("penstock_jobs_requeued_total", "Jobs whose engine died or failed: sent to another",
+          fleet.requeued);
+  counter("penstock_jobs_resumed_total", "Of those: their answers had begun, and went on", fleet.resumed);
+  counter("penstock_canaries_total", "Questions with known answers that engines were asked", fleet.canaries);
+  counter("penstock_canaries_wrong_total", "Times that an engine was found to answer wrongly",
+          fleet.canaries_wrong);
+  counter("penstock_quarantines_total", "Times that an engine was left alone for a while", fleet.quarantines);
+  scrape.Counter("penstock_canary_chip_seconds_total", "Chip time of canaries: nobody's",
+                 static_cast<double>(fleet.canary_chip_ns) / kSecond);
   counter("penstock_jobs_failed_total", "Jobs that ended with an error", fleet.failed);
   counter("penstock_jobs_timed_out_total", "Jobs that waited too long", fleet.timed_out);
   counter("penstock_jobs_cancelled_total", "Jobs whose client left", fleet.cancelled);

@@ -180,7 +180,9 @@ class FakeRunner final : public Runner {
   explicit FakeRunner(FakeOptions options) : options_(options) {}
 
   std::string_view Name() const override { return "fake"; }
-  ChipInfo Chip() const override { return {.name = "", .kernel = "fake", .memory_bytes = 0}; }
+  ChipInfo Chip() const override {
+    return {.name = "", .kernel = "fake", .contract = "fake", .memory_bytes = 0};
+  }
 
   Result<LoadedModel> Load(const LoadOptions& options) override {
     std::string error;

@@ -67,6 +67,7 @@ class NativeRunner final : public Runner {
   ChipInfo Chip() const override {
     return {.name = fmt::format("{} cores of {}", chip::UsableCpus().size(), chip::CpuModel()),
             .kernel = kernels::IsaName(kernels_.isa),
+            .contract = "penstock-1",
             .memory_bytes = 0};
   }
   Result<LoadedModel> Load(const LoadOptions& options) override;

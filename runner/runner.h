@@ -20,8 +20,10 @@ struct LoadOptions {
 
 // What a runner runs on.
 struct ChipInfo {
-  std::string name = {};     // for people: "NVIDIA H100", "2 cores of AMD EPYC"
-  std::string kernel = {};   // "ggml-cuda 0.5.0", "avx512"
+  std::string name = {};    // for people: "NVIDIA H100", "2 cores of AMD EPYC"
+  std::string kernel = {};  // "ggml-cuda 0.5.0", "avx512"
+  // Runners of the same contract give the same tokens to the bit for the same file; empty: no such promise.
+  std::string contract = {};
   int64_t memory_bytes = 0;  // free for weights and KV; 0: this machine's own memory
 };
 

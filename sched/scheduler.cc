@@ -80,7 +80,7 @@ Result<SequenceId> Scheduler::Add(NewSequence fresh) {
   owned->model = &model;
   Sequence& sequence = owned->sequence;
   sequence.id = next_id_++;
-  sequence.prompt_tokens = static_cast<int32_t>(fresh.prompt.size());
+  sequence.prompt_tokens = static_cast<int32_t>(fresh.prompt.size()) - fresh.generated;
   sequence.sampling = std::move(fresh.sampling);
   sequence.credits = fresh.credits;
   sequence.lead = fresh.lead;

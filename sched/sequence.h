@@ -13,6 +13,7 @@ namespace penstock {
 struct NewSequence {
   ModelId model = 0;
   std::vector<Token> prompt;  // ≥ 1 token
+  int32_t generated = 0;      // the last of them that are output already: another engine began it
   int64_t max_tokens = 1;     // how many it may add: what is checked against the memory
   Sampling sampling;
   std::string prefix_scope;  // empty: shares nothing

@@ -36,7 +36,8 @@ enum class Happening : uint64_t {
 struct SimJob {
   uint32_t team = 0;
   std::vector<Token> prompt;
-  int64_t wanted = 1, emitted = 0;
+  std::vector<Token> told = {};  // of the answer
+  int64_t wanted = 1;
   bool slow = false;
   Nanos arrived = 0, chip_time = 0;
   size_t engine = 0;
@@ -177,11 +178,19 @@ class CloudSim {
   std::vector<Seat> Seats() const {
     std::vector<Seat> seats;
     for (const SimEngine& engine : engines_) {
-      Seat seat{.max_sequences = static_cast<uint32_t>(options_.slots)};
+      const auto token_time = static_cast<double>(options_.token_time);
+      Seat seat{.max_sequences = static_cast<uint32_t>(options_.slots),
+                .speed = {.step = static_cast<double>(options_.step_time),
+                          .prefill = token_time,
+                          .decode = token_time,
+                          .context = 0}};
       if (engine.alive) {
         seat.model = Seat::Model::kReady;
         seat.sequences = static_cast<uint32_t>(engine.jobs.size());
         seat.free_pages = engine.scheduler->Stats().free_pages;
+        for (const auto& [sequence, id] : engine.jobs) {
+          seat.context += static_cast<double>(jobs_[id].prompt.size() + jobs_[id].told.size());
+        }
       }
       seats.push_back(seat);
     }
@@ -189,8 +198,13 @@ class CloudSim {
   }
 
   std::optional<size_t> PlaceOf(QueuedJob id) const {
-    const auto pages = static_cast<uint32_t>(PagesFor(static_cast<int32_t>(jobs_[id].prompt.size())));
-    return Place(Seats(), {.sequences = 1, .pages = pages}).seat;
+    const SimJob& job = jobs_[id];
+    const auto pages = static_cast<uint32_t>(PagesFor(static_cast<int32_t>(job.prompt.size())));
+    return Place(Seats(), {.sequences = 1,
+                           .pages = pages,
+                           .prompt = static_cast<double>(job.prompt.size()),
+                           .output = static_cast<double>(options_.teams[job.team].output)})
+        .seat;
   }
 
   void Release() {
@@ -205,12 +219,16 @@ class CloudSim {
   void SeatAt(QueuedJob id, size_t where) {
     SimJob& job = jobs_[id];
     SimEngine& engine = engines_[where];
-    const auto sequence = engine.scheduler->Add({.model = engine.model.id,
-                                                 .prompt = job.prompt,
-                                                 .max_tokens = job.wanted,
-                                                 .sampling = {},
-                                                 .prefix_scope = fmt::format("team {}", job.team),
-                                                 .credits = job.slow ? kCredits : -1});
+    std::vector<Token> known = job.prompt;
+    known.insert(known.end(), job.told.begin(), job.told.end());
+    const auto sequence =
+        engine.scheduler->Add({.model = engine.model.id,
+                               .prompt = std::move(known),
+                               .generated = static_cast<int32_t>(job.told.size()),
+                               .max_tokens = job.wanted - static_cast<int64_t>(job.told.size()),
+                               .sampling = {},
+                               .prefix_scope = fmt::format("team {}", job.team),
+                               .credits = job.slow ? kCredits : -1});
     if (!sequence) return End(id, &SimTeam::failed);
     Log(Happening::kReleased, id);
     SimTeam& team = report_.teams[job.team];
@@ -256,11 +274,11 @@ class CloudSim {
     After(kRestart, [this, where] { Return(where); });
   }
 
-  // Its engine died: a job that nobody heard of yet runs elsewhere, the others end with an error.
+  // Its engine died: it goes on elsewhere from where it was.
   void Orphan(QueuedJob id) {
     SimJob& job = jobs_[id];
     job.sequence = 0;
-    if (job.emitted > 0 || job.requeues++ == kMaxRequeues) return End(id, &SimTeam::failed);
+    if (job.requeues++ == kMaxRequeues) return End(id, &SimTeam::failed);
     Log(Happening::kRequeued, id);
     ++report_.requeued;
     queue_.PushFront(job.team, id);
@@ -358,7 +376,8 @@ class CloudSim {
     SimJob& job = jobs_[id];
     Log(Happening::kEmits, id ^ (static_cast<uint64_t>(sampled.token) << 32));
     ++report_.teams[job.team].tokens;
-    if (++job.emitted < job.wanted) return;
+    job.told.push_back(sampled.token);
+    if (static_cast<int64_t>(job.told.size()) < job.wanted) return;
     engine.scheduler->Finish(sampled.sequence);
     engine.jobs.erase(sampled.sequence);
     End(id, &SimTeam::finished);

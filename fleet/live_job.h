@@ -1,0 +1,103 @@
+// LiveJob: a job from Submit to its end, and what of its answer was told, so that another engine can go on.
+//
+// After Cancel it lives on without a sink until its engine says that it ended: its place there is taken until
+// then, and its chip time is still its team's.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/tokens.h"
+#include "fleet/affinity.h"
+#include "fleet/fair_queue.h"
+#include "fleet/fleet.h"
+
+namespace penstock {
+
+struct Member;
+
+struct LiveJob {
+  // What one choice said so far.
+  struct Choice {
+    std::vector<int32_t> ids;
+    uint64_t granted = 0;  // credits since the beginning
+    bool ended = false;
+  };
+
+  JobId id = 0;
+  wire::Submit submit;
+  TeamKey team = 0;
+  std::shared_ptr<JobSink> sink;  // null: cancelled
+  Nanos deadline = 0, queued_at = 0;
+  Nanos chip_time = 0;
+  size_t ahead = 0;          // jobs that waited when it came
+  Member* engine = nullptr;  // null: it waits
+  std::vector<Choice> choices;
+  uint32_t choices_left = 0;
+  PrefixChain prefix;
+  int requeues = 0;
+  uint32_t avoid = 0;       // the key of an engine that failed it; 0: none
+  std::string contract;     // of the engine that began it
+  double prefill_left = 0;  // tokens sent and not computed yet
+  double context = 0;       // positions that its sequences hold
+  bool admitted = false, emitted = false;
+  bool can_resume = true;  // every token of it came with its id
+
+  uint32_t pages() const { return static_cast<uint32_t>(PagesFor(submit.prompt_size())); }
+
+  // An engine knows it by another number each time that it is sent; the first time by its own.
+  static constexpr int kAttemptShift = 56;
+  uint64_t wire_id() const { return id | (static_cast<uint64_t>(requeues) << kAttemptShift); }
+  static JobId IdOf(uint64_t wire_id) { return wire_id & ((uint64_t{1} << kAttemptShift) - 1); }
+
+  bool Ended(uint32_t choice) const { return choice < choices.size() && choices[choice].ended; }
+
+  size_t told() const {
+    size_t tokens = 0;
+    for (const Choice& choice : choices) tokens += choice.ids.size();
+    return tokens;
+  }
+
+  void Start(wire::Submit&& from) {
+    submit.Swap(&from);
+    submit.set_choices(std::max(submit.choices(), 1U));
+    choices_left = submit.choices();
+    choices.resize(std::min(choices_left, kMostChoices));
+    for (Choice& choice : choices) choice.granted = submit.credits();
+    prefix = Affinity::Chain(submit.model(), submit.prefix_scope(),
+                             {submit.prompt().data(), static_cast<size_t>(submit.prompt_size())});
+  }
+
+  void Hear(const wire::TokenEvent& event) {
+    emitted |= event.new_tokens() > 0 || !event.text().empty() || event.finish() != wire::NONE;
+    if (event.choice() >= choices.size()) return;
+    Choice& choice = choices[event.choice()];
+    choice.ids.insert(choice.ids.end(), event.ids().begin(), event.ids().end());
+    can_resume &= static_cast<uint32_t>(event.ids_size()) == event.new_tokens();
+    choice.ended |= event.finish() != wire::NONE;
+  }
+
+  // What the next engine gets: the same, and where to go on.
+  void Fill(wire::Submit& out) const {
+    out = submit;
+    out.set_request(wire_id());
+    if (!emitted) return;
+    for (size_t i = 0; i < choices.size(); ++i) {
+      wire::Resume& resume = *out.add_resume();
+      resume.set_choice(static_cast<uint32_t>(i));
+      resume.mutable_ids()->Add(choices[i].ids.begin(), choices[i].ids.end());
+      resume.set_ended(choices[i].ended);
+      resume.set_credits(static_cast<uint32_t>(
+          choices[i].granted - std::min<uint64_t>(choices[i].granted, choices[i].ids.size())));
+    }
+  }
+
+ private:
+  static constexpr uint32_t kMostChoices =
+      1024;  // engines refuse fewer; this bounds what a Submit costs here
+};
+
+}  // namespace penstock
