@@ -185,6 +185,11 @@ const std::array kSettings = {
     Make<&Config::drain_timeout>("gateway.drain_timeout", "TIME",
                                  "a graceful stop waits so long for what runs"),
 
+    Make<&Config::canary_period>("fleet.canary_period", "TIME",
+                                 "how often engines are asked questions with known answers"),
+    Make<&Config::engine_timeout>("fleet.engine_timeout", "TIME",
+                                  "an engine that says nothing for so long is given up"),
+
     WithParser(
         Make<&Config::runner>("engine.runner", "native|ggml|fake",
                               "what computes: our kernels on this machine's CPU, libllama on any chip, or "

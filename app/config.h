@@ -39,6 +39,7 @@ struct Config {
   int64_t max_connections = 20000, max_waiting = 4096;
   Duration header_timeout{30 * kSecond}, body_timeout{60 * kSecond}, write_timeout{120 * kSecond};
   Duration queue_timeout{600 * kSecond}, drain_timeout{600 * kSecond};
+  Duration canary_period{60 * kSecond}, engine_timeout{3 * kSecond};
 
   std::string runner = "native", ggml_device;
   Bytes engine_memory, kv_memory;

@@ -282,6 +282,8 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
   options.write_timeout = config.write_timeout.value;
   options.queue_timeout = config.queue_timeout.value;
   options.drain_timeout = config.drain_timeout.value;
+  options.canary_period = config.canary_period.value;
+  options.engine_timeout = config.engine_timeout.value;
   options.log_level = ParseLogLevel(config.log_level).value_or(LogLevel::info);
   options.rescan = [data, &config] {
     auto models = ModelStore(data).Installed();

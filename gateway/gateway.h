@@ -42,7 +42,8 @@ struct GatewayOptions {
   Nanos write_timeout = 120 * kSecond;  // a reader that takes nothing for so long is cut
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
-  LogLevel log_level = LogLevel::info;  // where it starts
+  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
+  LogLevel log_level = LogLevel::info;                               // where it starts
   std::vector<InstalledModel> models;
   // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""judge.py ROWS: what the raw rows of the chaos bench are worth."""
+import collections
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
+from bench.lib.rows import read_rows  # noqa: E402
+from bench.lib.verdict import Verdict, median, percentile  # noqa: E402
+
+RECOVER_S = 5.0
+SLACK_S = 3.0  # for the canary's own answer, on chips that are busy
+
+
+def whole(request):
+    return request["status"] == 200 and request["ended"] == "whole" and request["done"] and request["finish"]
+
+
+def within(request, fault):
+    return request["started"] <= fault["over"] and fault["at"] <= request["stopped"]
+
+
+def judge_faults(verdict, faults, period):
+    by_kind = collections.defaultdict(list)
+    for fault in faults:
+        by_kind[fault["fault"]].append(fault)
+    for kind, mine in sorted(by_kind.items()):
+        if "skipped" in mine[0]:
+            verdict.report(kind, mine[0]["skipped"])
+            continue
+        times = [f["recovered_s"] for f in mine]
+        if None in times:
+            verdict.missing(f"{kind}: a new request is answered", f"after {times.count(None)} of {len(mine)} it never was")
+        else:
+            verdict.at_most(f"{kind}: slowest answer to a new request", max(times), RECOVER_S, "s",
+                            f"median {median(times):.2f} s of {len(times)}")
+    caught = [f.get("caught_s") for f in by_kind["wrong"]]
+    if not caught or None in caught:
+        verdict.missing("wrong answers caught", f"{caught.count(None)} of {len(caught)} never")
+    else:
+        verdict.at_most("wrong answers: caught after", max(caught), period + SLACK_S, "s", f"{len(caught)} times")
+
+
+def judge_requests(verdict, requests, faults, truth):
+    ended = [r for r in requests if whole(r) or r["error"]]
+    verdict.holds("requests that ended whole or with a clear error", len(ended), len(requests))
+    failed = [r for r in requests if not whole(r)]
+    causes = collections.Counter(next((f["fault"] for f in faults if "over" in f and within(r, f)), "none") for r in failed)
+    verdict.report("requests that failed", f"{len(failed)} of {len(requests)}: " + ", ".join(f"{n} amid {c}" for c, n in causes.most_common()))
+    for error in sorted({r["error"][:140] for r in failed})[:4]:
+        verdict.report("  as in", error)
+    wrong_times = [f for f in faults if f["fault"] == "wrong" and "over" in f]
+    good = [r for r in requests if whole(r)]
+    apart = [r for r in good if not any(within(r, f) for f in wrong_times)]
+    same = [r for r in apart if r["text"] == truth[r["prompt"]]]
+    verdict.holds("answers to the bit what an undisturbed engine says", len(same), len(apart))
+    lied = [r for r in good if any(within(r, f) for f in wrong_times) and r["text"] != truth[r["prompt"]]]
+    verdict.report("answers that a lying engine spoilt before it was caught", f"{len(lied)}")
+    silences = [r["silence"] for r in good]
+    verdict.at_most("longest silence within a whole answer, p99", percentile(silences, 0.99), RECOVER_S + 1, "s",
+                    f"median {median(silences):.2f} s, worst {max(silences):.1f} s")
+
+
+def judge_bills(verdict, requests):
+    ids = collections.Counter(r["id"] for r in requests if r["id"])
+    verdict.holds("requests with a record of their own", sum(n == 1 for n in ids.values()), len(ids))
+    billed = [r for r in requests if r["billed"] is not None]
+    verdict.holds("billed is not more than delivered", sum(r["billed"] <= r["delivered"] for r in billed), len(billed))
+    good = [r for r in billed if whole(r)]
+    verdict.holds("whole answers are billed exactly", sum(r["billed"] == r["delivered"] for r in good), len(good))
+    verdict.holds("every answered request is known afterwards", sum(r["state"] == "ended" for r in requests if r["status"] == 200),
+                  sum(r["status"] == 200 for r in requests))
+
+
+def main():
+    rows = read_rows(sys.argv[1])
+    verdict = Verdict("chaos")
+    plan = rows[0]
+    for row in rows:
+        if row["row"] == "missing":
+            verdict.missing("model", row["why"])
+    faults = [r for r in rows if r["row"] == "fault"]
+    requests = [r for r in rows if r["row"] == "request"]
+    truth = {r["prompt"]: r["text"] for r in rows if r["row"] == "truth"}
+    if requests:
+        judge_faults(verdict, faults, plan["period"])
+        judge_requests(verdict, requests, faults, truth)
+        judge_bills(verdict, requests)
+    verdict.report("ran", f"seed {plan['seed']}, {plan['minutes']} min, {plan['model']}, {len(faults)} faults, {len(requests)} requests")
+    verdict.finish()
+
+
+main()
