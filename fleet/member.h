@@ -61,8 +61,10 @@ inline Seat Member::SeatFor(std::string_view model) const {
   seat.free_pages = load.free_pages() - std::min(load.free_pages(), promised_pages);
   const wire::ModelState* state = connected() ? Find(model) : nullptr;
   if (state == nullptr) return seat;
-  if (const auto profile = profiles.find(model); profile != profiles.end())
+  if (const auto profile = profiles.find(model); profile != profiles.end()) {
     seat.speed = profile->second.speed();
+    seat.chunk = profile->second.chunk();
+  }
   seat.model = state->state() == wire::ModelState::READY
                    ? (proved.contains(model) ? Seat::Model::kReady : Seat::Model::kLoading)
                : state->state() == wire::ModelState::FAILED ? Seat::Model::kFailed

@@ -49,27 +49,45 @@ Verdict Judge(const Seat& seat, const Need& need) {
 
 namespace {
 
-// A step with the job among the others, half of its answer written.
-double StepBeside(const Seat& seat, const Need& need) {
-  return seat.speed.Expect({.decode = static_cast<double>(seat.sequences) + need.sequences,
-                            .context = seat.context + need.sequences * (need.prompt + need.output / 2)});
+// Prompt tokens of one step, about: engines compute prompts in chunks, among the tokens that others decode.
+constexpr double kChunk = 512;
+// How much worse a second before the first token is than one among the others: somebody looks at nothing.
+constexpr double kFirstToken = 4;
+
+// A step that decodes what runs there and `more` sequences, and prompts as of late.
+double StepWith(const Seat& seat, double more, double positions) {
+  return seat.speed.Expect({.prefill = seat.chunk,
+                            .decode = static_cast<double>(seat.sequences) + more,
+                            .context = seat.context + positions});
 }
 
-double Prefill(const Seat& seat, const Need& need) {
-  return seat.speed.prefill * std::max(need.prompt - seat.cached, 1.0);
+// With the job among the others, half of its answer written.
+double StepBeside(const Seat& seat, const Need& need) {
+  return StepWith(seat, need.sequences, need.sequences * (need.prompt + need.output / 2));
+}
+
+// For so many prompt tokens, at the pace at which the engine comes to them.
+double Prefill(const Seat& seat, double tokens) {
+  const double decode =
+      seat.speed.Expect({.decode = static_cast<double>(seat.sequences), .context = seat.context});
+  return tokens * (seat.speed.prefill + decode / kChunk);
+}
+
+double OwnPrompt(const Seat& seat, const Need& need) {
+  return std::max(need.prompt - seat.cached, 1.0);
 }
 
 }  // namespace
 
 double ExpectedTime(const Seat& seat, const Need& need) {
-  return seat.speed.prefill * seat.prefill + Prefill(seat, need) + need.output * StepBeside(seat, need);
+  return Prefill(seat, seat.prefill + OwnPrompt(seat, need)) + need.output * StepBeside(seat, need);
 }
 
 double ExpectedCost(const Seat& seat, const Need& need) {
-  const double alone =
-      seat.speed.Expect({.decode = static_cast<double>(seat.sequences), .context = seat.context});
-  const double delay = Prefill(seat, need) + need.output * (StepBeside(seat, need) - alone);
-  return ExpectedTime(seat, need) + seat.sequences * delay;
+  const double first = Prefill(seat, seat.prefill + OwnPrompt(seat, need));
+  const double delay = seat.speed.prefill * OwnPrompt(seat, need) +
+                       need.output * (StepBeside(seat, need) - StepWith(seat, 0, 0));
+  return kFirstToken * first + need.output * StepBeside(seat, need) + seat.sequences * delay;
 }
 
 Placement Place(std::span<const Seat> seats, const Need& need) {

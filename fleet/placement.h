@@ -26,6 +26,7 @@ struct Seat {
   uint32_t free_pages = 0;  // as last reported, less what was promised since
   Speed speed = {};         // of this model there
   double prefill = 0;       // prompt tokens sent and not computed yet
+  double chunk = 0;         // prompt tokens of its late steps, mean
   double context = 0;       // positions that its sequences hold, together
   double cached = 0;        // tokens of this job's prompt that its prefix cache should still hold
 };

@@ -9,7 +9,8 @@ namespace {
 constexpr double kMemory = 0.999;   // of a step, at the next: about the last thousand count
 constexpr double kPrior = 0.01;     // the defaults weigh as much as a hundredth of a step
 constexpr double kDriftStep = 0.2;  // how much of a step's surprise is believed
-constexpr int kSweeps = 8;          // of coordinate descent, from the last fit on
+constexpr double kLateSteps = 64;
+constexpr int kSweeps = 8;  // of coordinate descent, from the last fit on
 
 }  // namespace
 
@@ -20,6 +21,7 @@ void Profile::Note(const StepShape& shape, Nanos took) {
   double expected = 0;
   for (size_t i = 0; i < kTerms; ++i) expected += terms[i] * fit_[i];
   ++steps_;
+  chunk_ += (shape.prefill - chunk_) / kLateSteps;
   // The fit of the first steps is mostly the defaults': that they are wrong is no drift.
   if (steps_ > 2 * kTerms) log_drift_ += kDriftStep * (std::log(time / expected) - log_drift_);
 

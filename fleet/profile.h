@@ -41,6 +41,8 @@ class Profile {
   // What steps take of late, over what they used to: 10 is ten times slower.
   double drift() const;
   uint64_t steps() const { return steps_; }
+  // Prompt tokens of its late steps, mean: what each decoded token has to share its step with.
+  double chunk() const { return chunk_; }
 
  private:
   static constexpr std::size_t kTerms = 4;
@@ -49,7 +51,7 @@ class Profile {
   Terms fit_ = {Speed().step, Speed().prefill, Speed().decode, Speed().context};
   std::array<Terms, kTerms> products_ = {};  // decayed sums of the weighted terms' products
   Terms targets_ = {};
-  double log_drift_ = 0;
+  double log_drift_ = 0, chunk_ = 0;
   uint64_t steps_ = 0;
 };
 
