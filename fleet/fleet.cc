@@ -124,12 +124,13 @@ class FleetImpl final : public penstock::Fleet {
   void Leave(Live& job);
   void Erase(Live& job);
   void FailJob(Live& job, Error error);
-  void FailWaiting(std::string_view model, const Error& error);
   std::optional<Error> Hopeless(std::string_view model) const;
   Error Unserved(std::string_view model) const;
   Error TookTooLong(const Live& job, Nanos now) const;
   Placement PlaceJob(const Live& job) const;
-  Seat SeatFor(const Member& member, const Live& job, bool others) const;
+  Seat SeatFor(const Member& member, const std::string& variant, const Live& job, bool others) const;
+  bool Offers(std::string_view model) const;
+  void FailHopeless();
   std::string WhyThere(const Live& job, const Member& member) const;
   void CheckDrained();
 
@@ -171,9 +172,14 @@ class FleetImpl final : public penstock::Fleet {
   Nanos estimate_ = kFirstEstimate;
   bool turn_posted_ = false;
 
-  mutable std::vector<Seat> seats_;  // scratch of PlaceJob
-  Placement placement_;              // by the last Fits
-  Member* chosen_ = nullptr;         // by the last Fits that held
+  mutable std::vector<Seat> seats_;  // scratch of PlaceJob: one for each engine and variant
+  struct Option {
+    Member* member = nullptr;
+    const std::string* variant = nullptr;
+  };
+  mutable std::vector<Option> options_of_;  // whose seat each is
+  Placement placement_;                     // by the last Fits
+  Member* chosen_ = nullptr;                // by the last Fits that held
 
   bool draining_ = false;
   std::function<void()> drained_;
@@ -319,7 +325,7 @@ void FleetImpl::OnModel(Member& member, const wire::ModelState& state) {
   member.proved.erase(state.name());
   if (state.state() != wire::ModelState::FAILED) return;
   spdlog::error("engine {} could not load {}: {}", member.name(), state.name(), state.error());
-  if (const auto error = Hopeless(state.name())) FailWaiting(state.name(), *error);
+  FailHopeless();
 }
 
 void FleetImpl::OnStep(Member& member, const wire::StepReport& step) {
@@ -390,7 +396,7 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
   }
   Live* job = Find(member, event.request());
   if (job == nullptr || job->Ended(event.choice())) return;
-  if (event.finish() == wire::ERROR && event.fault() && job->sink && served_.contains(job->submit.model())) {
+  if (event.finish() == wire::ERROR && event.fault() && job->sink && Offers(job->submit.model())) {
     return OnFault(member, *job, event);
   }
   const auto sink = job->sink;
@@ -586,15 +592,19 @@ void FleetImpl::Withdraw(const std::string& name) {
   for (const auto& member : members_) {
     if (member->connected()) Unload(*member, name);
   }
-  Post([this, name] {
-    if (!served_.contains(name)) FailWaiting(name, Unserved(name));
-  });
+  Post([this] { FailHopeless(); });
+}
+
+bool FleetImpl::Offers(std::string_view model) const {
+  return std::ranges::any_of(served_, [&](const auto& served) { return Answers(served.first, model); });
 }
 
 bool FleetImpl::Ready(std::string_view model) const {
-  return served_.contains(model) && std::ranges::any_of(members_, [&](const auto& member) {
-           return member->health.trusted() && member->SeatFor(model).model == Seat::Model::kReady;
-         });
+  return std::ranges::any_of(served_, [&](const auto& served) {
+    return Answers(served.first, model) && std::ranges::any_of(members_, [&](const auto& member) {
+             return member->health.trusted() && member->SeatFor(served.first).model == Seat::Model::kReady;
+           });
+  });
 }
 
 bool FleetImpl::AnyReady() const {
@@ -605,10 +615,12 @@ bool FleetImpl::AnyReady() const {
 std::optional<Error> FleetImpl::Hopeless(std::string_view model) const {
   const wire::ModelState* failed = nullptr;
   for (const auto& member : members_) {
-    const wire::ModelState* state = member->connected() ? member->Find(model) : nullptr;
-    if (state == nullptr) continue;
-    if (state->state() != wire::ModelState::FAILED) return std::nullopt;
-    failed = state;
+    if (!member->connected()) continue;
+    for (const auto& [name, state] : member->models) {
+      if (!Answers(name, model)) continue;
+      if (state.state() != wire::ModelState::FAILED) return std::nullopt;
+      failed = &state;
+    }
   }
   if (failed == nullptr) return std::nullopt;
   return Error{Code::kUnavailable, fmt::format("model {} could not be loaded: {}", model, failed->error()),
@@ -634,7 +646,7 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
   if (draining_)
     return refuse(
         {Code::kUnavailable, "Penstock is being stopped; send the request again soon", Reason::kStopping});
-  if (!served_.contains(job.submit.model())) return refuse(Unserved(job.submit.model()));
+  if (!Offers(job.submit.model())) return refuse(Unserved(job.submit.model()));
   if (auto error = Hopeless(job.submit.model())) return refuse(*std::move(error));
   if (queue_.waiting() >= options_.max_waiting) {
     return refuse(
@@ -651,6 +663,7 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
   const JobId id = live->id = ++last_id_;
   live->Start(std::move(job.submit));
   live->team = job.team;
+  live->variants = std::move(job.variants);
   live->sink = std::move(sink);
   live->deadline = job.deadline;
   live->queued_at = clock_.Monotonic();
@@ -695,28 +708,36 @@ void FleetImpl::Dispatch() {
 }
 
 // As placing sees an engine for this job. `others`: engines that have not failed it hold its model.
-Seat FleetImpl::SeatFor(const Member& member, const Live& job, bool others) const {
-  Seat seat = member.SeatFor(job.submit.model());
+Seat FleetImpl::SeatFor(const Member& member, const std::string& variant, const Live& job,
+                        bool others) const {
+  Seat seat = member.SeatFor(variant);
   if (job.emitted && !member.hello.abilities().resume()) seat.model = Seat::Model::kAbsent;
   if (job.avoid == member.key && others) seat.model = Seat::Model::kAbsent;
   return seat;
 }
 
 Placement FleetImpl::PlaceJob(const Live& job) const {
-  const bool others =
-      job.avoid != 0 && std::ranges::any_of(members_, [&](const auto& member) {
-        return member->key != job.avoid && member->SeatFor(job.submit.model()).model == Seat::Model::kReady;
-      });
+  options_of_.clear();
+  for (const auto& [variant, served] : served_) {
+    if (!job.MayRunAs(variant)) continue;
+    for (const auto& member : members_) options_of_.push_back({member.get(), &variant});
+  }
+  const bool others = job.avoid != 0 && std::ranges::any_of(options_of_, [&](const Option& option) {
+                        return option.member->key != job.avoid &&
+                               option.member->SeatFor(*option.variant).model == Seat::Model::kReady;
+                      });
   seats_.clear();
-  for (const auto& member : members_) seats_.push_back(SeatFor(*member, job, others));
+  for (const Option& option : options_of_) {
+    seats_.push_back(SeatFor(*option.member, *option.variant, job, others));
+  }
   affinity_.Each(job.prefix, [&](Affinity::EngineKey key, size_t tokens) {
-    const auto found = std::ranges::find(members_, key, [](const auto& member) { return member->key; });
-    if (found == members_.end()) return;
-    double& cached = seats_[static_cast<size_t>(found - members_.begin())].cached;
-    cached = std::max(cached, static_cast<double>(tokens));
+    for (size_t i = 0; i < seats_.size(); ++i) {
+      if (options_of_[i].member->key != key) continue;
+      seats_[i].cached = std::max(seats_[i].cached, static_cast<double>(tokens));
+    }
   });
   const auto usual = outputs_.find(job.submit.model());
-  const double told = static_cast<double>(job.told());
+  const auto told = static_cast<double>(job.told());
   const double most = std::max(job.submit.max_tokens() - told, 1.0);
   return Place(seats_, {.sequences = job.choices_left,
                         .pages = job.pages(),
@@ -726,7 +747,7 @@ Placement FleetImpl::PlaceJob(const Live& job) const {
 
 bool FleetImpl::Fits(JobId id) {
   placement_ = PlaceJob(*Find(id));
-  if (placement_.seat) chosen_ = members_[*placement_.seat].get();
+  if (placement_.seat) chosen_ = options_of_[*placement_.seat].member;
   return placement_.seat.has_value();
 }
 
@@ -737,7 +758,7 @@ std::string FleetImpl::WhyThere(const Live& job, const Member& member) const {
   if (placement_.second) {
     fmt::format_to(std::back_inserter(why), "; {:.2f} s expected there, {:.2f} s on {}",
                    seconds(placement_.time), seconds(placement_.second_time),
-                   members_[*placement_.second]->name());
+                   options_of_[*placement_.second].member->name());
   }
   if (!job.emitted) return why;
   const bool exact = !job.contract.empty() && job.contract == member.hello.contract();
@@ -750,6 +771,7 @@ std::string FleetImpl::WhyThere(const Live& job, const Member& member) const {
 void FleetImpl::Send(JobId id, Member& member) {
   Live& job = *Find(id);
   if (job.deadline > 0) deadlines_.erase({job.deadline, id});
+  job.variant = *options_of_[*placement_.seat].variant;
   const std::string why = WhyThere(job, member);
   job.engine = &member;
   job.admitted = false;
@@ -767,6 +789,12 @@ void FleetImpl::Send(JobId id, Member& member) {
   ++stats_.sent;
   stats_.queue_wait_ns += static_cast<uint64_t>(clock_.Monotonic() - job.queued_at);
   const auto sink = job.sink;
+  const wire::ModelState* state = member.Find(job.variant);
+  sink->OnPlaced({.engine = member.name(),
+                  .model = job.variant,
+                  .path = served_.at(job.variant).path,
+                  .contract = member.hello.contract(),
+                  .kernel = state == nullptr ? std::string_view() : std::string_view(state->kernel())});
   sink->OnEvent(JobEvent::kSent, why);
 }
 
@@ -846,13 +874,18 @@ void FleetImpl::FailJob(Live& job, Error error) {
   sink->OnFailed(error);
 }
 
-void FleetImpl::FailWaiting(std::string_view model, const Error& error) {
-  std::vector<JobId> hit;
+// Jobs that wait for a model that nobody serves any more, or that no engine could load.
+void FleetImpl::FailHopeless() {
+  std::vector<JobId> waiting;
   for (const auto& [id, job] : jobs_) {
-    if (job->engine == nullptr && job->submit.model() == model) hit.push_back(id);
+    if (job->engine == nullptr) waiting.push_back(id);
   }
-  for (const JobId id : hit) {
-    if (Live* job = Find(id)) FailJob(*job, error);
+  for (const JobId id : waiting) {
+    Live* job = Find(id);
+    if (job == nullptr) continue;
+    const std::string& model = job->submit.model();
+    const auto error = Offers(model) ? Hopeless(model) : Unserved(model);
+    if (error) FailJob(*job, *error);
   }
 }
 

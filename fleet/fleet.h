@@ -33,12 +33,21 @@ using JobId = uint64_t;
 
 enum class JobEvent : uint8_t { kQueued, kSent, kAdmitted, kPaused, kResumed, kRequeued };
 
+// Where a job was sent.
+struct Placed {
+  std::string_view engine, model;     // the variant of the model that was asked for
+  std::string_view path;              // its file
+  std::string_view contract, kernel;  // what computes it there
+};
+
 // Hears one job's story. Called on the io thread.
 class JobSink {
  public:
   virtual ~JobSink() = default;
   // `why` is for people: "engine cpu0 died before the first token".
   virtual void OnEvent(JobEvent event, std::string_view why) = 0;
+  // Before any token; again when it goes on elsewhere.
+  virtual void OnPlaced(const Placed& /*placed*/) {}
   // The message is valid during the call. finish != NONE ends that choice.
   virtual void OnTokens(const wire::TokenEvent& event) = 0;
   // Chip time and tokens computed since the last call: cost, never bill.
@@ -48,10 +57,12 @@ class JobSink {
 };
 
 struct Job {
-  wire::Submit submit;    // `request` is filled in by the fleet
-  uint64_t team = 0;      // whose virtual counter pays
-  std::string team_name;  // for people
-  Nanos deadline = 0;     // Clock::Monotonic; 0: none. Only waiting is limited by it.
+  // `request` is filled in by the fleet. `model` may name a family: any served variant will do.
+  wire::Submit submit;
+  std::vector<std::string> variants = {};  // of a family, those that may be used; empty: all
+  uint64_t team = 0;                       // whose virtual counter pays
+  std::string team_name;                   // for people
+  Nanos deadline = 0;                      // Clock::Monotonic; 0: none. Only waiting is limited by it.
 };
 
 struct EngineView {
@@ -82,6 +93,15 @@ struct TeamQueueView {
   uint64_t chip_ns = 0;        // measured, since start
   uint64_t tokens = 0;         // that engines emitted for it, since start
 };
+
+// A model may have variants, which differ in file, precision or place and share one vocabulary: "qwen:q4" and
+// "qwen:q8" are of the family "qwen". Who asks for the family gets whichever is expected to cost least.
+inline std::string_view FamilyOf(std::string_view model) {
+  return model.substr(0, model.find(':'));
+}
+inline bool Answers(std::string_view served, std::string_view asked) {
+  return served == asked || FamilyOf(served) == asked;
+}
 
 // A model as the pool serves it. `path` is on the engines' file system.
 struct ServedModel {

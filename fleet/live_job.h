@@ -39,10 +39,12 @@ struct LiveJob {
   uint32_t choices_left = 0;
   PrefixChain prefix;
   int requeues = 0;
-  uint32_t avoid = 0;       // the key of an engine that failed it; 0: none
-  std::string contract;     // of the engine that began it
-  double prefill_left = 0;  // tokens sent and not computed yet
-  double context = 0;       // positions that its sequences hold
+  uint32_t avoid = 0;                 // the key of an engine that failed it; 0: none
+  std::vector<std::string> variants;  // that may be used; empty: all
+  std::string variant;                // that it was sent for; whoever goes on with it has the same
+  std::string contract;               // of the engine that began it
+  double prefill_left = 0;            // tokens sent and not computed yet
+  double context = 0;                 // positions that its sequences hold
   bool admitted = false, emitted = false;
   bool can_resume = true;  // every token of it came with its id
 
@@ -54,6 +56,12 @@ struct LiveJob {
   static JobId IdOf(uint64_t wire_id) { return wire_id & ((uint64_t{1} << kAttemptShift) - 1); }
 
   bool Ended(uint32_t choice) const { return choice < choices.size() && choices[choice].ended; }
+
+  bool MayRunAs(std::string_view served) const {
+    if (!Answers(served, submit.model())) return false;
+    if (emitted) return served == variant;
+    return variants.empty() || std::ranges::find(variants, served) != variants.end();
+  }
 
   size_t told() const {
     size_t tokens = 0;
@@ -84,6 +92,7 @@ struct LiveJob {
   void Fill(wire::Submit& out) const {
     out = submit;
     out.set_request(wire_id());
+    out.set_model(variant);
     if (!emitted) return;
     for (size_t i = 0; i < choices.size(); ++i) {
       wire::Resume& resume = *out.add_resume();

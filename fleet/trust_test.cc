@@ -203,6 +203,75 @@ TEST(Trust, AStepThatHangsCostsTheEngineItsJobs) {
   EXPECT_NE(world.View("cpu0").why.find("hung"), std::string::npos) << world.View("cpu0").why;
 }
 
+// ---- variants ---------------------------------------------------------------------------------------
+
+struct Heard final : Witness {
+  void OnPlaced(const Placed& placed) override { models.emplace_back(placed.model); }
+  std::vector<std::string> models;
+};
+
+TEST(Trust, AFamilyIsServedByAnyVariantAndAPinByOne) {
+  FleetWorld world;
+  world.Serve("qwen:q4");
+  world.Serve("qwen:q8");
+  auto one = world.Engine(Resuming("cpu0")), two = world.Engine(Resuming("cpu1"));
+  EXPECT_FALSE(world.fleet->Ready("qwen"));
+  one->State("qwen:q4", wire::ModelState::READY);
+  two->State("qwen:q8", wire::ModelState::READY);
+  one->Pages(1000);
+  two->Pages(1000);
+  ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("qwen:q4") && world.fleet->Ready("qwen:q8"); }));
+  EXPECT_TRUE(world.fleet->Ready("qwen"));
+  EXPECT_FALSE(world.fleet->Submit(FleetWorld::NewJob("qwe"), std::make_shared<Witness>()));
+  const auto ask = [&](const std::string& model, std::vector<std::string> variants) {
+    auto witness = std::make_shared<Heard>();
+    Job job = FleetWorld::NewJob(model);
+    job.variants = std::move(variants);
+    EXPECT_TRUE(world.fleet->Submit(std::move(job), witness));
+    EXPECT_TRUE(world.Until([&] { return !witness->models.empty(); }));
+    return witness->models.front();
+  };
+  EXPECT_EQ(ask("qwen:q8", {}), "qwen:q8");
+  EXPECT_EQ(ask("qwen", {"qwen:q8"}), "qwen:q8") << "however busy";
+  EXPECT_EQ(ask("qwen", {}), "qwen:q4") << "the idle one";
+  ASSERT_TRUE(world.Until([&] { return one->Submitted().size() == 1; }));
+  EXPECT_EQ(LastSubmit(*one).model(), "qwen:q4");
+}
+
+TEST(Trust, AnAnswerGoesOnWithTheVariantThatBeganIt) {
+  FleetWorld world;
+  world.Serve("qwen:q4");
+  world.Serve("qwen:q8");
+  auto one = world.Engine(Resuming("cpu0"));
+  one->State("qwen:q4", wire::ModelState::READY);
+  auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return !one->Submitted().empty(); }));
+  Tell(*one, Event(id, {11}));
+  auto other = world.Engine(Resuming("cpu1"));
+  other->State("qwen:q8", wire::ModelState::READY);
+  one->Die();
+  ASSERT_TRUE(
+      world.Until([&] { return world.fleet->Ready("qwen:q8") && witness->Heard(JobEvent::kRequeued); }));
+  EXPECT_TRUE(other->Submitted().empty());
+  auto same = world.Engine(Resuming("cpu2"));
+  same->State("qwen:q4", wire::ModelState::READY);
+  EXPECT_TRUE(world.Until([&] { return same->Submitted().size() == 1; }));
+}
+
+TEST(Trust, AVariantThatNoEngineCouldLoadDoesNotFailTheFamily) {
+  FleetWorld world;
+  world.Serve("qwen:q4");
+  world.Serve("qwen:q8");
+  auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  auto [pinned, lost] = world.Submit(FleetWorld::NewJob("qwen:q8"));
+  auto one = world.Engine(Resuming("cpu0"));
+  one->State("qwen:q8", wire::ModelState::FAILED, "a broken file");
+  ASSERT_TRUE(world.Until([&] { return lost->error.has_value(); }));
+  EXPECT_NE(lost->error->message.find("a broken file"), std::string::npos);
+  one->State("qwen:q4", wire::ModelState::READY);
+  EXPECT_TRUE(world.Until([&] { return one->Submitted() == std::vector{id}; }));
+}
+
 // ---- canaries ---------------------------------------------------------------------------------------
 
 // Answers the canaries that came since the last call, all tokens `first`, `first` + 1, …

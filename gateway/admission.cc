@@ -65,7 +65,9 @@ ApiResult<const CatalogueEntry*> Admit(Service& service, const Principal& princi
                                        std::string_view idempotency_key) {
   const CatalogueEntry* const entry = service.catalogue.Find(model);
   if (entry == nullptr) return std::unexpected(NoSuchModel(service, principal, model));
-  if (!principal.MayUse(model)) return std::unexpected(NotYourModel(service, principal, model));
+  if (!principal.MayUse(model) && service.catalogue.VariantsFor(principal, model).empty()) {
+    return std::unexpected(NotYourModel(service, principal, model));
+  }
   if (const Status available = Available(service, *entry); !available) {
     return std::unexpected(ToApiError(available.error()));
   }

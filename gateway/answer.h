@@ -37,6 +37,8 @@ class Renderer {
  public:
   virtual ~Renderer() = default;
   virtual std::string_view content_type(bool stream) const = 0;
+  // What computes the answer, before anything of it is written; again when something else goes on with it.
+  virtual void SetFingerprint(std::string_view fingerprint) = 0;
   virtual void Piece(const Delta& delta, std::string& out) = 0;
   virtual void ChoiceEnd(uint32_t choice, std::string_view finish, std::string& out) = 0;
   virtual void StreamEnd(const AnswerUsage& usage, std::string& out) = 0;
@@ -50,7 +52,7 @@ class Renderer {
 // What every chunk of an answer repeats.
 struct AnswerHead {
   std::string id;  // "chatcmpl-…"
-  std::string model, fingerprint;
+  std::string model;
   int64_t created = 0;  // Unix seconds
 };
 

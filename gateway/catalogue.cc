@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "base/random.h"
 #include "model/assets.h"
 
 namespace penstock::gateway {
@@ -14,13 +15,32 @@ uint32_t Least(uint32_t a, uint32_t b) {
   return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
-std::string Fingerprint(std::string_view name, const wire::ModelState& state) {
-  const size_t hash = std::hash<std::string>()(
-      fmt::format("{}\n{}\n{}\n{}", name, state.path(), state.kernel(), state.weight_bytes()));
-  return fmt::format("fp_{:012x}", hash & 0xffff'ffff'ffffULL);
+// Different scripts, digits, spaces, code: vocabularies that differ cut at least one of them differently.
+constexpr std::string_view kSample =
+    "The quick brown fox jumps over 1234567890 lazy dogs' tails, isn't it?\n\n\tif (a != b) { return x[0] * "
+    "3.14; }\n"
+    "    \u00c4rger mit \u00dcbergr\u00f6\u00dfe; "
+    "\u4f60\u597d\uff0c\u4e16\u754c\uff01\u3053\u3093\u306b\u3061\u306f "
+    "\u041f\u0440\u0438\u0432\u0435\u0442 \u0645\u0631\u062d\u0628\u0627 \U0001f600 <|im_start|> </s> "
+    "<think>";
+
+uint64_t HashOfReading(const ModelText& text, std::string_view chat_template) {
+  uint64_t hash = std::hash<std::string_view>()(chat_template);
+  if (const auto tokens = text.tokenizer->Encode(kSample, true)) {
+    for (const Token token : *tokens) hash = Mix(hash ^ static_cast<uint32_t>(token));
+  }
+  for (const Token token : text.end_tokens) hash = Mix(hash ^ static_cast<uint32_t>(token));
+  return hash;
 }
 
 }  // namespace
+
+std::string FingerprintOf(const Placed& placed) {
+  const std::string_view arithmetic = placed.contract.empty() ? placed.kernel : placed.contract;
+  const size_t hash =
+      std::hash<std::string>()(fmt::format("{}\n{}\n{}", placed.model, placed.path, arithmetic));
+  return fmt::format("fp_{:012x}", hash & 0xffff'ffff'ffffULL);
+}
 
 Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
   PENSTOCK_ASSIGN(TextAssets assets, ReadTextAssets(model.path));
@@ -31,7 +51,8 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
     PENSTOCK_ASSIGN(text->tokenizer, TokenizerFromJson(assets.tokenizer_json));
   }
   text->thinks = assets.chat_template.find("<think>") != std::string::npos;
-  if (!assets.chat_template.empty()) {
+  const std::string chat_template = assets.chat_template;
+  if (!chat_template.empty()) {
     PENSTOCK_ASSIGN(text->chat, CompileTemplate(std::move(assets.chat_template)));
   }
   text->bos_token = assets.bos_token;
@@ -40,7 +61,7 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
   text->add_bos = assets.add_bos && assets.bos >= 0;
   text->end_tokens = assets.end_tokens;
   text->context = static_cast<uint32_t>(std::max(assets.context, 0));
-  PENSTOCK_TRY(text->tokenizer->Encode("The first text builds tables that every later one uses.", true));
+  text->reads = HashOfReading(*text, chat_template);  // and the first text builds tables that later ones use
   return text;
 }
 
@@ -113,14 +134,29 @@ void Catalogue::LoadText(const InstalledModel& model) {
           const auto entry = entries_.find(name);
           if (entry == entries_.end() || entry->second.model.path != path) return;
           if (loaded) {
-            entry->second.text = *std::move(loaded);
-            fleet_.SetCanaries(name, CanariesOf(*entry->second.text));
+            OnText(entry->second, *std::move(loaded));
           } else {
             entry->second.error = loaded.error().message;
           }
           Refresh();
         });
   });
+}
+
+void Catalogue::OnText(CatalogueEntry& entry, ModelTextPtr text) {
+  const std::string_view family = FamilyOf(entry.model.name);
+  for (const auto& [name, other] : entries_) {
+    if (&other == &entry || FamilyOf(name) != family || !other.text || other.text->reads == text->reads)
+      continue;
+    entry.error = fmt::format(
+        "it reads text otherwise than {}, so it is no variant of the same model; install it under another "
+        "name "
+        "than {}:…",
+        name, family);
+    return fleet_.Withdraw(entry.model.name);
+  }
+  entry.text = std::move(text);
+  fleet_.SetCanaries(entry.model.name, CanariesOf(*entry.text));
 }
 
 Status Catalogue::SetServed(std::string_view name, bool served) {
@@ -151,7 +187,6 @@ void Catalogue::Refresh() {
         if (state.state() != wire::ModelState::READY) continue;
         entry.ready = entry.served && entry.text != nullptr;
         entry.context = Least(entry.context, state.context());
-        entry.fingerprint = Fingerprint(name, state);
       }
     }
     entry.ready = entry.ready && fleet_.Ready(name);  // and its answers are known to be right
@@ -160,8 +195,23 @@ void Catalogue::Refresh() {
 }
 
 const CatalogueEntry* Catalogue::Find(std::string_view name) const {
-  const auto entry = entries_.find(name);
-  return entry == entries_.end() ? nullptr : &entry->second;
+  const CatalogueEntry* found = nullptr;
+  for (auto entry = entries_.lower_bound(name); entry != entries_.end() && entry->first.starts_with(name);
+       ++entry) {
+    if (!Answers(entry->first, name)) continue;
+    if (entry->second.ready) return &entry->second;
+    if (found == nullptr) found = &entry->second;
+  }
+  return found;
+}
+
+std::vector<std::string> Catalogue::VariantsFor(const Principal& principal, std::string_view name) const {
+  std::vector<std::string> variants;
+  if (principal.MayUse(name)) return variants;
+  for (const auto& [served, entry] : entries_) {
+    if (Answers(served, name) && principal.MayUse(served)) variants.push_back(served);
+  }
+  return variants;
 }
 
 bool Catalogue::AnyReady() const {

@@ -17,6 +17,7 @@
 #include "fleet/fleet.h"
 #include "gateway/gateway.h"
 #include "gateway/http.h"
+#include "teams/teams.h"
 #include "text/text.h"
 
 namespace penstock::gateway {
@@ -29,6 +30,7 @@ struct ModelText {
   Token bos = -1;
   bool add_bos = false;           // to a plain completion's prompt
   bool thinks = false;            // the template knows <think>
+  uint64_t reads = 0;             // a hash of how it reads: variants of a model have the same
   std::vector<Token> end_tokens;  // each ends a generation
   uint32_t context = 0;           // the model's own limit
 };
@@ -45,8 +47,11 @@ struct CatalogueEntry {
   bool served = true;  // false: unloaded by an operator
   bool ready = false;  // an engine has it and its text is loaded
   uint32_t context = 0;
-  std::string fingerprint;  // of model and kernel, for system_fingerprint
 };
+
+// system_fingerprint: another one where another file, or other arithmetic, may give another answer. Engines
+// that keep one numeric contract have the same.
+std::string FingerprintOf(const Placed& placed);
 
 struct CatalogueChange {
   std::vector<std::string> added, removed;
@@ -65,13 +70,18 @@ class Catalogue {
   // Asks the fleet what became of the models.
   void Refresh();
 
+  // The model of that name; else, of a family that is asked for as a whole, a variant: one that is ready if
+  // any is.
   const CatalogueEntry* Find(std::string_view name) const;
+  // Those variants of a family that a key may use which may not use all of it: what it is pinned to.
+  std::vector<std::string> VariantsFor(const Principal& principal, std::string_view name) const;
   const std::map<std::string, CatalogueEntry, std::less<>>& entries() const { return entries_; }
   bool AnyReady() const;
 
  private:
   void LoadText(const InstalledModel& model);
   void Serve(const CatalogueEntry& entry);
+  void OnText(CatalogueEntry& entry, ModelTextPtr text);
 
   boost::asio::io_context& io_;
   boost::asio::thread_pool& pool_;

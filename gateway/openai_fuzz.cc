@@ -21,8 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                          boost::json::storage_ptr{}, {.max_depth = 128});
       if (ec) std::abort();
     }
-    const auto renderer =
-        MakeOpenAiRenderer(*request, {.id = "id", .model = request->model, .fingerprint = "f"});
+    const auto renderer = MakeOpenAiRenderer(*request, {.id = "id", .model = request->model});
     renderer->Whole({{.text = std::string(body), .reasoning = {}, .logprobs = {}, .finish = "stop"}}, {},
                     out);
   }

@@ -101,17 +101,25 @@ void AppendCompletionLogprobs(const Logprobs* logprobs, size_t& offset, std::str
 
 class OpenAiRenderer final : public Renderer {
  public:
-  OpenAiRenderer(const ChatRequest& request, const AnswerHead& head)
-      : chat_(request.kind == ChatRequest::Kind::kChat), include_usage_(request.include_usage) {
+  OpenAiRenderer(const ChatRequest& request, AnswerHead head)
+      : chat_(request.kind == ChatRequest::Kind::kChat),
+        include_usage_(request.include_usage),
+        stream_(request.stream),
+        answer_(std::move(head)) {
+    OpenAiRenderer::SetFingerprint("");
+  }
+
+  void SetFingerprint(std::string_view fingerprint) override {
+    head_.clear();
     JsonWriter writer(head_);
-    writer.Object().Field("id", head.id).Key("object");
+    writer.Object().Field("id", answer_.id).Key("object");
     if (chat_) {
-      writer.String(request.stream ? "chat.completion.chunk" : "chat.completion");
+      writer.String(stream_ ? "chat.completion.chunk" : "chat.completion");
     } else {
       writer.String("text_completion");
     }
-    writer.Field("created", head.created).Field("model", head.model);
-    writer.Field("system_fingerprint", head.fingerprint).Field("service_tier", "default");
+    writer.Field("created", answer_.created).Field("model", answer_.model);
+    writer.Field("system_fingerprint", fingerprint).Field("service_tier", "default");
     chunk_ = "data: " + head_ + (include_usage_ ? ",\"usage\":null" : "") + ",\"choices\":[{\"index\":";
   }
 
@@ -219,7 +227,8 @@ class OpenAiRenderer final : public Renderer {
     out.append(",\"finish_reason\":\"").append(choice.finish).append("\"}");
   }
 
-  bool chat_, include_usage_;
+  const bool chat_, include_usage_, stream_;
+  const AnswerHead answer_;
   std::string head_;             // {"id":…,"service_tier":"default"
   std::string chunk_;            // data: {…,"choices":[{"index":
   std::vector<size_t> offsets_;  // by choice, in characters

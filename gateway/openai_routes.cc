@@ -39,12 +39,10 @@ void Begin(Pending pending, ApiResult<ChatRequest> chat) {
                        .body_bytes = pending.body.size(),
                        .renderer = {}};
   const int64_t created = pending.service.clock.Wall() / kSecond;
-  request.renderer = [created, prefix = pending.endpoint.id_prefix](
-                         const ChatRequest& asked, std::string_view id, const CatalogueEntry& entry) {
-    return MakeOpenAiRenderer(asked, {.id = fmt::format("{}{}", prefix, id),
-                                      .model = asked.model,
-                                      .fingerprint = entry.fingerprint,
-                                      .created = created});
+  request.renderer = [created, prefix = pending.endpoint.id_prefix](const ChatRequest& asked,
+                                                                    std::string_view id) {
+    return MakeOpenAiRenderer(
+        asked, {.id = fmt::format("{}{}", prefix, id), .model = asked.model, .created = created});
   };
   BeginStory(pending.service, std::move(request), std::move(pending.reply));
 }
@@ -69,8 +67,8 @@ void Generate(Call& call, const Endpoint& endpoint) {
   });
 }
 
-void AppendModel(const CatalogueEntry& entry, JsonWriter& writer) {
-  writer.Object().Field("id", entry.model.name).Field("object", "model");
+void AppendModel(std::string_view name, const CatalogueEntry& entry, JsonWriter& writer) {
+  writer.Object().Field("id", name).Field("object", "model");
   writer.Field("created", entry.model.created).Field("owned_by", "penstock");
   if (entry.context > 0) writer.Field("max_model_len", entry.context);
   writer.EndObject();
@@ -90,8 +88,13 @@ void HandleModels(Call& call) {
   std::string out;
   JsonWriter writer(out);
   writer.Object().Field("object", "list").Key("data").Array();
+  std::string_view family;  // the last that was told of
   for (const auto& [name, entry] : call.service.catalogue.entries()) {
-    if (entry.served && call.principal.MayUse(name)) AppendModel(entry, writer);
+    if (!entry.served || !call.principal.MayUse(name)) continue;
+    // A model of which there are only variants can be asked for by its own name, too.
+    if (FamilyOf(name) != family) AppendModel(FamilyOf(name), entry, writer);
+    family = FamilyOf(name);
+    if (name != family) AppendModel(name, entry, writer);
   }
   writer.EndArray().EndObject();
   call.SendJson(std::move(out));
@@ -99,7 +102,8 @@ void HandleModels(Call& call) {
 
 void HandleModel(Call& call) {
   const CatalogueEntry* const entry = call.service.catalogue.Find(call.argument);
-  if (entry == nullptr || !call.principal.MayUse(call.argument)) {
+  if (entry == nullptr || !(call.principal.MayUse(call.argument) ||
+                            !call.service.catalogue.VariantsFor(call.principal, call.argument).empty())) {
     ApiError error =
         ToApiError({Code::kNotFound, fmt::format("the model '{}' does not exist here or is not yours; "
                                                  "GET /v1/models lists yours",
@@ -111,7 +115,7 @@ void HandleModel(Call& call) {
   }
   std::string out;
   JsonWriter writer(out);
-  AppendModel(*entry, writer);
+  AppendModel(call.argument, *entry, writer);
   call.SendJson(std::move(out));
 }
 

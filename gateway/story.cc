@@ -75,6 +75,9 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
       story.ticket_->Event(EventName(event), why);
       story.live_->state = LiveState(event);
     }
+    void OnPlaced(const Placed& placed) override {
+      if (story.renderer_) story.renderer_->SetFingerprint(FingerprintOf(placed));
+    }
     void OnTokens(const wire::TokenEvent& event) override { story.OnTokens(*this, event); }
     void OnCharge(Nanos chip_time, uint32_t computed) override {
       if (story.ticket_) story.ticket_->Charged(chip_time, computed);
@@ -193,6 +196,7 @@ std::optional<ApiError> Story::Submit(EncodedPrompts encoded) {
     Part& part = parts_.emplace_back(*this, static_cast<uint32_t>(i * chat.choices));
     part.choices_left = chat.choices;
     Job job{.submit = ToSubmit(*text_, chat, std::move(encoded.prompts[i]), i, context_, seed),
+            .variants = service_.catalogue.VariantsFor(request_.principal, chat.model),
             .team = static_cast<uint64_t>(request_.principal.team),
             .team_name = request_.principal.team_name,
             .deadline = arrived_ + service_.options.queue_timeout};
@@ -217,8 +221,7 @@ std::optional<ApiError> Story::Open(int64_t prompt_tokens) {
                                                      .key = request_.principal.key,
                                                      .prompt = prompt_tokens,
                                                      .arrived = arrived_});
-  const CatalogueEntry* const entry = service_.catalogue.Find(request_.chat.model);
-  renderer_ = request_.renderer(request_.chat, ticket_->id(), *entry);
+  renderer_ = request_.renderer(request_.chat, ticket_->id());
   return std::nullopt;
 }
 

@@ -29,8 +29,7 @@ struct StoryRequest {
   std::string_view endpoint;  // "chat", "completions": for metrics and the log
   size_t body_bytes = 0;
   // Makes the dialect's writer, once the request's id is known.
-  std::function<std::unique_ptr<Renderer>(const ChatRequest&, std::string_view id, const CatalogueEntry&)>
-      renderer;
+  std::function<std::unique_ptr<Renderer>(const ChatRequest&, std::string_view id)> renderer;
 };
 
 // Answers `reply` now or later, with an error if need be.

@@ -81,6 +81,11 @@ class FakeFleet final : public Fleet {
     event.set_text(std::string(text));
     event.set_finish(finish);
     if (finish != wire::NONE) jobs[id].sink = nullptr;
+    sink->OnPlaced({.engine = "cpu0",
+                    .model = jobs[id].job.submit.model(),
+                    .path = "/models/m",
+                    .contract = "fake",
+                    .kernel = "avx2"});
     sink->OnTokens(event);
   }
   // Answers every job at once with these pieces, one token each, then the end.

@@ -48,7 +48,8 @@ Result<Role> StoredRole(std::string_view name) {
 }  // namespace
 
 bool Principal::MayUse(std::string_view model) const {
-  return models.empty() || std::ranges::find(models, model) != models.end();
+  const auto allowed = [&](std::string_view name) { return std::ranges::find(models, name) != models.end(); };
+  return models.empty() || allowed(model) || allowed(model.substr(0, model.find(':')));
 }
 
 Status Directory::Load(Database& database) {

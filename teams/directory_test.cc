@@ -28,6 +28,7 @@ TEST(Directory, AKeySpeaksForItsPrincipal) {
   EXPECT_EQ(who.key_name, "ci");
   EXPECT_EQ(who.role, Role::kTeamLead);
   EXPECT_TRUE(who.MayUse("smol"));
+  EXPECT_TRUE(who.MayUse("smol:q4")) << "a variant";
   EXPECT_FALSE(who.MayUse("deepseek"));
   EXPECT_TRUE(world.NewPrincipal("blue").MayUse("deepseek")) << "no scope: all models";
 }

@@ -37,6 +37,7 @@ struct Principal {
   Role role = Role::kDeveloper;
   std::vector<std::string> models;  // that the key is scoped to; empty: all
   KeyId shown = 0;                  // the very key that was shown: the seat's, its renewal's, or a login
+  // "qwen" allows its variants "qwen:q4" and so on; "qwen:q4" only itself.
   bool MayUse(std::string_view model) const;
 };
 
