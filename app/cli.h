@@ -29,6 +29,7 @@ void AddUsageCommand(CLI::App& app, Cli& cli);
 void AddDoctorCommand(CLI::App& app, Cli& cli);
 void AddLogCommand(CLI::App& app, Cli& cli);
 void AddErrorsCommand(CLI::App& app, Cli& cli);
+void AddEngineCommands(CLI::App& app, Cli& cli);  // engine, restart
 void AddBackupCommands(CLI::App& app, Cli& cli);  // backup, restore
 void AddConfigCommand(CLI::App& app, Cli& cli);
 

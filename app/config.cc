@@ -53,6 +53,11 @@ Status ParseInto(Duration& out, std::string_view text) {
   return {};
 }
 
+Status ParseInto(Cores& out, std::string_view text) {
+  PENSTOCK_ASSIGN(out.value, ParseShare(text));
+  return {};
+}
+
 Status ParseInto(std::vector<std::string>& out, std::string_view text) {
   out.clear();
   while (!text.empty()) {
@@ -77,6 +82,9 @@ std::string Show(Bytes value) {
 }
 std::string Show(Duration value) {
   return ShowDuration(value.value);
+}
+std::string Show(Cores value) {
+  return value.value == 0 ? "" : fmt::format("{:g}%", value.value * 100);
 }
 std::string Show(const std::vector<std::string>& value) {
   return fmt::format("{}", fmt::join(value, ","));
@@ -148,6 +156,25 @@ Status ParseListen(Config& config, std::string_view text) {
   return {};
 }
 
+Status ParseCores(Config& config, std::string_view text) {
+  if (const auto cores = ParseCoreList(text); !cores.has_value()) return std::unexpected(cores.error());
+  config.cores = text;
+  return {};
+}
+
+Status ParseNuma(Config& config, std::string_view text) {
+  int64_t node = 0;
+  if (!text.empty() && !ParseInto(node, text).has_value()) return Wants("the number of a NUMA node", text);
+  config.numa = text;
+  return {};
+}
+
+Status ParseKernel(Config& config, std::string_view text) {
+  if (text.empty()) return ParseInto(config.kernel, text);
+  return ParseChoice<&Config::kernel>(config, text,
+                                      std::array<std::string_view, 3>{"reference", "avx2", "avx512"});
+}
+
 const std::array kSettings = {
     Make<&Config::data>("data", "DIR", "the directory that holds all state"),
     WithParser(
@@ -208,6 +235,18 @@ const std::array kSettings = {
     Make<&Config::step_tokens>("engine.step_tokens", "TOKENS",
                                "budget of one step; less: steadier streams, more: faster prompts"),
     Make<&Config::prefix_cache>("engine.prefix_cache", "true|false", "keep prompts' KV for later requests"),
+    WithParser(Make<&Config::cores>("engine.cores", "0-3,8",
+                                    "the CPU cores that it runs on; empty: several engines divide them"),
+               ParseCores),
+    WithParser(Make<&Config::numa>("engine.numa", "NODE",
+                                   "the NUMA node whose cores it runs on and whose memory it takes"),
+               ParseNuma),
+    Make<&Config::quota>("engine.quota", "150%|1.5",
+                         "most CPU time, in cores' worth, by a control group; empty: no limit"),
+    WithParser(Make<&Config::kernel>("engine.kernel", "reference|avx2|avx512",
+                                     "the native runner uses no instructions beyond these; empty: the best"),
+               ParseKernel),
+    Make<&Config::takes>("engine.models", "NAME,NAME", "the models that it holds; empty: all"),
 
     Make<&Config::hub>("pull.hub", "URL", "the model hub, or a mirror with its layout", "HF_ENDPOINT"),
     Make<&Config::hub_token>("pull.token", "TOKEN", "the hub's access token, for gated models", "HF_TOKEN",
@@ -245,6 +284,47 @@ std::string Replaced(std::string_view text, std::string_view from, char to) {
   return out;
 }
 
+// ---- [engines.NAME] --------------------------------------------------------------------------------
+
+constexpr std::string_view kEngines = "engines.", kEngine = "engine.";
+
+Status CheckEngineName(std::string_view name) {
+  const auto fits = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_';
+  };
+  if (!name.empty() && name.size() <= 32 && std::ranges::all_of(name, fits)) return {};
+  return Fail(Reason::kBadSetting,
+              "engines.{}: an engine's name has letters, digits, - and _, at most 32 of them", name);
+}
+
+// "engines.NAME.KEY" is engine.KEY for that engine.
+Status SetEngineSetting(Config& config, std::string_view name, std::string_view text) {
+  const std::string_view rest = name.substr(kEngines.size());
+  const size_t dot = rest.find('.');
+  if (dot == std::string_view::npos) {
+    return Fail(Reason::kBadSetting,
+                "{}: each engine has a table of its own: [engines.NAME], or --set engines.NAME.{}=…", name,
+                rest);
+  }
+  const std::string_view engine = rest.substr(0, dot), key = rest.substr(dot + 1);
+  PENSTOCK_TRY(CheckEngineName(engine));
+  const Setting* setting = FindSetting(std::string(kEngine) + std::string(key));
+  if (setting == nullptr) {
+    std::vector<std::string> keys;
+    for (const auto& known : kSettings) {
+      if (known.name.starts_with(kEngine)) keys.emplace_back(known.name.substr(kEngine.size()));
+    }
+    return Fail(Reason::kUnknownSetting, "{}: an engine has no setting '{}'{}; it has {}", name, key,
+                DidYouMean(key, keys), fmt::join(keys, ", "));
+  }
+  Config scratch;
+  if (auto parsed = setting->parse(scratch, text); !parsed.has_value()) {
+    return Fail(Reason::kBadSetting, "{} {}", name, parsed.error().message);
+  }
+  config.engines[std::string(engine)][std::string(setting->name)] = text;
+  return {};
+}
+
 Status Apply(LoadedConfig& loaded, std::string_view name, std::string_view text, std::string_view source) {
   if (auto set = SetSetting(loaded.config, name, text); !set.has_value()) {
     return std::unexpected(Reworded(set.error(), fmt::format("{}: {}", source, set.error().message)));
@@ -274,6 +354,10 @@ Status ApplyTable(LoadedConfig& loaded, const toml::table& table, const std::str
     const std::string name = prefix + std::string(key.str());
     const std::string place = fmt::format("{}:{}", path, node.source().begin.line);
     if (const auto* inner = node.as_table()) {
+      if (prefix == kEngines) {  // an empty table is an engine, too
+        PENSTOCK_TRY(CheckEngineName(key.str()));
+        loaded.config.engines[std::string(key.str())];
+      }
       PENSTOCK_TRY(ApplyTable(loaded, *inner, name + ".", path));
       continue;
     }
@@ -348,6 +432,7 @@ const Setting* FindSetting(std::string_view name) {
 }
 
 Status SetSetting(Config& config, std::string_view name, std::string_view text) {
+  if (name.starts_with(kEngines)) return SetEngineSetting(config, name, text);
   const Setting* setting = FindSetting(name);
   if (setting == nullptr) {
     std::vector<std::string> names;
@@ -438,6 +523,39 @@ std::string ConfigurationPage() {
                         setting.help);
   }
   page +=
+      "\n## Several engines\n\n"
+      "Without more words there is one engine, `cpu0`, as `engine.*` says. Each table `[engines.NAME]` makes "
+      "one of\n"
+      "that name instead; in it, any `engine.*` setting holds for that engine alone, and `engine.*` for what "
+      "it\n"
+      "leaves out. On the command line: `--set engines.NAME.KEY=VALUE`.\n\n"
+      "```toml\n"
+      "[engines.left]\n"
+      "cores = \"0-7\"\n"
+      "memory = \"32GiB\"\n\n"
+      "[engines.right]\n"
+      "numa = 1\n"
+      "models = [\"smollm2-135m\"]\n\n"
+      "[engines.gpu0]\n"
+      "runner = \"ggml\"\n"
+      "ggml_device = \"CUDA0\"\n"
+      "```\n\n"
+      "- **Cores.** Engines that name neither `cores` nor `numa` divide what the others leave, in equal "
+      "runs; one with\n"
+      "  a `quota` gets as many as its quota has, the least promised first. One on a GPU or elsewhere gets "
+      "none of its\n"
+      "  own. Cores given to two engines are allowed, with a warning.\n"
+      "- **Memory.** Engines that name none divide equally what is free at start, less a reserve and less "
+      "what the\n"
+      "  others name. One whose runner drives a GPU takes the GPU's.\n"
+      "- **Quota.** A control group of its own for each (version 1 or 2), made under the one that `up` runs "
+      "in and\n"
+      "  removed at the end. Where none can be made, `up` says why and does not start: a limit that was "
+      "asked for\n"
+      "  holds.\n"
+      "- **Out of memory.** An engine that the system kills for memory comes back with a smaller budget, and "
+      "keeps it\n"
+      "  until `up` ends; `penstock status` shows it.\n"
       "\nA small `penstock.toml`:\n\n"
       "```toml\n"
       "data = \"/srv/penstock\"\n"
@@ -494,6 +612,47 @@ Result<Nanos> ParseDuration(std::string_view text) {
       {{"", 1e9}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}}};
   PENSTOCK_ASSIGN(const double value, ParseUnit(text, kUnits, "a time such as 500ms, 30s or 10m"));
   return static_cast<Nanos>(value);
+}
+
+Result<std::vector<int>> ParseCoreList(std::string_view text) {
+  constexpr int kMost = 4096;
+  const auto wrong = [&] { return Wants("cores such as 0-3,8", text); };
+  std::vector<int> cores;
+  for (std::string_view left = text; !left.empty();) {
+    const std::string_view part = left.substr(0, left.find(','));
+    left.remove_prefix(std::min(part.size() + 1, left.size()));
+    const size_t dash = std::min(part.find('-'), part.size());
+    int64_t first = 0, last = 0;
+    if (!ParseInto(first, part.substr(0, dash)).has_value()) return wrong();
+    last = first;
+    if (dash < part.size() && !ParseInto(last, part.substr(dash + 1)).has_value()) return wrong();
+    if (last < first || last >= kMost) return wrong();
+    for (int64_t core = first; core <= last; ++core) cores.push_back(static_cast<int>(core));
+  }
+  std::ranges::sort(cores);
+  cores.erase(std::ranges::unique(cores).begin(), cores.end());
+  return cores;
+}
+
+std::string ShowCoreList(const std::vector<int>& cores) {
+  std::string text;
+  for (size_t i = 0; i < cores.size();) {
+    size_t end = i + 1;
+    while (end < cores.size() && cores[end] == cores[end - 1] + 1) ++end;
+    text += fmt::format("{}{}{}", text.empty() ? "" : ",", cores[i],
+                        end - i > 1 ? fmt::format("-{}", cores[end - 1]) : "");
+    i = end;
+  }
+  return text;
+}
+
+Result<double> ParseShare(std::string_view text) {
+  static constexpr std::array<Unit, 2> kUnits = {{{"", 1}, {"%", 0.01}}};
+  if (text.empty()) return 0.0;
+  const auto share = ParseUnit(text, kUnits, "a share of cores such as 150% or 0.5");
+  if (!share.has_value()) return share;
+  if (*share < 0.01 || *share > 4096) return Wants("at least 1% of a core, such as 150% or 0.5", text);
+  return share;
 }
 
 std::string ShowBytes(uint64_t bytes) {

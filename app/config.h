@@ -23,6 +23,9 @@ struct Bytes {
 struct Duration {
   Nanos value = 0;
 };
+struct Cores {
+  double value = 0;  // cores' worth of CPU time; 0: no limit
+};
 
 struct Config {
   std::string data;         // one directory holds all state
@@ -45,6 +48,12 @@ struct Config {
   Bytes engine_memory, kv_memory;
   int64_t max_sequences = 64, step_tokens = 512, context = 0, ggml_layers = 1000;
   bool prefix_cache = true;
+  std::string cores, numa, kernel;
+  Cores quota;
+  std::vector<std::string> takes;  // models by name; empty: all
+  // [engines.NAME]: what each says instead of `engine.*`, by setting ("engine.runner"). app/engines.h
+  // resolves it.
+  std::map<std::string, std::map<std::string, std::string>> engines;
 
   std::string hub = "https://huggingface.co";
   std::string hub_token;
@@ -91,10 +100,12 @@ struct ConfigInput {
 // that was named must exist. Errors (kInvalid) name the file or variable, the setting and what it wants.
 Result<LoadedConfig> LoadConfig(const ConfigInput& input);
 
-// `setting` = `text`. Errors: kNotFound (names the nearest setting), kInvalid.
+// `setting` = `text`; "engines.NAME.runner" is `engine.runner` of that engine alone.
+// Errors: kNotFound (names the nearest setting), kInvalid.
 Status SetSetting(Config& config, std::string_view name, std::string_view text);
 
 // --set name=value for each setting that is not at its default: how a child gets its parent's settings.
+// [engines.NAME] is left out: each engine is told what it is to be.
 std::vector<std::string> AsFlags(const LoadedConfig& loaded);
 
 // The reference page, docs/configuration.md.
@@ -103,7 +114,11 @@ std::string ConfigurationPage();
 // "8GiB", "512 MB", "4096" → bytes. "500ms", "30s", "10m", "2h", "30" (seconds) → nanoseconds.
 Result<uint64_t> ParseBytes(std::string_view text);
 Result<Nanos> ParseDuration(std::string_view text);
-std::string ShowBytes(uint64_t bytes);     // exact, as ParseBytes reads it: "8GiB", "1000"
-std::string ShowDuration(Nanos duration);  // "30s", "500ms"
+// "0-3,8" → 0, 1, 2, 3, 8. "150%" or "1.5" → 1.5.
+Result<std::vector<int>> ParseCoreList(std::string_view text);
+Result<double> ParseShare(std::string_view text);
+std::string ShowCoreList(const std::vector<int>& cores);  // ascending: "0-3,8"
+std::string ShowBytes(uint64_t bytes);                    // exact, as ParseBytes reads it: "8GiB", "1000"
+std::string ShowDuration(Nanos duration);                 // "30s", "500ms"
 
 }  // namespace penstock

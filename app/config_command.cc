@@ -20,6 +20,17 @@ int ShowConfig(const LoadedConfig& loaded, bool as_json) {
     table.Row({std::string(setting.name), Shown(setting, loaded.config), from, std::string(setting.help)});
     all[setting.name] = boost::json::object{{"value", Shown(setting, loaded.config)}, {"from", from}};
   }
+  for (const auto& [engine, said] : loaded.config.engines) {
+    if (said.empty())
+      table.Row({fmt::format("engines.{}", engine), "", loaded.file, "an engine as engine.* says"});
+    for (const auto& [setting, value] : said) {
+      const std::string name = fmt::format("engines.{}.{}", engine, setting.substr(setting.find('.') + 1));
+      const auto source = loaded.source.find(name);
+      const std::string from = source == loaded.source.end() ? "" : source->second;
+      table.Row({name, value, from, std::string(FindSetting(setting)->help)});
+      all[name] = boost::json::object{{"value", value}, {"from", from}};
+    }
+  }
   fmt::print("{}", as_json ? PrettyJson(all) : table.Text());
   return 0;
 }

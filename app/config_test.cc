@@ -115,6 +115,48 @@ TEST_F(ConfigTest, TheFakeRunnerMayBePacedAndAnUnknownPaceIsRefused) {
   EXPECT_NE(ErrorOf().find("native, ggml, fake"), std::string::npos);
 }
 
+TEST_F(ConfigTest, EachTableUnderEnginesIsAnEngineAndAnEmptyOneIsToo) {
+  WriteFile("[engines.left]\ncores = '0-3'\nmodels = ['a', 'b']\n[engines.right]\n");
+  input_.flags["engines.left.memory"] = "2GiB";
+  const auto loaded = LoadConfig(input_);
+  ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
+  const auto& engines = loaded->config.engines;
+  ASSERT_EQ(engines.size(), 2U);
+  EXPECT_EQ(engines.at("left"),
+            (std::map<std::string, std::string>{
+                {"engine.cores", "0-3"}, {"engine.memory", "2GiB"}, {"engine.models", "a,b"}}));
+  EXPECT_TRUE(engines.at("right").empty());
+  EXPECT_EQ(loaded->source.at("engines.left.memory"), "flag");
+}
+
+TEST_F(ConfigTest, AWrongWordInAnEnginesTableNamesItAndTheNearest) {
+  WriteFile("[engines.left]\nruner = 'ggml'\n");
+  EXPECT_TRUE(ErrorOf().contains("penstock.toml:2: engines.left.runer")) << ErrorOf();
+  EXPECT_TRUE(ErrorOf().contains("did you mean 'runner'")) << ErrorOf();
+  WriteFile("[engines.left]\ncores = '3-1'\n");
+  EXPECT_TRUE(ErrorOf().contains("engines.left.cores wants cores such as 0-3,8")) << ErrorOf();
+  WriteFile("[engines.left]\nquota = '0%'\n");
+  EXPECT_TRUE(ErrorOf().contains("engines.left.quota wants at least 1% of a core")) << ErrorOf();
+  WriteFile("[engines]\nrunner = 'ggml'\n");
+  EXPECT_TRUE(ErrorOf().contains("[engines.NAME]")) << ErrorOf();
+  WriteFile("[engines.'a b']\n");
+  EXPECT_TRUE(ErrorOf().contains("letters, digits")) << ErrorOf();
+  WriteFile("[engines.a]\n[engines.b]\n[engines.a]\n");
+  EXPECT_TRUE(ErrorOf().contains("penstock.toml:3")) << ErrorOf();
+}
+
+TEST(ConfigUnits, CoresAreReadAndShownAsRuns) {
+  EXPECT_EQ(ParseCoreList("8,0-3,2").value(), (std::vector<int>{0, 1, 2, 3, 8}));
+  EXPECT_EQ(ShowCoreList({0, 1, 2, 3, 8}), "0-3,8");
+  EXPECT_EQ(ParseShare("150%").value(), 1.5);
+  EXPECT_EQ(ParseShare("0.5").value(), 0.5);
+  for (const char* wrong : {"a", "1-", "-1", "1-0", "0-99999999"}) {
+    EXPECT_FALSE(ParseCoreList(wrong).has_value()) << wrong;
+  }
+  for (const char* wrong : {"-1", "half", "0.001", "1e9%"})
+    EXPECT_FALSE(ParseShare(wrong).has_value()) << wrong;
+}
+
 TEST(ConfigUnits, SizesAndTimesAreReadExactlyOrRefused) {
   EXPECT_EQ(ParseBytes("16MiB").value(), 16U << 20);
   EXPECT_EQ(ParseBytes("1.5 GB").value(), 1'500'000'000U);

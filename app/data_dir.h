@@ -4,7 +4,7 @@
 //   operator.key             0600: the key of the person who runs this
 //   models/NAME/             model.gguf or a Hugging Face folder, and manifest.json
 //   models/.partial/         downloads under way
-//   logs/                    gateway.log, engine-cpu0.log
+//   logs/                    gateway.log, engine-NAME.log
 //   backups/                 what was here before each upgrade (app/backup.h)
 //   engine.sock              where engines dial in
 //   machine.json             what this machine's memory and CPU were measured to do

@@ -1,8 +1,10 @@
 // The test binary is also its own children: the supervisor and the inspection start /proc/self/exe.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 #include <fstream>
 #include <string>
 
@@ -11,14 +13,25 @@
 
 namespace {
 
-// Writes its pid to `file`, then waits for SIGTERM ("wait"), waits through it ("stubborn"), or ends at once.
+// Writes its pid to `file`, then waits for SIGTERM ("wait"), waits through it ("stubborn"), or refuses to
+// start
+// ("useless"; "once": from its second life on). "cores" waits, too, and tells its affinity.
 int RunChild(const std::string& mode, const std::string& file) {
   sigset_t terminate;
   sigemptyset(&terminate);
   sigaddset(&terminate, SIGTERM);
   sigprocmask(SIG_BLOCK, &terminate, nullptr);
+  const bool again = access(file.c_str(), F_OK) == 0;
   std::ofstream(file, std::ios::app) << getpid() << std::endl;
-  if (mode == "useless") {
+  if (mode == "cores") {
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    int core = 0;
+    while (!CPU_ISSET(static_cast<size_t>(core), &set)) ++core;
+    std::ofstream(file + ".part") << CPU_COUNT(&set) << " " << core;
+    rename((file + ".part").c_str(), (file + ".cores").c_str());
+  }
+  if (mode == "useless" || (mode == "once" && again)) {
     fmt::print(stderr, "the store is damaged\n");
     return penstock::kExitDoNotRetry;
   }
@@ -30,10 +43,22 @@ int RunChild(const std::string& mode, const std::string& file) {
   return 0;
 }
 
+// Ends with 0 when a process after `old` wrote its pid to `file`; with 1 where the file is "never".
+int Await(const std::string& file, const std::string& old) {
+  if (file == "never") return 1;
+  for (;; usleep(10'000)) {
+    std::ifstream pids(file);
+    std::string last, pid;
+    while (pids >> pid) last = pid;
+    if (!last.empty() && last != old) return 0;
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc == 4 && std::string_view(argv[1]) == "--child") return RunChild(argv[2], argv[3]);
+  if (argc == 4 && std::string_view(argv[1]) == "--await") return Await(argv[2], argv[3]);
   if (argc == 3 && std::string_view(argv[1]) == "inspect") return penstock::RunInspectCommand(argv[2]);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

@@ -63,6 +63,7 @@ int Run(int argc, char** argv) {
   AddDoctorCommand(app, cli);
   AddErrorsCommand(app, cli);
   AddLogCommand(app, cli);
+  AddEngineCommands(app, cli);
   AddBackupCommands(app, cli);
   AddConfigCommand(app, cli);
   AddHiddenCommands(app, cli);

@@ -82,11 +82,15 @@ std::string Engines(const json::object& status) {
                std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
                GetText(engine, "runner"), GetText(engine, "kernel"), GetText(engine, "chip")});
   }
-  std::string text = table.empty() ? "no engine is connected\n" : table.Text();
+  if (table.empty()) return "no engine is connected\n";
+  std::string text = table.Text();
   for (const auto& engine : Objects(status, "engines")) {
-    const std::string why = GetText(engine, "why");
-    if (StateOf(engine) != "up" && !why.empty())
-      text += fmt::format("{}: {}\n", GetText(engine, "name"), why);
+    const std::string name = GetText(engine, "name"), why = GetText(engine, "why");
+    for (const char* key : {"place", "note"}) {
+      const std::string words = GetText(engine, key);
+      if (!words.empty()) text += fmt::format("{}: {}\n", name, words);
+    }
+    if (StateOf(engine) != "up" && !why.empty()) text += fmt::format("{}: {}\n", name, why);
   }
   return text;
 }

@@ -7,9 +7,17 @@
 // (the gateway drains, then the engines go); a second one kills. Children die with the supervisor, however
 // that dies (PR_SET_PDEATHSIG), and are killed for memory before it (oom_score_adj).
 //
+// SIGHUP restarts them one after another, the first of `children` last: each is told to end, starts again,
+// and only when it is ready comes the next. A child that does not come back ends the restart: the others stay
+// as they are. Children are started from the program's path, so that after an upgrade they are the new one.
+//
 // Threads: the caller's, which must be the process's first; children are forked from it.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -37,6 +45,19 @@ struct ChildSpec {
   std::string log{};                 // file for its output; empty: the supervisor's own
   Nanos stop_within = 10 * kSecond;  // after SIGTERM; then it is killed
   int oom_score = 0;                 // more: killed sooner when memory runs out
+
+  std::vector<int> cores{};  // it may run on these alone; empty: on all of ours
+  int numa = -1;             // its memory is of this node; -1: of any
+  std::string group{};       // a control group's file of processes, which it joins
+
+  // Of a rolling restart: how long what runs in it may take to end; and what to run, of this same program and
+  // with the old process's id after it, which ends with 0 when the new one is ready. Empty: ready at once.
+  Nanos drain_within = 10 * kSecond;
+  std::vector<std::string> await{};
+
+  // It was killed for memory, and had held so much at most. May change what it is started with; says what it
+  // did.
+  std::function<std::string(ChildSpec&, uint64_t peak_bytes)> out_of_memory{};
 };
 
 // Runs until told to stop; returns the exit status.
@@ -44,5 +65,9 @@ Result<int> Supervise(std::vector<ChildSpec> children);
 
 // Why a child ended, from waitpid's status: "exit status 1", "killed by SIGKILL (out of memory)".
 std::string DescribeExit(int wait_status, bool out_of_memory);
+
+// What this process was started from, if that is still there (or there again, after an upgrade): else
+// "/proc/self/exe".
+std::string ProgramPath();
 
 }  // namespace penstock

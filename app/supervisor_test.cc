@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -40,6 +41,11 @@ TEST(SupervisorExit, IsDescribedForPeople) {
   EXPECT_EQ(DescribeExit(W_EXITCODE(3, 0), false), "exit status 3");
   EXPECT_EQ(DescribeExit(W_EXITCODE(0, SIGSEGV), false), "killed by SIGSEGV");
   EXPECT_TRUE(DescribeExit(W_EXITCODE(0, SIGKILL), true).contains("out of memory"));
+}
+
+TEST(SupervisorProgram, IsAFileThatAnUpgradeMayReplace) {
+  EXPECT_TRUE(ProgramPath().starts_with('/'));
+  EXPECT_NE(ProgramPath(), "/proc/self/exe");
 }
 
 // The children are this test binary again, in the modes of main_test.cc; the supervisor runs in a process
@@ -93,6 +99,13 @@ class SupervisorTest : public testing::Test {
     }
     return false;
   }
+  static int AllowedCore() {
+    cpu_set_t set;
+    sched_getaffinity(0, sizeof set, &set);
+    int core = CPU_SETSIZE - 1;
+    while (core > 0 && !CPU_ISSET(static_cast<size_t>(core), &set)) --core;
+    return core;
+  }
   static bool Alive(pid_t pid) { return kill(pid, 0) == 0; }
 
   std::string folder_;
@@ -106,6 +119,73 @@ TEST_F(SupervisorTest, AKilledChildIsStartedAgainAndTheOtherIsLeftAlone) {
   ASSERT_TRUE(Eventually([&] { return Lives("engine").size() == 2; }));
   EXPECT_EQ(Lives("gateway").size(), 1U);
   EXPECT_TRUE(Said().contains("engine ended: killed by SIGKILL")) << Said();
+}
+
+TEST_F(SupervisorTest, AHangUpRestartsOneAfterAnotherTheFirstLast) {
+  std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("left", "wait"), Child("right", "wait")};
+  for (auto& child : children) child.await = {"--await", folder_ + "/" + child.name};
+  Start(children);
+  const auto lives = [&](size_t each) {
+    return Lives("gateway").size() == each && Lives("left").size() == each && Lives("right").size() == each;
+  };
+  ASSERT_TRUE(Eventually([&] { return lives(1); }));
+  kill(supervisor_, SIGHUP);
+  ASSERT_TRUE(Eventually([&] { return Said().contains("everything was restarted"); })) << Said();
+  EXPECT_TRUE(lives(2));
+  const std::string said = Said();
+  const auto at = [&](const char* words) { return said.find(words); };
+  EXPECT_LT(at("left is back"), at("restarting right"));
+  EXPECT_LT(at("right is back"), at("restarting gateway"));
+  EXPECT_FALSE(said.contains("ended")) << said;
+}
+
+TEST_F(SupervisorTest, AChildThatDoesNotComeBackReadyEndsTheRestart) {
+  std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("left", "wait"), Child("right", "wait")};
+  children[1].await = {"--await", "never"};
+  Start(children);
+  ASSERT_TRUE(Eventually([&] {
+    return Lives("gateway").size() == 1 && Lives("left").size() == 1 && Lives("right").size() == 1;
+  }));
+  kill(supervisor_, SIGHUP);
+  ASSERT_TRUE(Eventually([&] { return Said().contains("the restart stops here, 2 others stay"); })) << Said();
+  EXPECT_EQ(Lives("left").size(), 2U);
+  EXPECT_EQ(Lives("right").size(), 1U);
+  EXPECT_EQ(Lives("gateway").size(), 1U);
+}
+
+TEST_F(SupervisorTest, ANewProgramThatRefusesToStartDoesNotEndTheOthers) {
+  std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("engine", "once")};
+  children[1].await = {"--await", folder_ + "/nowhere"};
+  Start(children);
+  ASSERT_TRUE(Eventually([&] { return Lives("gateway").size() == 1 && Lives("engine").size() == 1; }));
+  kill(supervisor_, SIGHUP);
+  ASSERT_TRUE(Eventually([&] { return Said().contains("the restart stops here"); })) << Said();
+  ASSERT_TRUE(Eventually([&] { return Lives("engine").size() >= 4; }));
+  EXPECT_EQ(Lives("gateway").size(), 1U);
+  EXPECT_TRUE(Alive(Lives("gateway")[0]));
+}
+
+TEST_F(SupervisorTest, AStopDuringARestartStops) {
+  std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("engine", "wait")};
+  children[1].await = {"--await", folder_ + "/nowhere"};
+  Start(children);
+  ASSERT_TRUE(Eventually([&] { return Lives("gateway").size() == 1 && Lives("engine").size() == 1; }));
+  kill(supervisor_, SIGHUP);
+  ASSERT_TRUE(Eventually([&] { return Lives("engine").size() == 2; }));
+  kill(supervisor_, SIGTERM);
+  EXPECT_EQ(Wait(), 0);
+}
+
+TEST_F(SupervisorTest, AChildRunsOnItsCoresAlone) {
+  ChildSpec child = Child("engine", "cores");
+  child.cores = {AllowedCore()};
+  Start({Child("gateway", "wait"), child});
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(folder_ + "/engine.cores"); }));
+  std::ifstream file(folder_ + "/engine.cores");
+  int count = 0, core = -1;
+  file >> count >> core;
+  EXPECT_EQ(count, 1);
+  EXPECT_EQ(core, AllowedCore());
 }
 
 TEST_F(SupervisorTest, ATermEndsTheGatewayBeforeTheEngine) {

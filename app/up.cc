@@ -12,16 +12,22 @@
 #include "app/backup.h"
 #include "app/cli.h"
 #include "app/cloud.h"
+#include "app/cpu_group.h"
 #include "app/data_dir.h"
 #include "app/endpoint.h"
+#include "app/engines.h"
 #include "app/inspect.h"
 #include "app/json_get.h"
 #include "app/listen.h"
+#include "app/memory_budget.h"
 #include "app/model_store.h"
+#include "app/settled.h"
 #include "app/supervisor.h"
+#include "app/table.h"
 #include "app/tls_files.h"
 #include "base/log_level.h"
 #include "engine/engine.h"
+#include "engine/memory.h"
 #include "gateway/gateway.h"
 #include "gateway/tls.h"
 #include "runner/fake.h"
@@ -31,8 +37,6 @@
 
 namespace penstock {
 namespace {
-
-constexpr std::string_view kEngineName = "cpu0";  // one chip so far: this machine's CPU
 
 // ---- what children are told ------------------------------------------------------------------------
 
@@ -65,18 +69,88 @@ ChildSpec GatewayChild(const LoadedConfig& loaded, const DataDir& data, int list
   child.log = LogFile(data, loaded.config, "gateway");
   child.stop_within = loaded.config.drain_timeout.value + 15 * kSecond;
   child.oom_score = 100;
+  child.drain_within = child.stop_within;
+  child.await = {"await", "--data", data.path(), "--replaces"};
   return child;
 }
 
-ChildSpec EngineChild(const LoadedConfig& loaded, const DataDir& data, const std::string& socket) {
-  ChildSpec child{.name = fmt::format("engine {}", kEngineName), .args = ChildArgs("engine", loaded)};
-  for (const auto& word :
-       {std::string("--name"), std::string(kEngineName), std::string("--socket"), socket}) {
-    child.args.push_back(word);
+// What its models' weights take, and the least KV for each.
+uint64_t NeededMemory(const DataDir& data, const std::vector<std::string>& takes) {
+  uint64_t needed = 0;
+  for (const auto& manifest : ModelStore(data).List()) {
+    if (takes.empty() || std::ranges::find(takes, manifest.name) != takes.end()) {
+      needed += manifest.Bytes() + kLeastKvBytes;
+    }
   }
-  child.log = LogFile(data, loaded.config, fmt::format("engine-{}", kEngineName));
+  return needed;
+}
+
+// What an engine is told again at each start: its budget, and what is to be known of it.
+struct EngineBudget {
+  uint64_t memory = 0, machine_memory = 0;
+  std::string note;
+};
+
+std::vector<std::string> EngineArgs(const EnginePlan& plan, const std::string& socket,
+                                    const EngineBudget& budget) {
+  std::vector<std::string> args = ChildArgs("engine", plan.loaded);
+  const auto add = [&](const char* flag, const std::string& value) {
+    args.emplace_back(flag);
+    args.push_back(value);
+  };
+  add("--name", plan.name);
+  add("--socket", socket);
+  if (budget.memory > 0) add("--memory", std::to_string(budget.memory));
+  if (budget.machine_memory > 0) add("--machine-memory", std::to_string(budget.machine_memory));
+  if (const std::string place = plan.Place(); !place.empty()) add("--place", place);
+  if (!budget.note.empty()) add("--note", budget.note);
+  return args;
+}
+
+// The engine was killed for memory: from here on it has less.
+std::string LearnBudget(EngineBudget& budget, const EnginePlan& plan, const DataDir& data, uint64_t peak) {
+  const Config& config = plan.loaded.config;
+  uint64_t had = budget.memory > 0 ? budget.memory : config.engine_memory.value;
+  if (had == 0) had = budget.machine_memory;
+  const uint64_t now = BudgetAfter({.had = had, .peak = peak, .needed = NeededMemory(data, config.takes)});
+  if (now == 0 || (now >= had && had > 0)) {
+    return fmt::format("it held {}, and its models need {}: unload one, or take a smaller quantisation",
+                       HumanBytes(peak), HumanBytes(NeededMemory(data, config.takes)));
+  }
+  budget.memory = now;
+  budget.note =
+      fmt::format("{} since it was killed for memory, holding {}", HumanBytes(now), HumanBytes(peak));
+  return fmt::format("it held {} and gets a budget of {} from here on{}", HumanBytes(peak), HumanBytes(now),
+                     had > 0 ? ", instead of " + HumanBytes(had) : "");
+}
+
+Result<ChildSpec> EngineChild(const EnginePlan& plan, const DataDir& data, const std::string& socket,
+                              CpuGroups& groups) {
+  const Config& config = plan.loaded.config;
+  EngineBudget budget{.memory = 0, .machine_memory = plan.machine_memory, .note = ""};
+  ChildSpec child{.name = fmt::format("engine {}", plan.name), .args = EngineArgs(plan, socket, budget)};
+  child.log = LogFile(data, config, fmt::format("engine-{}", plan.name));
   child.stop_within = 15 * kSecond;
   child.oom_score = 500;
+  child.cores = plan.cores;
+  child.numa = plan.numa;
+  child.drain_within = config.drain_timeout.value + 15 * kSecond;
+  child.await = {"await", "--data", data.path(), "--engine", plan.name, "--replaces"};
+  child.out_of_memory = [plan, data, socket, budget](ChildSpec& spec, uint64_t peak) mutable {
+    std::string words = LearnBudget(budget, plan, data, peak);
+    spec.args = EngineArgs(plan, socket, budget);
+    return words;
+  };
+  if (plan.quota == 0) return child;
+  auto group = groups.Make(plan.name, plan.quota);
+  if (!group.has_value()) {
+    return Fail(
+        Code::kUnsupported,
+        "no CPU quota can be set for engine {}: {}. Leave `quota` out (`cores` needs no control group), run "
+        "`up` as root, or let systemd delegate one (Delegate=cpu and ProtectControlGroups=no)",
+        plan.name, group.error().message);
+  }
+  child.group = *group;
   return child;
 }
 
@@ -92,7 +166,8 @@ std::string UrlFromOutside(const Config& config, const std::string& url) {
 }
 
 void Introduce(const Config& config, const DataDir& data, const std::string& url,
-               const std::string& fingerprint, const std::vector<InstalledModel>& models) {
+               const std::string& fingerprint, const std::vector<InstalledModel>& models,
+               const EnginePlans& plans) {
   std::string names;
   for (const auto& model : models) names += (names.empty() ? "" : ", ") + model.name;
   fmt::print(stderr, "Penstock\n  url     {}\n  data    {}\n", url, data.path());
@@ -104,6 +179,11 @@ void Introduce(const Config& config, const DataDir& data, const std::string& url
     if (fingerprint.empty()) fmt::print(stderr, "  beware  plain HTTP: whoever is between can read keys\n");
   }
   if (config.logs == "files") fmt::print(stderr, "  logs    {}\n", data.Logs());
+  for (const auto& plan : plans.engines) {
+    const std::string place = plan.Place();
+    if (plans.engines.size() > 1 || !place.empty())
+      fmt::print(stderr, "  engine  {}{}{}\n", plan.name, place.empty() ? "" : ": ", place);
+  }
   fmt::print(stderr, "  models  {}\n", names.empty() ? "none yet: penstock model pull smollm2-135m" : names);
 }
 
@@ -213,6 +293,7 @@ Result<int> Up(const LoadedConfig& loaded) {
   PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
   PENSTOCK_TRY(data.RequireOwner());
   PENSTOCK_ASSIGN(const TlsFiles tls, PrepareTls(config));
+  PENSTOCK_ASSIGN(const EnginePlans plans, PlanEngines(loaded, LookAtPremises()));
   PENSTOCK_ASSIGN(const Fd lock, data.Lock());
   PENSTOCK_ASSIGN(const Fd listener, Listen(config.listen));
   PENSTOCK_ASSIGN(const std::string socket, data.EngineSocket());
@@ -224,9 +305,14 @@ Result<int> Up(const LoadedConfig& loaded) {
   const auto certificate = tls.on() ? std::filesystem::absolute(tls.certificate, ignored).string() : "";
   PENSTOCK_TRY(WriteNote(data.path(), {.url = url, .certificate = certificate}));
   const bool first_start = !std::filesystem::exists(data.OperatorKeyFile());
-  Introduce(config, data, url, fingerprint, ModelStore(data).Installed());
-  const std::vector<ChildSpec> children = {GatewayChild(loaded, data, listener.get(), socket),
-                                           EngineChild(loaded, data, socket)};
+  CpuGroups groups;
+  std::vector<ChildSpec> children = {GatewayChild(loaded, data, listener.get(), socket)};
+  for (const auto& plan : plans.engines) {
+    PENSTOCK_ASSIGN(ChildSpec child, EngineChild(plan, data, socket, groups));
+    children.push_back(std::move(child));
+  }
+  Introduce(config, data, url, fingerprint, ModelStore(data).Installed(), plans);
+  for (const auto& warning : plans.warnings) fmt::print(stderr, "penstock: {}\n", warning);
   const Announcer announcer(config, url, data, first_start);
   const auto status = Supervise(children);
   RemoveNote(data.path());
@@ -259,7 +345,9 @@ Status EnsureOperatorKeyFile(const DataDir& data) {
 
 struct ChildOptions {
   int listen_fd = -1;
-  std::string socket, name, path;
+  std::string socket, name, path, place, note;
+  uint64_t memory = 0, machine_memory = 0;
+  pid_t replaces = 0;
 };
 
 Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
@@ -289,7 +377,6 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
     auto models = ModelStore(data).Installed();
     for (auto& model : models) {
       if (model.context == 0) model.context = static_cast<uint32_t>(config.context);
-      if (model.kv_bytes == 0) model.kv_bytes = config.kv_memory.value;
     }
     return models;
   };
@@ -307,7 +394,13 @@ Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
          .layers = static_cast<int32_t>(std::min<int64_t>(config.ggml_layers, INT32_MAX)),
          .max_sequences = static_cast<int32_t>(std::min<int64_t>(config.max_sequences, INT32_MAX))});
   }
-  if (config.runner == "native") return MakeNativeRunner({});
+  if (config.runner == "native") {
+    NativeOptions options;
+    if (!config.kernel.empty()) {
+      PENSTOCK_ASSIGN(options.isa, kernels::BestIsa(config.kernel));
+    }
+    return MakeNativeRunner(options);
+  }
   const size_t options = std::min(config.runner.find('?'), config.runner.size() - 1) + 1;
   PENSTOCK_ASSIGN(const FakeOptions fake, ParseFakeOptions(std::string_view(config.runner).substr(options)));
   return MakeFakeRunner(fake);
@@ -321,12 +414,44 @@ Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   EngineOptions options;
   options.name = child.name;
   options.socket = child.socket;
-  options.memory_bytes = config.engine_memory.value;
+  options.memory_bytes = child.memory > 0 ? child.memory : config.engine_memory.value;
+  options.machine_memory = child.machine_memory;
+  options.kv_bytes = config.kv_memory.value;
+  options.context = static_cast<uint32_t>(config.context);
+  options.takes = config.takes;
+  options.place = child.place;
+  options.note = child.note;
   options.max_sequences = static_cast<uint32_t>(config.max_sequences);
   options.step_tokens = static_cast<int32_t>(config.step_tokens);
   options.prefix_cache = config.prefix_cache;
   const auto status = RunEngine(*std::move(runner), std::move(options));
   return status.has_value() ? *status : FailChild(status.error());
+}
+
+// ---- whether a child is back -----------------------------------------------------------------------
+
+// Ends with 0 when the engine of that name that took the old one's place has its models; without a name: when
+// the gateway answers.
+Result<int> AwaitChild(const LoadedConfig& loaded, const ChildOptions& child) {
+  constexpr Nanos kPatience = 1800 * kSecond;
+  const Nanos until = SystemClock().Monotonic() + kPatience;
+  while (SystemClock().Monotonic() < until) {
+    const auto cloud = Cloud::OpenLocal(loaded.config);
+    const auto status =
+        cloud.has_value() ? cloud->Get("/admin/v1/status", 5 * kSecond) : std::unexpected(cloud.error());
+    if (status.has_value()) {
+      if (child.name.empty()) return 0;
+      const Settled settled = Settle(*status, child.name, child.replaces);
+      if (settled.state != Settled::State::kNotYet) {
+        if (!settled.errors.empty())
+          fmt::print(stderr, "penstock: engine {}: {}\n", child.name, settled.errors);
+        return settled.state == Settled::State::kReady ? 0 : 1;
+      }
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return Fail(Code::kUnavailable, "{} was not back after {} minutes",
+              child.name.empty() ? "the gateway" : "engine " + child.name, kPatience / kSecond / 60);
 }
 
 }  // namespace
@@ -351,11 +476,28 @@ void AddHiddenCommands(CLI::App& app, Cli& cli) {
   gateway->callback(
       [&cli, child] { cli.run = [child](const LoadedConfig& loaded) { return Gateway(loaded, *child); }; });
 
-  CLI::App* engine = app.add_subcommand("engine", "")->group("");
-  engine->add_option("--name", child->name, "its name in the fleet")->required();
-  engine->add_option("--socket", child->socket, "where the gateway listens for engines")->required();
-  engine->callback(
-      [&cli, child] { cli.run = [child](const LoadedConfig& loaded) { return Engine(loaded, *child); }; });
+  // The same word that people use for `engine ls`: with a socket it is the process itself.
+  CLI::App* engine = app.get_subcommand("engine");
+  engine->require_subcommand(0, 1);
+  engine->add_option("--name", child->name, "its name in the fleet")->group("");
+  engine->add_option("--socket", child->socket, "where the gateway listens for engines")->group("");
+  engine->add_option("--memory", child->memory, "its budget, as learnt; 0: as configured")->group("");
+  engine->add_option("--machine-memory", child->machine_memory, "its part of this machine's memory")
+      ->group("");
+  engine->add_option("--place", child->place, "what it runs on, for people")->group("");
+  engine->add_option("--note", child->note, "what is to be known of it, for people")->group("");
+  engine->callback([&cli, engine, child] {
+    if (!engine->get_subcommands().empty()) return;
+    if (child->socket.empty() || child->name.empty()) throw CLI::RequiredError::Subcommand(1);
+    cli.run = [child](const LoadedConfig& loaded) { return Engine(loaded, *child); };
+  });
+
+  CLI::App* await = app.add_subcommand("await", "")->group("");
+  await->add_option("--engine", child->name, "an engine's name; none: the gateway");
+  await->add_option("--replaces", child->replaces, "the process that it took the place of");
+  await->callback([&cli, child] {
+    cli.run = [child](const LoadedConfig& loaded) { return AwaitChild(loaded, *child); };
+  });
 
   CLI::App* inspect = app.add_subcommand("inspect", "")->group("");
   inspect->add_option("path", child->path)->required();

@@ -160,7 +160,7 @@ std::string CpuModel() {
   return "unknown CPU";
 }
 
-std::vector<int> UsableCpus() {
+std::vector<int> AllowedCpus() {
   std::vector<int> cpus;
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -170,6 +170,11 @@ std::vector<int> UsableCpus() {
     }
   }
   if (cpus.empty()) cpus.push_back(0);
+  return cpus;
+}
+
+std::vector<int> UsableCpus() {
+  std::vector<int> cpus = AllowedCpus();
   if (const double quota = CpuQuota(); quota > 0) {
     const auto granted = static_cast<size_t>(std::max(1.0, std::ceil(quota)));
     if (granted < cpus.size()) cpus.resize(granted);

@@ -17,7 +17,9 @@ CpuFeatures DetectCpuFeatures();
 
 std::string CpuModel();  // "AMD EPYC …"; "unknown CPU" where the system does not say
 
-// CPU numbers in this thread's affinity mask, ascending, cut to the cgroup's CPU quota; never empty.
+// CPU numbers in this thread's affinity mask, ascending; never empty.
+std::vector<int> AllowedCpus();
+// The same, cut to the cgroup's CPU quota.
 std::vector<int> UsableCpus();
 
 struct MemoryInfo {

@@ -34,7 +34,7 @@ function fill(node, texts) {
   texts.forEach((text, i) => setText(node.cells_[i], text));
 }
 
-const STATES = { ready: 'good', up: 'good', running: 'good', loading: 'wait', waiting: 'wait', paused: 'wait', failed: 'bad', down: 'bad', quarantined: 'bad', proving: 'wait', recovering: 'wait', unloaded: 'off' };
+const STATES = { ready: 'good', up: 'good', running: 'good', loading: 'wait', waiting: 'wait', paused: 'wait', failed: 'bad', down: 'bad', quarantined: 'bad', proving: 'wait', recovering: 'wait', draining: 'wait', unloaded: 'off' };
 
 function badge() {
   return h('span', { class: 'badge' }, '');

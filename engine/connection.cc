@@ -15,6 +15,7 @@ namespace {
 constexpr Nanos kFirstBackOff = 50 * kMillisecond, kLastBackOff = 2 * kSecond;
 constexpr size_t kReadSize = 256U << 10, kWritable = 16U << 20;
 constexpr uint32_t kProtocol = 1;
+constexpr std::chrono::seconds kLeaveLimit(5);  // for the gateway's answer
 
 using boost::system::error_code;
 
@@ -26,6 +27,7 @@ Connection::Connection(boost::asio::io_context& io, std::string socket, wire::He
       socket_(io),
       redial_(io),
       beat_(io),
+      leave_(io),
       back_off_(kFirstBackOff),
       hello_(std::move(hello)) {
   hello_.set_protocol(kProtocol);
@@ -115,14 +117,17 @@ void Connection::Parse() {
 void Connection::Lose(std::string_view why) {
   error_code ignored;
   socket_.close(ignored);
+  bool leaving = false;
   {
     const std::lock_guard lock(mutex_);
     if (!std::exchange(open_, false)) return;
+    leaving = leaving_;
   }
   spdlog::warn("lost the gateway: {}", why);
   down_since_ = SystemClock().Monotonic();
   went_.notify_all();
   Push({.kind = Event::Kind::kLost, .message = {}});
+  if (leaving) Drain();
 }
 
 void Connection::Redial() {
@@ -137,6 +142,31 @@ void Connection::Push(Event event) {
 
 void Connection::Drain() {
   Push({.kind = Event::Kind::kDrain, .message = {}});
+}
+
+void Connection::Leave() {
+  {
+    const std::lock_guard lock(mutex_);
+    leaving_ = true;
+    if (open_) {
+      wire::FromEngine message;
+      message.mutable_leaving();
+      Append(message);
+      if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
+    }
+  }
+  boost::asio::post(io_, [this] {
+    bool open = false;
+    {
+      const std::lock_guard lock(mutex_);
+      open = open_;
+    }
+    if (!open) return Drain();
+    leave_.expires_after(kLeaveLimit);
+    leave_.async_wait([this](error_code error) {
+      if (!error) Drain();
+    });
+  });
 }
 
 std::vector<Connection::Event> Connection::Take(bool wait) {

@@ -35,8 +35,9 @@ class Connection {
   Connection(boost::asio::io_context& io, std::string socket, wire::Hello hello);
 
   void Start();
-  // As if the gateway had said so. Threads: any.
-  void Drain();
+  // The engine is to end: tells the gateway, so that nothing new is sent, and waits for its Drain. Without a
+  // gateway, or one that does not answer in time, it drains at once. Threads: any.
+  void Leave();
 
   // What came since the last call; with `wait`, blocks until there is something.
   std::vector<Event> Take(bool wait);
@@ -66,6 +67,7 @@ class Connection {
   void Beat();
   void Lose(std::string_view why);
   void Push(Event event);
+  void Drain();
   void Remember(const wire::FromEngine& message);
   void Append(const wire::FromEngine& message);
   void AppendHeartbeat();
@@ -75,7 +77,7 @@ class Connection {
 
   // The io thread's.
   boost::asio::local::stream_protocol::socket socket_;
-  boost::asio::steady_timer redial_, beat_;
+  boost::asio::steady_timer redial_, beat_, leave_;
   FrameReader reader_;
   std::string writing_;
   Nanos back_off_;
@@ -87,7 +89,7 @@ class Connection {
   std::condition_variable came_, went_;
   std::vector<Event> inbox_;
   std::string outbox_;
-  bool open_ = false, write_posted_ = false;
+  bool open_ = false, write_posted_ = false, leaving_ = false;
   wire::Hello hello_;
   wire::Heartbeat heartbeat_;
 };

@@ -74,6 +74,9 @@ wire::Hello MakeHello(const Runner& runner, const EngineOptions& options) {
   abilities.set_chip_time(true);
   abilities.set_resume(true);
   abilities.set_many_models(true);
+  for (const auto& model : options.takes) hello.add_takes(model);
+  hello.set_place(options.place);
+  hello.set_note(options.note);
   return hello;
 }
 
@@ -108,6 +111,7 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   const ChipInfo chip = runner->Chip();
   if (options.chip.empty()) options.chip = chip.name;
   if (options.kernel.empty()) options.kernel = chip.kernel;
+  if (options.memory_bytes == 0 && chip.memory_bytes <= 0) options.memory_bytes = options.machine_memory;
   if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory(chip.memory_bytes);
   boost::asio::io_context io(1);
   boost::asio::signal_set signals(io, SIGTERM, SIGINT);
@@ -117,7 +121,7 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   signals.async_wait([&](boost::system::error_code error, int) {
     if (error) return;
     spdlog::info("engine {} is told to stop: it finishes what runs", options.name);
-    connection.Drain();
+    connection.Leave();
     signals.async_wait([](boost::system::error_code again, int) {
       if (!again) _exit(0);  // told twice: at once
     });

@@ -1,13 +1,15 @@
 // Engine: the process around one runner. Dials the gateway's Unix socket, keeps models loaded, and turns
 // the loop plan → step → emit.
 //
-// Exits when told to drain, on SIGTERM, and when its parent (the supervisor) dies. A lost gateway
-// connection cancels all work, keeps the models, and is dialled again with back-off.
+// Exits when told to drain, and when its parent (the supervisor) dies. On SIGTERM it tells the gateway that
+// it leaves, and drains when that has stopped sending. A lost gateway connection cancels all work, keeps the
+// models, and is dialled again with back-off.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -19,9 +21,14 @@ struct EngineOptions {
   std::string name = "cpu0";
   std::string socket = "";      // where the gateway listens
   uint64_t memory_bytes = 0;    // for weights and KV; 0: what the chip has free, less a reserve
+  uint64_t machine_memory = 0;  // the same where the chip's memory is this machine's; 0: all that is free
   uint32_t max_sequences = 64;  // running at once
   int32_t step_tokens = 512;    // the budget of one step: prefill is chunked to what decode leaves of it
   bool prefix_cache = true;
+  uint64_t kv_bytes = 0;               // of each model that does not say; 0: as is fair
+  uint32_t context = 0;                // cap on each model's; 0: none
+  std::vector<std::string> takes{};    // the models that it is to hold, by name; empty: any
+  std::string place = "", note = "";   // where it runs, and what is to be known of it, for people
   std::string chip = "", kernel = "";  // what it runs on, for people; empty: as the runner says
   Nanos step_timeout = 300 * kSecond;  // a step that takes longer hangs: the process exits, to be restarted
 };

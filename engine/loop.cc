@@ -173,13 +173,17 @@ void EngineLoop::HandleLoad(const wire::LoadModel& load) {
 Result<EngineLoop::Model> EngineLoop::LoadNow(const wire::LoadModel& load) {
   int64_t used = 0;
   for (const auto& [name, model] : models_) used += model->bytes();
+  const uint64_t wanted = load.kv_bytes() > 0 ? load.kv_bytes() : options_.kv_bytes;
+  const uint32_t context = load.context() == 0     ? options_.context
+                           : options_.context == 0 ? load.context()
+                                                   : std::min(load.context(), options_.context);
   PENSTOCK_ASSIGN(const int64_t kv_bytes,
                   KvBytesFor({.path = load.path(),
-                              .requested = static_cast<int64_t>(load.kv_bytes()),
+                              .requested = static_cast<int64_t>(wanted),
                               .free = static_cast<int64_t>(options_.memory_bytes) - used}));
-  PENSTOCK_ASSIGN(const LoadedModel loaded, runner_.Load({.path = load.path(),
-                                                          .kv_bytes = kv_bytes,
-                                                          .context = static_cast<int32_t>(load.context())}));
+  PENSTOCK_ASSIGN(
+      const LoadedModel loaded,
+      runner_.Load({.path = load.path(), .kv_bytes = kv_bytes, .context = static_cast<int32_t>(context)}));
   auto pieces = Pieces::Read(load.path(), loaded.vocabulary);
   if (!pieces) {
     runner_.Unload(loaded.id);

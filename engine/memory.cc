@@ -11,7 +11,7 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kMiB = 1 << 20, kMinReserve = 512 * kMiB, kDefaultKv = 2048 * kMiB, kMinKv = 16 * kMiB;
+constexpr int64_t kMiB = 1 << 20, kMinReserve = 512 * kMiB, kDefaultKv = 2048 * kMiB;
 
 // Bytes of the weight files at `path`; 0 if there are none: the loader says better what is wrong.
 int64_t WeightBytes(const std::string& path) {
@@ -40,13 +40,13 @@ int64_t EngineMemoryOf(int64_t available) {
 }
 
 int64_t DefaultKvBytes(int64_t left) {
-  return std::clamp(left / 2, kMinKv, kDefaultKv);
+  return std::clamp(left / 2, kLeastKvBytes, kDefaultKv);
 }
 
 Result<int64_t> KvBytesFor(const KvRequest& request) {
   if (request.path.starts_with("fake:")) return request.requested;
   const int64_t weights = WeightBytes(request.path), left = request.free - weights;
-  const int64_t wanted = std::max(request.requested, kMinKv);
+  const int64_t wanted = std::max(request.requested, kLeastKvBytes);
   if (left < wanted) {
     return Fail(Reason::kEngineMemory,
                 "{}: {} MB of weights and {} MB of KV do not fit into the {} MB that this engine has left; "

@@ -14,6 +14,9 @@ uint64_t DefaultEngineMemory(int64_t chip_memory);
 // The same rule for a machine with so much available.
 int64_t EngineMemoryOf(int64_t available);
 
+// The least KV that a model is loaded with.
+constexpr int64_t kLeastKvBytes = int64_t{16} << 20;
+
 struct KvRequest {
   std::string path;       // of the model: its files' size stands for its weights
   int64_t requested = 0;  // bytes; 0: a fair default, half of what the weights leave, at most 2 GiB

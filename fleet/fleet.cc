@@ -65,6 +65,8 @@ class FleetImpl final : public penstock::Fleet {
   bool Ready(std::string_view model) const override;
   bool AnyReady() const override;
   std::vector<EngineView> Engines() const override;
+  Status SetDraining(std::string_view engine, bool on) override;
+  Status Restart(std::string_view engine) override;
   std::vector<TeamQueueView> Queue() const override;
   size_t Waiting() const override { return queue_.waiting(); }
   size_t Running() const override { return live_ - queue_.waiting(); }
@@ -96,6 +98,8 @@ class FleetImpl final : public penstock::Fleet {
   void OnCharge(Member& member, const wire::Charge& charge);
   void OnTokens(Member& member, const wire::TokenEvent& event);
   void OnFault(Member& member, Live& job, const wire::TokenEvent& event);
+  void LetGo(Member& member);
+  Result<Member*> Named(std::string_view engine);
   void Lose(Member& member, std::string_view why);
   void OnHeartbeat(Member& member, const wire::Heartbeat& heartbeat);
   void Requeue(Live& job, std::string_view why);
@@ -155,6 +159,7 @@ class FleetImpl final : public penstock::Fleet {
   Prover prover_;
   Affinity affinity_;
   std::map<std::string, double, std::less<>> outputs_;  // by model: tokens of an answer, mean of late
+  std::set<std::string, std::less<>> set_aside_;        // engines by name, connected or not
   std::string log_level_;                               // empty: as each engine started
 
   FairQueue queue_;
@@ -235,6 +240,9 @@ void FleetImpl::OnMessage(Member& member, const wire::FromEngine& message) {
     case wire::FromEngine::kHeartbeat:
       OnHeartbeat(member, message.heartbeat());
       break;
+    case wire::FromEngine::kLeaving:
+      LetGo(member);
+      break;
     case wire::FromEngine::KIND_NOT_SET:
       break;  // of a later version
   }
@@ -259,6 +267,7 @@ void FleetImpl::OnHello(Member& member, const wire::Hello& hello) {
   std::erase_if(members_, [&](const auto& other) { return other->name() == hello.engine(); });
   member.hello = hello;
   member.health.Connected(clock_.Monotonic());
+  member.set_aside = set_aside_.contains(hello.engine());
   for (const auto& state : hello.models()) member.models[state.name()] = state;
   member.link->Send().mutable_welcome()->set_protocol(kProtocol);
   if (!log_level_.empty()) member.link->Send().mutable_log()->set_level(log_level_);
@@ -421,9 +430,48 @@ void FleetImpl::OnFault(Member& member, Live& job, const wire::TokenEvent& event
   Wake();
 }
 
+// Nothing is sent to it after the drain: what is under way there, it still finishes.
+void FleetImpl::LetGo(Member& member) {
+  if (!std::exchange(member.leaving, true)) member.link->Send().mutable_drain();
+}
+
+Result<Member*> FleetImpl::Named(std::string_view engine) {
+  for (const auto& member : members_) {
+    if (member->name() == engine && !engine.empty()) return member.get();
+  }
+  std::string names;
+  for (const auto& view : Engines()) names += (names.empty() ? "" : ", ") + view.name;
+  return Fail(Code::kNotFound, "no engine '{}'; there {}", engine,
+              names.empty() ? "is none" : "are: " + names);
+}
+
+Status FleetImpl::SetDraining(std::string_view engine, bool on) {
+  PENSTOCK_ASSIGN(Member * member, Named(engine));
+  if (std::exchange(member->set_aside, on) == on) return {};
+  spdlog::info("engine {} {}", engine, on ? "is set aside: it gets no new requests" : "takes requests again");
+  if (on) {
+    set_aside_.emplace(engine);
+  } else {
+    set_aside_.erase(member->name());
+    Wake();
+  }
+  return {};
+}
+
+Status FleetImpl::Restart(std::string_view engine) {
+  PENSTOCK_ASSIGN(Member * member, Named(engine));
+  if (!member->connected()) return Fail(Code::kUnavailable, "engine {} is not connected", engine);
+  LetGo(*member);
+  return {};
+}
+
 void FleetImpl::Lose(Member& member, std::string_view why) {
   const std::string name = member.name();
-  spdlog::warn("engine {} is gone: {}", name.empty() ? "(unnamed)" : name, why);
+  if (member.leaving) {
+    spdlog::info("engine {} has left", name);
+  } else {
+    spdlog::warn("engine {} is gone: {}", name.empty() ? "(unnamed)" : name, why);
+  }
   member.link->Close();
   member.link = nullptr;
   member.models.clear();
@@ -431,9 +479,9 @@ void FleetImpl::Lose(Member& member, std::string_view why) {
   member.load.Clear();
   prover_.Forget(member.key);
   if (name.empty()) return;
-  ++stats_.engine_deaths;
+  if (!member.leaving) ++stats_.engine_deaths;
   RequeueAll(member, fmt::format("engine {} is gone: {}", name, why));
-  Trouble(member, Health::kDeath, why);
+  if (!std::exchange(member.leaving, false)) Trouble(member, Health::kDeath, why);
   Wake();
 }
 
@@ -493,7 +541,7 @@ Member* FleetImpl::Find(Prover::Engine key) {
 
 // A model is ready on an engine: it gets requests once its answers are known to be right.
 void FleetImpl::Prove(Member& member, const std::string& model) {
-  if (member.health.state() == Health::State::kQuarantined) return;
+  if (member.health.state() == Health::State::kQuarantined || member.leaving) return;
   if (!prover_.Needs(model)) return Proved(member, model);
   const Nanos now = clock_.Monotonic();
   for (wire::Submit& submit :

@@ -67,11 +67,13 @@ struct Job {
 
 struct EngineView {
   std::string name, runner, chip, kernel;
+  std::string place, note;  // for people: where it runs, and what else is to be known
   uint64_t pid = 0, memory_bytes = 0;
   bool connected = false;
-  std::string health;    // fleet/health.h: "proving", "good", "recovering", "quarantined"
-  std::string why;       // of a quarantine, or of the last trouble
-  uint32_t may_run = 0;  // sequences at once, as it is trusted now
+  bool draining = false;  // gets no new jobs: it was set aside, or is about to end
+  std::string health;     // fleet/health.h: "proving", "good", "recovering", "quarantined"
+  std::string why;        // of a quarantine, or of the last trouble
+  uint32_t may_run = 0;   // sequences at once, as it is trusted now
   std::string contract;
   wire::Abilities abilities;
   bool external = false;
@@ -79,8 +81,9 @@ struct EngineView {
   uint32_t sent = 0;  // jobs sent and not ended
   std::vector<wire::ModelState> models;
 
-  // One word: "up", "proving", "recovering", "quarantined", "down".
+  // One word: "up", "draining", "proving", "recovering", "quarantined", "down".
   std::string_view State() const {
+    if (connected && draining) return "draining";
     return !connected ? "down" : health.empty() || health == "good" ? "up" : std::string_view(health);
   }
 };
@@ -138,6 +141,12 @@ class Fleet {
   virtual bool Ready(std::string_view model) const = 0;
   virtual bool AnyReady() const = 0;
   virtual std::vector<EngineView> Engines() const = 0;
+  // An engine that drains finishes what it has and gets no new jobs, until it is told off again; also when it
+  // reconnects meanwhile. Errors: kNotFound names the engines that there are.
+  virtual Status SetDraining(std::string_view engine, bool on) = 0;
+  // It finishes what it has and exits; who keeps it (the supervisor) starts it again. Errors: as above, and
+  // kUnavailable: it is not connected.
+  virtual Status Restart(std::string_view engine) = 0;
   virtual std::vector<TeamQueueView> Queue() const = 0;
   // Jobs ahead of a new one of this team, for honest waits.
   virtual size_t Waiting() const = 0;

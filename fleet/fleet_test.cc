@@ -58,6 +58,48 @@ TEST(Fleet, EnginesAreToldHowMuchToLogNowAndWhenTheyConnect) {
   }
 }
 
+TEST(Fleet, AnEngineThatLeavesFinishesWhatItHasAndGetsNothingNew) {
+  FleetWorld world;
+  world.Serve("qwen");
+  auto leaving = world.ReadyEngine("cpu0", "qwen");
+  auto [first, first_witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return leaving->Submitted().size() == 1; }));
+  auto staying = world.ReadyEngine("cpu1", "qwen");
+  wire::FromEngine message;
+  message.mutable_leaving();
+  leaving->Send(message);
+  ASSERT_TRUE(world.Until([&] { return leaving->received.back().has_drain(); }));
+  auto [second, second_witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return staying->Submitted().size() == 1; }));
+  EXPECT_TRUE(leaving->received.back().has_drain()) << "nothing comes after it";
+  leaving->Token(first, wire::STOP);
+  ASSERT_TRUE(world.Until([&] { return first_witness->finished == 1; }));
+  leaving->Die();
+  ASSERT_TRUE(world.Until([&] { return !world.fleet->Engines()[0].connected; }));
+  EXPECT_EQ(world.fleet->Stats().engine_deaths, 0U);
+}
+
+TEST(Fleet, AnEngineThatWasSetAsideStaysSoAcrossItsRestartUntilItIsResumed) {
+  FleetWorld world;
+  world.Serve("qwen");
+  auto engine = world.ReadyEngine("cpu0", "qwen");
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true).has_value());
+  EXPECT_FALSE(world.fleet->Ready("qwen"));
+  EXPECT_TRUE(world.fleet->Engines()[0].draining);
+  engine->Die();
+  ASSERT_TRUE(world.Until([&] { return !world.fleet->Engines()[0].connected; }));
+  auto again = world.Engine("cpu0");
+  again->State("qwen", wire::ModelState::READY);
+  ASSERT_TRUE(world.Until([&] { return world.fleet->Engines()[0].connected; }));
+  EXPECT_TRUE(world.fleet->Engines()[0].draining);
+  auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return witness->Heard(JobEvent::kQueued); }));
+  EXPECT_TRUE(again->Submitted().empty());
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", false).has_value());
+  ASSERT_TRUE(world.Until([&] { return again->Submitted().size() == 1; }));
+  EXPECT_TRUE(world.fleet->SetDraining("nobody", true).error().message.contains("there are: cpu0"));
+}
+
 TEST(Fleet, ATeamsTokensAreCounted) {
   FleetWorld world;
   world.Serve("qwen");

@@ -18,14 +18,15 @@
 namespace penstock {
 
 struct Member {
-  uint32_t key = 0;                  // of this connection; never used twice
-  std::shared_ptr<EngineLink> link;  // null: gone
-  wire::Hello hello;                 // no name: it has not said hello yet
-  wire::Load load;                   // as last reported
-  Nanos heard = 0;                   // Clock::Monotonic of its last message
-  uint32_t jobs = 0, sequences = 0;  // sent and not ended
-  uint32_t promised_pages = 0;       // of prompts sent and not admitted yet: not in `load`
-  double prefill = 0, context = 0;   // of those: prompt tokens not computed yet, positions held
+  uint32_t key = 0;                         // of this connection; never used twice
+  std::shared_ptr<EngineLink> link;         // null: gone
+  wire::Hello hello;                        // no name: it has not said hello yet
+  wire::Load load;                          // as last reported
+  Nanos heard = 0;                          // Clock::Monotonic of its last message
+  bool set_aside = false, leaving = false;  // by an operator; it is about to end
+  uint32_t jobs = 0, sequences = 0;         // sent and not ended
+  uint32_t promised_pages = 0;              // of prompts sent and not admitted yet: not in `load`
+  double prefill = 0, context = 0;          // of those: prompt tokens not computed yet, positions held
   Health health;
   std::string trouble;                                          // the last, for people
   std::map<std::string, wire::ModelState, std::less<>> models;  // unloaded ones are not in it
@@ -39,7 +40,8 @@ struct Member {
     return health.Limit(
         std::max(load.max_sequences() > 0 ? load.max_sequences() : hello.max_sequences(), 1U));
   }
-  bool HasRoom() const { return connected() && sequences < MayRun(); }
+  bool takes_jobs() const { return connected() && !set_aside && !leaving; }
+  bool HasRoom() const { return takes_jobs() && sequences < MayRun(); }
   bool Takes(std::string_view model) const {
     return hello.takes().empty() || std::ranges::find(hello.takes(), model) != hello.takes().end();
   }
@@ -59,7 +61,7 @@ inline Seat Member::SeatFor(std::string_view model) const {
   seat.prefill = prefill;
   seat.context = context;
   seat.free_pages = load.free_pages() - std::min(load.free_pages(), promised_pages);
-  const wire::ModelState* state = connected() ? Find(model) : nullptr;
+  const wire::ModelState* state = takes_jobs() ? Find(model) : nullptr;
   if (state == nullptr) return seat;
   if (const auto profile = profiles.find(model); profile != profiles.end()) {
     seat.speed = profile->second.speed();
@@ -78,6 +80,8 @@ inline EngineView Member::View() const {
   view.runner = hello.runner();
   view.chip = hello.chip();
   view.kernel = hello.kernel();
+  view.place = hello.place();
+  view.note = hello.note();
   view.pid = hello.pid();
   view.memory_bytes = hello.memory_bytes();
   view.connected = connected();
@@ -87,6 +91,7 @@ inline EngineView Member::View() const {
   view.contract = hello.contract();
   view.abilities = hello.abilities();
   view.external = hello.external();
+  view.draining = set_aside || leaving;
   view.load = load;
   view.sent = jobs;
   for (const auto& [name, state] : models) view.models.push_back(state);

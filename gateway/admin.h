@@ -37,25 +37,29 @@
 //            "emitted_tokens","computed_tokens","chip_ms","opened","ended",     (opened, ended: fractional)
 //            "trail":[{"at":fractional seconds,"kind","why"}]}
 //
-// GET    /admin/v1/status                → {"version","uptime_s","ready":true,"reason":"",
+// GET    /admin/v1/status                → {"version","pid","uptime_s","ready":true,"reason":"",
 //            "draining":false,"store":{"healthy":true,"fault":""},
 //            "disk":{"path","bytes","free_bytes"},"log":Log,
 //            "warnings":[{"at","level","text"}],       (the gateway's last five, newest last)
 //            "tokens","tokens_per_second",             (emitted since start; over the last few seconds)
 //            "open_streams","connections","waiting","running",
-//            "engines":[{"name","runner","chip","kernel","pid","connected",
-//                        "state":"up"|"proving"|"recovering"|"quarantined"|"down","why",   (fleet/health.h)
-//                        "may_run",                      (sequences at once, as it is trusted now)
-//                        "contract","external","memory_bytes",
-//                        "resident_bytes","sent","running","waiting","free_pages","cached_pages",
-//                        "preemptions","prefix_hit_tokens","computed_tokens",
-//                        "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
-//                                   "context","pages","page_bytes","weight_bytes","kernel"}]}],
+//            "engines":[Engine],
 //            "queue":[{"team","waiting","running","virtual_ms","chip_ms","tokens"}],
 //            "models":[Model]}
+// GET    /admin/v1/engines               → {"data":[Engine]}
+//          Engine: {"name","runner","chip","kernel","place","note","pid","connected",
+//            "state":"up"|"draining"|"proving"|"recovering"|"quarantined"|"down","why",   (fleet/health.h)
+//            "may_run",                      (sequences at once, as it is trusted now)
+//            "contract","external","draining","memory_bytes",
+//            "resident_bytes","sent","running","waiting","free_pages","cached_pages",
+//            "preemptions","prefix_hit_tokens","computed_tokens",
+//            "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
+//                       "context","pages","page_bytes","weight_bytes","kernel"}]}
+// POST   /admin/v1/engines/{name}/drain    → {"data":[Engine]}; it finishes what it has and gets nothing new
+// POST   /admin/v1/engines/{name}/resume   → {"data":[Engine]}
+// POST   /admin/v1/engines/{name}/restart  → {"data":[Engine]}; it drains, ends, and is started again
 // GET    /admin/v1/log                   → Log
-// POST   /admin/v1/log                   {"level","component"?:"gateway"|"engine"|"all","for_seconds"?} → 200
-// Log
+// POST   /admin/v1/log                   {"level","component"?:"gateway"|"engine"|"all","for_seconds"?} → Log
 //          level: "error", "warning", "info", "debug", "trace"; after for_seconds it returns by itself
 //          Log: {"gateway":{"level":"info","for_seconds":0},"engine":{…}}    (for_seconds: what is left)
 // GET    /admin/v1/models                → {"data":[Model]}

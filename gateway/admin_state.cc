@@ -1,5 +1,6 @@
 // The admin routes that tell of usage, requests, models, logs and the pool.
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "gateway/admin_fields.h"
 #include "gateway/json_out.h"
@@ -21,11 +22,12 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
     writer.Field(name, static_cast<int64_t>(value));
   };
   writer.Object().Field("name", engine.name).Field("runner", engine.runner).Field("chip", engine.chip);
-  writer.Field("kernel", engine.kernel);
+  writer.Field("kernel", engine.kernel).Field("place", engine.place).Field("note", engine.note);
   count("pid", engine.pid);
   writer.FieldBool("connected", engine.connected).Field("state", engine.State()).Field("why", engine.why);
   count("may_run", engine.may_run);
   writer.Field("contract", engine.contract).FieldBool("external", engine.external);
+  writer.FieldBool("draining", engine.draining);
   count("memory_bytes", engine.memory_bytes);
   count("resident_bytes", engine.load.resident_bytes());
   count("sent", engine.sent);
@@ -39,6 +41,21 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   writer.Key("models").Array();
   for (const wire::ModelState& state : engine.models) AppendEngineModel(state, writer);
   writer.EndArray().EndObject();
+}
+
+void AppendEngines(const Call& call, std::string_view key, JsonWriter& writer) {
+  writer.Key(key).Array();
+  for (const EngineView& engine : call.service.fleet.Engines()) AppendEngine(engine, writer);
+  writer.EndArray();
+}
+
+void SendEngines(const Call& call) {
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object();
+  AppendEngines(call, "data", writer);
+  writer.EndObject();
+  call.SendJson(std::move(out));
 }
 
 void AppendModel(const CatalogueEntry& entry, JsonWriter& writer) {
@@ -125,7 +142,7 @@ void HandleStatus(Call& call) {
   const std::string reason = service.NotReady();
   std::string out;
   JsonWriter writer(out);
-  writer.Object().Field("version", PENSTOCK_VERSION);
+  writer.Object().Field("version", PENSTOCK_VERSION).Field("pid", static_cast<int64_t>(::getpid()));
   writer.Field("uptime_s", (service.clock.Monotonic() - service.started) / kSecond);
   writer.FieldBool("ready", reason.empty()).Field("reason", reason).FieldBool("draining", service.draining);
   writer.Field("tls_fingerprint", service.tls_fingerprint);
@@ -141,9 +158,8 @@ void HandleStatus(Call& call) {
   writer.Field("connections", static_cast<int64_t>(service.connections ? service.connections() : 0));
   writer.Field("waiting", static_cast<int64_t>(service.fleet.Waiting()));
   writer.Field("running", static_cast<int64_t>(service.fleet.Running()));
-  writer.Key("engines").Array();
-  for (const EngineView& engine : service.fleet.Engines()) AppendEngine(engine, writer);
-  writer.EndArray().Key("queue").Array();
+  AppendEngines(call, "engines", writer);
+  writer.Key("queue").Array();
   for (const TeamQueueView& team : service.fleet.Queue()) {
     writer.Object().Field("team", team.name).Field("waiting", team.waiting).Field("running", team.running);
     writer.FieldNumber("virtual_ms", team.virtual_seconds * 1000);
@@ -154,6 +170,31 @@ void HandleStatus(Call& call) {
   AppendModels(call, "models", writer);
   writer.EndObject();
   call.SendJson(std::move(out));
+}
+
+void HandleEngines(Call& call) {
+  SendEngines(call);
+}
+
+void HandleDrainEngine(Call& call) {
+  if (const Status done = call.service.fleet.SetDraining(call.argument, true); !done) {
+    return call.SendError(ToApiError(done.error()));
+  }
+  SendEngines(call);
+}
+
+void HandleResumeEngine(Call& call) {
+  if (const Status done = call.service.fleet.SetDraining(call.argument, false); !done) {
+    return call.SendError(ToApiError(done.error()));
+  }
+  SendEngines(call);
+}
+
+void HandleRestartEngine(Call& call) {
+  if (const Status done = call.service.fleet.Restart(call.argument); !done) {
+    return call.SendError(ToApiError(done.error()));
+  }
+  SendEngines(call);
 }
 
 void HandleLogLevels(Call& call) {

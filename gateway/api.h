@@ -90,6 +90,10 @@ void HandleCreateLogin(Call& call);  // POST /v1/logins
 // admin_state.cc
 void HandleUsage(Call& call);
 void HandleStatus(Call& call);
+void HandleEngines(Call& call);
+void HandleDrainEngine(Call& call);
+void HandleResumeEngine(Call& call);
+void HandleRestartEngine(Call& call);
 void HandleLogLevels(Call& call);
 void HandleSetLogLevel(Call& call);
 void HandleInstalledModels(Call& call);

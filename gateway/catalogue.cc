@@ -214,6 +214,12 @@ std::vector<std::string> Catalogue::VariantsFor(const Principal& principal, std:
   return variants;
 }
 
+bool Catalogue::TextsLoaded() const {
+  return std::ranges::all_of(entries_, [](const auto& entry) {
+    return entry.second.text != nullptr || !entry.second.error.empty();
+  });
+}
+
 bool Catalogue::AnyReady() const {
   return std::any_of(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.ready; });
 }

@@ -77,6 +77,8 @@ class Catalogue {
   std::vector<std::string> VariantsFor(const Principal& principal, std::string_view name) const;
   const std::map<std::string, CatalogueEntry, std::less<>>& entries() const { return entries_; }
   bool AnyReady() const;
+  // Each can be read and written, or it is known why not.
+  bool TextsLoaded() const;
 
  private:
   void LoadText(const InstalledModel& model);

@@ -20,6 +20,9 @@ namespace {
 namespace asio = boost::asio;
 using namespace penstock::gateway;  // NOLINT: this file is where its parts are put together
 
+constexpr Nanos kClosedAtMost = 5 * kSecond;      // while models' texts are loaded
+constexpr std::chrono::milliseconds kGrace(500);  // for who has just connected when it stops
+
 void RaiseDescriptorLimit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -63,7 +66,8 @@ class Process {
         tls_(std::move(tls)),
         server_(io, listen_fd, api_, SystemClock(), Limits(options_), options_.max_connections, tls_.get()),
         signals_(io, SIGTERM, SIGINT),
-        timer_(io) {}
+        timer_(io),
+        doors_(io) {}
   ~Process();
 
   Status Start();
@@ -76,9 +80,11 @@ class Process {
             .body_timeout = options.body_timeout,
             .write_timeout = options.write_timeout};
   }
+  void OpenDoors();
   void AwaitSignal();
   void Housekeep();
   void RenewTls();
+  void CloseDoors();
   void Drain();
   void StopWhenDrained();
   void Stop(int status, std::string_view why);
@@ -97,9 +103,9 @@ class Process {
   TlsFileTimes tls_times_;
   Server server_;
   asio::signal_set signals_;
-  asio::steady_timer timer_;
-  Nanos drain_until_ = 0;
-  bool store_was_healthy_ = true;
+  asio::steady_timer timer_, doors_;
+  Nanos drain_until_ = 0, doors_until_ = 0;
+  bool store_was_healthy_ = true, closing_ = false;
   int exit_status_ = 0;
 };
 
@@ -110,6 +116,7 @@ Process::~Process() {
   boost::system::error_code ignored;
   signals_.cancel(ignored);
   timer_.cancel();
+  doors_.cancel();
   io_.restart();
   io_.poll();
   accounts_->Flush();
@@ -122,7 +129,8 @@ Status Process::Start() {
   tls_times_ = TimesOf(options_);
   service_.connections = [this] { return server_.connections(); };
   catalogue_.Install(options_.models);
-  server_.Run();
+  doors_until_ = SystemClock().Monotonic() + kClosedAtMost;
+  OpenDoors();
   AwaitSignal();
   Housekeep();
   log_.Note("started", fmt::format("port {}, {} models, pid {}", server_.port(), catalogue_.entries().size(),
@@ -130,11 +138,25 @@ Status Process::Start() {
   return {};
 }
 
+// A connection that waits a moment in the listening socket's queue is better off than one that is told that
+// its model is being loaded: so a restart goes unseen.
+void Process::OpenDoors() {
+  if (closing_) return;
+  if (!catalogue_.TextsLoaded() && SystemClock().Monotonic() < doors_until_) {
+    doors_.expires_after(std::chrono::milliseconds(5));
+    doors_.async_wait([this](const boost::system::error_code& ec) {
+      if (!ec) OpenDoors();
+    });
+    return;
+  }
+  server_.Run();
+}
+
 void Process::AwaitSignal() {
   signals_.async_wait([this](const boost::system::error_code& ec, int /*signal*/) {
     if (ec) return;
-    if (service_.draining) return Stop(1, "a second signal");
-    Drain();
+    if (closing_) return Stop(1, "a second signal");
+    CloseDoors();
     AwaitSignal();
   });
 }
@@ -171,11 +193,25 @@ void Process::RenewTls() {
   log_.Note("tls_renewed", service_.tls_fingerprint);
 }
 
+// Who has just connected, or asks one thing after another, is still served for a moment: a connection that is
+// closed under a request on its way looks like a fault. From then on whoever comes waits in the listening
+// socket's queue.
+void Process::CloseDoors() {
+  closing_ = true;
+  doors_.cancel();
+  server_.StopAccepting();
+  log_.Note("draining", fmt::format("{} requests run; a second signal stops at once", service_.open_stories));
+  if (server_.connections() == 0) return Drain();
+  doors_.expires_after(kGrace);
+  doors_.async_wait([this](const boost::system::error_code& ec) {
+    if (!ec) Drain();
+  });
+}
+
 void Process::Drain() {
   service_.draining = true;
   drain_until_ = SystemClock().Monotonic() + options_.drain_timeout;
-  log_.Note("draining", fmt::format("{} requests run; a second signal stops at once", service_.open_stories));
-  server_.StopAccepting();
+  server_.CloseIdle();
   timer_.cancel();
   asio::post(io_, [this] { Housekeep(); });
 }

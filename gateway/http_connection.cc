@@ -359,6 +359,10 @@ void HttpConnection::Tick() {
   if (const auto listener = listener_) listener->OnTick(clock_.Monotonic());
 }
 
+void HttpConnection::ServeOneMore() {
+  closing_ = true;
+}
+
 void HttpConnection::CloseWhenIdle() {
   closing_ = true;
   if (idle()) Close();

@@ -52,6 +52,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   void Tick();  // looks at the clock: timeouts
   void Cut(std::string_view why) { Gone(why); }
   void CloseWhenIdle();  // takes no further request
+  void ServeOneMore();   // as if the one under way, or the next, had said `connection: close`
   bool idle() const { return state_ == State::kReading && filled_ == taken_ && !parser_; }
 
   void Listen(std::shared_ptr<Listener> listener) override;

@@ -181,6 +181,10 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/admin/v1/status", "", /*               */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/log", "", /*                  */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/log", kLog, /*               */ {401, 403, 403, 403, 200}},
+      {Method::kGet, "/admin/v1/engines", "", /*              */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/engines/{}/drain", "", /*    */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/engines/{}/resume", "", /*   */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/engines/{}/restart", "", /*  */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/models", "", /*               */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/models/rescan", "", /*       */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/models/{}/load", "", /*      */ {401, 403, 403, 403, 200}},
@@ -207,8 +211,9 @@ TEST(Seats, EveryRouteAnswersEveryRoleAsTheMatrixSays) {
       const bool requests = row.route.find("/requests/") != std::string_view::npos;
       const std::string thing = keys       ? std::to_string(cloud.Key("red", Role::kDeveloper).key.id)
                                 : requests ? request
-                                : row.route.starts_with("/console/") ? "theme.js"
-                                                                     : "tiny";
+                                : row.route.starts_with("/console/")                    ? "theme.js"
+                                : row.route.find("/engines/") != std::string_view::npos ? "cpu0"
+                                                                                        : "tiny";
       const std::string body = Replaced(row.body, "$", fmt::format("team {}", role));
       const Answer answer = cloud.Ask(row.method, Replaced(row.route, "{}", thing), secrets[role], body);
       EXPECT_EQ(answer.status, row.status[role])

@@ -80,11 +80,11 @@ void Server::Run() {
 void Server::Accept() {
   accepting_ = true;
   acceptor_.async_accept([this, self = self_](const boost::system::error_code& ec, TcpSocket socket) {
-    if (*self == nullptr || stopping_) return;
+    if (*self == nullptr) return;
     accepting_ = false;
     if (ec) return;  // out of descriptors, most likely: the next tick tries again
     Welcome(std::move(socket));
-    Accept();
+    if (!stopping_) Accept();
   });
 }
 
@@ -112,6 +112,7 @@ void Server::Welcome(TcpSocket socket) {
                                          if (*self != nullptr) (*self)->connections_.erase(closed);
                                        });
   connections_.insert(connection.get());
+  if (stopping_) connection->ServeOneMore();
   connection->Run();
 }
 
@@ -128,6 +129,10 @@ void Server::StopAccepting() {
   stopping_ = true;
   boost::system::error_code ignored;
   acceptor_.close(ignored);
+  for (const auto& connection : All()) connection->ServeOneMore();
+}
+
+void Server::CloseIdle() {
   for (const auto& connection : All()) connection->CloseWhenIdle();
 }
 

@@ -30,8 +30,10 @@ class Server {
   size_t connections() const { return connections_.size(); }
   // For the connections to come. REQUIRES: speaks TLS already.
   void UseTls(const TlsContext* tls) { tls_ = tls; }
-  // Takes no more connections, and of those that are open no more requests.
+  // Takes no more connections, and of those that are open one more request each.
   void StopAccepting();
+  // Closes those that have none under way, and each that has when it is answered.
+  void CloseIdle();
   // Closes every connection; who replies on one hears that the client is gone.
   void CutAll(std::string_view why);
 

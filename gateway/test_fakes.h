@@ -49,6 +49,7 @@ class FakeFleet final : public Fleet {
     engine.name = "cpu0";
     engine.runner = "fake";
     engine.connected = true;
+    engine.draining = draining;
     for (const std::string& name : served) {
       wire::ModelState& state = engine.models.emplace_back();
       state.set_name(name);
@@ -62,6 +63,12 @@ class FakeFleet final : public Fleet {
     }
     return {engine};
   }
+  Status SetDraining(std::string_view engine, bool on) override {
+    if (engine != "cpu0") return Fail(Code::kNotFound, "no engine '{}'; there are: cpu0", engine);
+    draining = on;
+    return {};
+  }
+  Status Restart(std::string_view) override { return {}; }
   std::vector<TeamQueueView> Queue() const override { return queue; }
   size_t Waiting() const override { return 3; }
   size_t Running() const override { return jobs.size(); }
@@ -107,6 +114,7 @@ class FakeFleet final : public Fleet {
   std::map<std::string, std::string> broken_models;  // and why
   std::vector<TeamQueueView> queue;
   std::optional<Error> refuse;
+  bool draining = false;
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;
   FleetStats stats;

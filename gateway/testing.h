@@ -113,6 +113,7 @@ class World {
     Do([this] {
       service.draining = true;
       server_.StopAccepting();
+      server_.CloseIdle();
     });
   }
 

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/check.h"
 #include "chip/cpu.h"
 #include "kernels/kernels.h"
@@ -24,6 +26,13 @@ std::span<const Isa> SupportedIsas() {
     return features.avx512_vnni ? size_t{3} : features.avx2 ? size_t{2} : size_t{1};
   }();
   return std::span(kAll).first(count);
+}
+
+Result<Isa> BestIsa(std::string_view cap) {
+  for (const Isa isa : {Isa::kReference, Isa::kAvx2, Isa::kAvx512}) {
+    if (cap == IsaName(isa)) return std::min(isa, SupportedIsas().back());
+  }
+  return Fail(Code::kInvalid, "there is no kernel version '{}': reference, avx2 or avx512", cap);
 }
 
 const Kernels& KernelsFor(Isa isa) {

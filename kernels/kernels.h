@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/tokens.h"
@@ -35,6 +36,9 @@ enum class Isa : uint8_t { kReference, kAvx2, kAvx512 };
 const char* IsaName(Isa isa);
 // Versions that this CPU runs, slowest first; always begins with kReference.
 std::span<const Isa> SupportedIsas();
+// The fastest of them that needs nothing beyond `cap`. Errors: kInvalid: "reference", "avx2", "avx512" it is
+// not.
+Result<Isa> BestIsa(std::string_view cap);
 
 // kernels/matrix.h: a weight matrix repacked for the kernels, and the rows that it multiplies.
 class Matrix;

@@ -31,6 +31,7 @@ constexpr std::array kTable = {
     Row{Capability::kRevokeKeys, "keys.revoke", /*      */ kAll, kOwn, kSubtree, kOwn},
     Row{Capability::kReadStatus, "status.read", /*      */ kAll, kNone, kNone, kNone},
     Row{Capability::kManageModels, "models.manage", /*  */ kAll, kNone, kNone, kNone},
+    Row{Capability::kManageEngines, "engines.manage", /**/ kAll, kNone, kNone, kNone},
     Row{Capability::kManageLogs, "logs.manage", /*      */ kAll, kNone, kNone, kNone},
 };
 

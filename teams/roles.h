@@ -25,9 +25,10 @@ enum class Capability : uint8_t {
   kReadKeys,    // names and states; secrets are never read
   kManageKeys,  // create and rotate: whoever may gets a secret
   kRevokeKeys,
-  kReadStatus,    // engines, queue, store
-  kManageModels,  // list with paths, rescan, load, unload
-  kManageLogs,    // how much is said in them
+  kReadStatus,     // engines, queue, store
+  kManageModels,   // list with paths, rescan, load, unload
+  kManageEngines,  // drain, resume, restart
+  kManageLogs,     // how much is said in them
 };
 std::span<const Capability> Capabilities();
 std::string_view CapabilityName(Capability capability);  // "usage.read"
