@@ -26,6 +26,7 @@
 #include "app/table.h"
 #include "app/tls_files.h"
 #include "base/log_level.h"
+#include "chip/cpu.h"
 #include "engine/engine.h"
 #include "engine/memory.h"
 #include "gateway/gateway.h"
@@ -112,7 +113,12 @@ std::string LearnBudget(EngineBudget& budget, const EnginePlan& plan, const Data
   const Config& config = plan.loaded.config;
   uint64_t had = budget.memory > 0 ? budget.memory : config.engine_memory.value;
   if (had == 0) had = budget.machine_memory;
-  const uint64_t now = BudgetAfter({.had = had, .peak = peak, .needed = NeededMemory(data, config.takes)});
+  const int64_t free = chip::QueryMemory().available;
+  const uint64_t now =
+      BudgetAfter({.had = had,
+                   .peak = peak,
+                   .needed = NeededMemory(data, config.takes),
+                   .free = static_cast<uint64_t>(std::max<int64_t>(free - kNativeHeadroom, 0))});
   if (now == 0 || (now >= had && had > 0)) {
     return fmt::format("it held {}, and its models need {}: unload one, or take a smaller quantisation",
                        HumanBytes(peak), HumanBytes(NeededMemory(data, config.takes)));

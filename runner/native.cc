@@ -19,9 +19,6 @@ namespace {
 
 using kernels::Isa;
 
-// Left to the system and to growth of buffers when memory is dealt out.
-constexpr int64_t kHeadroom = int64_t{256} << 20;
-
 Result<Isa> ChooseIsa(std::optional<Isa> wanted) {
   const auto supported = kernels::SupportedIsas();
   const char* name = std::getenv("PENSTOCK_ISA");
@@ -150,7 +147,7 @@ Result<int32_t> NativeRunner::ChoosePages(const ModelFiles& files, const LoadOpt
   const int64_t page = KvPages::PageBytes(files.config(), kv_type_);
   const int64_t available = Available();
   const int64_t weights = files.bytes() + files.bytes() / 16;  // repacked; a few per cent for alignment
-  const int64_t left = available - weights - kHeadroom;
+  const int64_t left = available - weights - kNativeHeadroom;
   int64_t bytes = options.kv_bytes;
   if (bytes <= 0)
     bytes = std::min(kSequences * PagesFor(context) * page, available == 0 ? INT64_MAX : left / 2);

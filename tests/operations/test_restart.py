@@ -8,6 +8,7 @@ import time
 import pytest
 
 from bench.lib import cloud, sse
+from bench.lib.prompts import words
 from tests.operations import load
 
 TWO = {"engines.left.runner": "fake?step_ms=5&paced=1", "engines.right.runner": "fake?step_ms=8&paced=1",
@@ -123,3 +124,71 @@ def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smo
                 assert os.readlink(f"/proc/{ours.children(kind)[0]}/exe") == str(program)
     finally:
         cloud.PENSTOCK = old
+
+
+class MemoryGroup:
+    """A control group of version 1 for what is started in it."""
+
+    def __init__(self):
+        self.root = pathlib.Path("/sys/fs/cgroup/memory")
+        self.home = self.root / own_memory_group().lstrip("/")
+        self.path = self.home / f"penstock-test-{os.getpid()}"
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            pytest.skip(f"no memory group can be made here: {error}")
+
+    def __enter__(self):
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+
+    def __exit__(self, *_):
+        (self.home / "cgroup.procs").write_text(str(os.getpid()))
+
+    def limit(self, limit):
+        (self.path / "memory.limit_in_bytes").write_text(str(limit))
+
+    def remove(self):
+        eventually(lambda: not (self.path / "cgroup.procs").read_text())
+        self.path.rmdir()
+
+
+def own_memory_group():
+    for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+        if line.split(":")[1] == "memory":
+            return line.split(":")[2]
+    pytest.skip("no control group of version 1 for memory here")
+
+
+def test_an_engine_that_was_killed_for_memory_comes_back_with_a_budget_that_holds(penstock, smollm2):
+    group = MemoryGroup()
+    ours = cloud.Cloud({load.MODEL: smollm2}, {"engine.memory": "2GiB"})
+    try:
+        ours.import_models()
+        with group:
+            ours.start()
+        group.limit(640 << 20)  # after the engine has looked at what is free: as if others took it
+        # More keys and values than the group holds: 22.5 KB a token.
+        body = {"model": load.MODEL, "max_tokens": 4, "ignore_eos": True}
+        prompts = [words(1200, seed) for seed in range(18)]
+
+        async def ask(prompts):
+            return await asyncio.gather(*(
+                sse.ask(ours.port, "/v1/completions", {**body, "prompt": prompt}, ours.key(), timeout=120)
+                for prompt in prompts))
+
+        ours.key()
+        asyncio.run(ask(prompts))
+        eventually(lambda: "(out of memory): it held" in said(ours))
+        ours.wait_ready(30)
+        engine = engines(ours)["cpu0"]
+        assert engine["memory_bytes"] < 640 << 20
+        assert "since it was killed for memory" in engine["note"]
+        assert "since it was killed for memory" in ours.run("status").stdout
+        # A load again that its pages do not hold at once: now the engine makes it wait.
+        kills = said(ours).count("out of memory")
+        answers = asyncio.run(ask(prompts[:5]))
+        assert [(a.status, a.error()) for a in answers] == [(200, "")] * 5
+        assert said(ours).count("out of memory") == kills
+    finally:
+        ours.__exit__()
+        group.remove()
