@@ -12,9 +12,11 @@
 #include <filesystem>
 
 #include "app/cloud.h"
+#include "app/engines.h"
 #include "app/listen.h"
 #include "app/model_store.h"
 #include "app/process.h"
+#include "app/table.h"
 
 namespace penstock {
 namespace fs = std::filesystem;
@@ -38,6 +40,27 @@ DoctorFacts::Machine LookAtMachineItself(const Config& config, const DataDir& da
           .fit = LookAtMachine(config, data),
           .huge_pages = HugePages(),
           .accelerators = FindAccelerators()};
+}
+
+DoctorFacts::Engines LookAtEngines(const Config& config) {
+  DoctorFacts::Engines engines;
+  const auto plans = PlanEngines({.config = config, .file = "", .source = {}}, LookAtPremises());
+  if (!plans.has_value()) {
+    engines.error = plans.error().message;
+    return engines;
+  }
+  engines.warnings = plans->warnings;
+  for (const auto& plan : plans->engines) {
+    const std::string place = plan.Place();
+    if (plans->engines.size() == 1 && place.empty()) continue;
+    const Config& own = plan.loaded.config;
+    const uint64_t memory = own.engine_memory.value > 0 ? own.engine_memory.value : plan.machine_memory;
+    engines.words.push_back(
+        fmt::format("{}: {} runner{}{}{}{}", plan.name, own.runner, place.empty() ? "" : ", ", place,
+                    memory > 0 ? ", memory " + HumanBytes(memory) : "",
+                    own.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.takes, ", "))));
+  }
+  return engines;
 }
 
 DoctorFacts::Clock LookAtClock(const DataDir& data) {
@@ -158,6 +181,7 @@ DoctorFacts GatherFacts(const Config& config, const DataDir& data, const GatherO
   DoctorFacts facts;
   facts.cloud = LookAtCloud(config, data);
   facts.machine = LookAtMachineItself(config, data, !options.quick && !facts.cloud.runs);
+  if (!facts.cloud.runs) facts.engines = LookAtEngines(config);  // it has taken its memory: status shows them
   facts.clock = LookAtClock(data);
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) facts.open_files = files.rlim_max;

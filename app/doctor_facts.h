@@ -28,6 +28,12 @@ struct DoctorFacts {
     std::vector<Accelerator> accelerators{};
   } machine;
 
+  struct Engines {
+    std::vector<std::string> words{};  // of each, where there are several or one was given a place
+    std::vector<std::string> warnings{};
+    std::string error{};  // why `up` would not start
+  } engines;
+
   struct Clock {
     int64_t now = 0;  // Unix seconds
     bool synchronised = true;

@@ -73,6 +73,12 @@ void JudgeAccelerators(const DoctorFacts::Machine& machine, Findings& out) {
   }
 }
 
+void JudgeEngines(const DoctorFacts::Engines& engines, Findings& out) {
+  for (const auto& words : engines.words) out.push_back({"engine", Level::kGood, words});
+  for (const auto& words : engines.warnings) out.push_back({"engine", Level::kNote, words});
+  if (!engines.error.empty()) out.push_back({"engine", Level::kBad, engines.error, "penstock config"});
+}
+
 // ---- what may be wrong -----------------------------------------------------------------------------
 
 void JudgeClock(const DoctorFacts::Clock& clock, Findings& out) {
@@ -254,6 +260,7 @@ std::vector<Finding> JudgeFacts(const DoctorFacts& facts) {
   JudgeMemory(facts.machine, out);
   JudgeSpeed(facts.machine, out);
   JudgeAccelerators(facts.machine, out);
+  JudgeEngines(facts.engines, out);
   JudgeClock(facts.clock, out);
   JudgeOpenFiles(facts, out);
   JudgeDisk(facts, out);

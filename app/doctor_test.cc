@@ -51,6 +51,18 @@ DoctorFacts Healthy() {
   return facts;
 }
 
+TEST(Doctor, EnginesAreShownAndAPlanThatCannotBeIsBad) {
+  DoctorFacts facts = Healthy();
+  facts.engines.words = {"left: native runner, cores 0-3"};
+  facts.engines.warnings = {"engines left, right share core 3"};
+  facts.engines.error = "engines.right.numa: there is no NUMA node 7 here";
+  std::vector<Level> levels;
+  for (const Finding& finding : JudgeFacts(facts)) {
+    if (finding.subject == "engine") levels.push_back(finding.level);
+  }
+  EXPECT_EQ(levels, (std::vector{Level::kGood, Level::kNote, Level::kBad}));
+}
+
 TEST(Doctor, AHealthyMachineHasNothingToMend) {
   for (const Finding& finding : JudgeFacts(Healthy())) {
     EXPECT_EQ(finding.level, Level::kGood) << finding.subject << ": " << finding.words;
