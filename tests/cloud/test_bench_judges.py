@@ -18,6 +18,7 @@ def judge(tmp_path, name, rows):
 EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": "x", "ok": True}],
          "console": [{"part": "picture", "name": "one.png", "bytes": 1}],
          "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
+         "mixed": [{"row": "plan", "rounds": 1, "model": "m", "seed": 1, "cpu": "some"}],
          "runners": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["claims"]}],
          "serve": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["engine", "server", "gateway"]}]}
 
@@ -71,3 +72,17 @@ def crash_rows(**changed):
 @pytest.mark.parametrize("changed, good", [({}, True), ({"billed": 8}, False), ({"billed": 5}, False), ({"error": ""}, False)])
 def test_crash_judges_bills_and_errors_of_each_request(tmp_path, changed, good):
     assert (judge(tmp_path, "crash", crash_rows(**changed))[0] == 0) == good
+
+
+def mixed_rows(pool=95, ours=1.0, finish="length"):
+    rows = [{"row": "plan", "rounds": 1, "model": "m", "seed": 1, "cpu": "some"}]
+    rows += [{"row": "alone", "round": 0, "engine": e, "tokens": t, "seconds": 1} for e, t in (("a", 50), ("b", 30), ("c", 20))]
+    rows += [{"row": "pool", "round": 0, "tokens": pool, "seconds": 1, "computed": {}}]
+    request = {"row": "request", "round": 0, "status": 200, "ended": "whole", "error": "", "finish": "length", "took_s": 3.0}
+    rows += [{**request, "policy": p, "first_token_s": s} for p, s in (("round robin", 2.0), ("least connections", 1.5))] * 20
+    return rows + [{**request, "policy": "penstock", "first_token_s": ours, "finish": finish}] * 20
+
+
+@pytest.mark.parametrize("changed, good", [({}, True), ({"pool": 85}, False), ({"ours": 1.6}, False), ({"finish": None}, False)])
+def test_mixed_judges_throughput_and_waits(tmp_path, changed, good):
+    assert (judge(tmp_path, "mixed", mixed_rows(**changed))[0] == 0) == good
