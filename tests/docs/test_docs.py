@@ -232,7 +232,7 @@ def test_bash_completes_commands_flags_and_names(live):
     def offered(*words):
         return completed_in_bash(cloud.PENSTOCK, [penstock, *words], env)
 
-    assert {"up", "model", "usage"} <= set(offered("")) and "engine" not in offered("")
+    assert {"up", "model", "usage"} <= set(offered("")) and "gateway" not in offered("")
     assert offered("model", "pu") == ["pull"]
     assert offered("--data", "/tmp", "model", "pull", "--sha") == ["--sha256"]
     assert offered("chat", "") == offered("usage", "--model", "") == ["smollm2-135m"]
