@@ -477,6 +477,14 @@ std::vector<std::string> AsFlags(const LoadedConfig& loaded) {
   return flags;
 }
 
+bool Config::Runs(std::string_view wanted) const {
+  if (engines.empty()) return runner == wanted;
+  return std::ranges::any_of(engines, [&](const auto& engine) {
+    const auto said = engine.second.find("engine.runner");
+    return (said == engine.second.end() ? runner : said->second) == wanted;
+  });
+}
+
 std::string Config::ListenUrl() const {
   const size_t colon = listen.rfind(':');
   std::string host = listen.substr(0, colon);

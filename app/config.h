@@ -62,6 +62,8 @@ struct Config {
   std::string python = "python3";
   Duration connect_timeout{5 * kSecond}, stall_timeout{20 * kSecond};
 
+  // Some engine has that runner.
+  bool Runs(std::string_view runner) const;
   // Where `up` answers, from this machine: http(s)://HOST:PORT.
   std::string ListenUrl() const;
   // `url` with a scheme and without a trailing slash, else ListenUrl().

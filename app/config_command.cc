@@ -27,8 +27,10 @@ int ShowConfig(const LoadedConfig& loaded, bool as_json) {
       const std::string name = fmt::format("engines.{}.{}", engine, setting.substr(setting.find('.') + 1));
       const auto source = loaded.source.find(name);
       const std::string from = source == loaded.source.end() ? "" : source->second;
-      table.Row({name, value, from, std::string(FindSetting(setting)->help)});
-      all[name] = boost::json::object{{"value", value}, {"from", from}};
+      const Setting& known = *FindSetting(setting);
+      const std::string shown = known.secret && !value.empty() ? "(set)" : value;
+      table.Row({name, shown, from, std::string(known.help)});
+      all[name] = boost::json::object{{"value", shown}, {"from", from}};
     }
   }
   fmt::print("{}", as_json ? PrettyJson(all) : table.Text());

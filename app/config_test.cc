@@ -127,6 +127,10 @@ TEST_F(ConfigTest, EachTableUnderEnginesIsAnEngineAndAnEmptyOneIsToo) {
                 {"engine.cores", "0-3"}, {"engine.memory", "2GiB"}, {"engine.models", "a,b"}}));
   EXPECT_TRUE(engines.at("right").empty());
   EXPECT_EQ(loaded->source.at("engines.left.memory"), "flag");
+  EXPECT_TRUE(loaded->config.Runs("native"));
+  EXPECT_FALSE(loaded->config.Runs("ggml"));
+  input_.flags["engines.right.runner"] = "ggml";
+  EXPECT_TRUE(LoadConfig(input_)->config.Runs("ggml"));
 }
 
 TEST_F(ConfigTest, AWrongWordInAnEnginesTableNamesItAndTheNearest) {

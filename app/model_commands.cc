@@ -38,7 +38,7 @@ void OnChosen(CLI::App* command, Cli& cli, const Shared& options, Action action)
   command->callback([&cli, options, action] {
     cli.run = [options, action](const LoadedConfig& loaded) -> Result<int> {
       PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(loaded.config.data));
-      ModelStore store(data, loaded.config.runner == "ggml");
+      ModelStore store(data, loaded.config.Runs("ggml"));
       return action({loaded.config, data, store}, *options);
     };
   });

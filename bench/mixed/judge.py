@@ -57,7 +57,7 @@ def main():
     judge_waits(verdict, of("request"))
     seen = {}
     for row in of("engine"):
-        seen[row["name"]] = f"{row['runner']} {row['shown']} at {row['quota']} of core {row['cores']}"
+        seen[row["name"]] = f"{row['runner']} {row['kernel']} at {row['quota']} of core {row['cores']}"
     for name, words in seen.items():
         rates = [r["tokens"] / r["seconds"] for r in of("alone") if r["engine"] == name]
         verdict.report(f"engine {name}", f"{words}: {median(rates):.1f} tokens/s alone" if rates else words)
