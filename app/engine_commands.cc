@@ -42,11 +42,28 @@ void PrintEngines(const json::object& answer) {
   fmt::print("{}", table.empty() ? "no engine is connected\n" : table.Text());
 }
 
-Result<int> List(const LoadedConfig& loaded, bool as_json) {
+// What each can promise (docs/chips.md).
+void PrintGuarantees(const json::object& answer) {
+  Table table(
+      {"ENGINE", "RECLAIM", "RESUME", "EXACT USAGE", "HARD BUDGET", "MANY MODELS", "TRAINING", "CONTRACT"});
+  for (const auto& value : GetArray(answer, "data")) {
+    const auto& engine = value.get_object();
+    const json::object& kept = GetObject(engine, "guarantees");
+    const std::string contract = GetText(engine, "contract");
+    table.Row({GetText(engine, "name"), GetText(kept, "reclaim"), GetText(kept, "resume"),
+               GetText(kept, "exact_usage"), GetText(kept, "hard_budget"), GetText(kept, "many_models"),
+               GetText(kept, "training"), contract.empty() ? "none" : contract});
+  }
+  fmt::print("{}", table.empty() ? "no engine is connected\n" : table.Text());
+}
+
+Result<int> List(const LoadedConfig& loaded, bool as_json, bool guarantees) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
   PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/admin/v1/engines"));
   if (as_json) {
     fmt::print("{}", PrettyJson(answer));
+  } else if (guarantees) {
+    PrintGuarantees(answer);
   } else {
     PrintEngines(answer);
   }
@@ -141,13 +158,16 @@ Result<int> Restart(const LoadedConfig& loaded, const std::string& engine) {
 void AddEngineCommands(CLI::App& app, Cli& cli) {
   CLI::App* engine = app.add_subcommand("engine", "Show engines, and set one aside for maintenance");
   engine->footer("Example:\n  penstock engine ls\n  penstock engine drain cpu0");
-  auto as_json = std::make_shared<bool>(false);
+  auto as_json = std::make_shared<bool>(false), guarantees = std::make_shared<bool>(false);
   auto name = std::make_shared<std::string>();
   CLI::App* list = engine->add_subcommand("ls", "Engines, where they run, and what they hold");
   list->add_flag("--json", *as_json, "as JSON");
-  list->footer("Example:\n  penstock engine ls");
-  list->callback([&cli, as_json] {
-    cli.run = [as_json](const LoadedConfig& loaded) { return List(loaded, *as_json); };
+  list->add_flag("--guarantees", *guarantees, "what each can promise");
+  list->footer("Example:\n  penstock engine ls\n  penstock engine ls --guarantees");
+  list->callback([&cli, as_json, guarantees] {
+    cli.run = [as_json, guarantees](const LoadedConfig& loaded) {
+      return List(loaded, *as_json, *guarantees);
+    };
   });
   const auto add = [&](const char* word, const char* help) {
     CLI::App* command = engine->add_subcommand(word, help);

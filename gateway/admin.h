@@ -50,6 +50,7 @@
 //          Engine: {"name","runner","chip","kernel","place","note","pid","connected",
 //            "state":"up"|"draining"|"proving"|"recovering"|"quarantined"|"down","why",   (fleet/health.h)
 //            "may_run",                      (sequences at once, as it is trusted now)
+//            "guarantees":{"reclaim":"yes"|"partly"|"no",…},   (fleet/guarantees.h)
 //            "contract","external","draining","memory_bytes",
 //            "resident_bytes","sent","running","waiting","free_pages","cached_pages",
 //            "preemptions","prefix_hit_tokens","computed_tokens",

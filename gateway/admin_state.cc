@@ -2,6 +2,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "fleet/guarantees.h"
 #include "gateway/admin_fields.h"
 #include "gateway/json_out.h"
 #include "gateway/records.h"
@@ -27,6 +28,10 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   writer.FieldBool("connected", engine.connected).Field("state", engine.State()).Field("why", engine.why);
   count("may_run", engine.may_run);
   writer.Field("contract", engine.contract).FieldBool("external", engine.external);
+  writer.Key("guarantees").Object();
+  for (const Guarantee& guarantee : GuaranteesOf(engine.abilities))
+    writer.Field(guarantee.name, guarantee.kept);
+  writer.EndObject();
   writer.FieldBool("draining", engine.draining);
   count("memory_bytes", engine.memory_bytes);
   count("resident_bytes", engine.load.resident_bytes());
