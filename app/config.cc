@@ -247,6 +247,16 @@ const std::array kSettings = {
                                      "the native runner uses no instructions beyond these; empty: the best"),
                ParseKernel),
     Make<&Config::takes>("engine.models", "NAME,NAME", "the models that it holds; empty: all"),
+    Make<&Config::engine_url>(
+        "engine.url", "URL",
+        "a server that speaks OpenAI's API is the engine: vLLM, llama-server, Ollama, …; "
+        "empty: our own"),
+    Make<&Config::engine_url_key>("engine.url_key", "KEY", "the key that it is sent; empty: none", "", true),
+    Make<&Config::engine_external>("engine.external", "true|false",
+                                   "it is outside the organisation: only teams that allow it are sent there"),
+    Make<&Config::upstream_models>(
+        "engine.upstream_models", "OURS=THEIRS,…",
+        "the models that it serves, by our names, and what it calls them; OURS=*: its only one"),
 
     Make<&Config::hub>("pull.hub", "URL", "the model hub, or a mirror with its layout", "HF_ENDPOINT"),
     Make<&Config::hub_token>("pull.token", "TOKEN", "the hub's access token, for gated models", "HF_TOKEN",

@@ -54,6 +54,9 @@ struct Config {
   // [engines.NAME]: what each says instead of `engine.*`, by setting ("engine.runner"). app/engines.h
   // resolves it.
   std::map<std::string, std::map<std::string, std::string>> engines;
+  std::string engine_url, engine_url_key;  // of a server that is attached as the engine; empty: our own
+  bool engine_external = false;
+  std::vector<std::string> upstream_models;
 
   std::string hub = "https://huggingface.co";
   std::string hub_token;

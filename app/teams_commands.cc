@@ -1,6 +1,7 @@
 // `penstock team …` and `penstock key …`.
 #include "app/cli.h"
 #include "app/cloud.h"
+#include "app/http.h"
 #include "app/json_get.h"
 #include "app/table.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 struct Options {
   bool as_json = false;
-  std::string team, name, role, key, expires, overlap;
+  std::string team, name, role, key, expires, overlap, external;
   std::vector<std::string> models;
 };
 using Shared = std::shared_ptr<Options>;
@@ -38,17 +39,30 @@ Result<int> CreateTeam(const Cloud& cloud, const Options& options) {
   return 0;
 }
 
+Result<int> SetTeam(const Cloud& cloud, const Options& options) {
+  const bool external = options.external == "yes";
+  PENSTOCK_ASSIGN(const auto team,
+                  cloud.Post("/admin/v1/teams/" + UrlEscape(options.name), {{"external", external}}));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(team));
+  } else {
+    fmt::print("team '{}': its text {} to engines outside the organisation\n", options.name,
+               external ? "may go" : "does not go");
+  }
+  return 0;
+}
+
 Result<int> ListTeams(const Cloud& cloud, const Options& options) {
   PENSTOCK_ASSIGN(const auto answer, cloud.Get("/admin/v1/teams"));
   if (options.as_json) {
     fmt::print("{}", PrettyJson(answer));
     return 0;
   }
-  Table table({"TEAM", ">ID", "CREATED"});
+  Table table({"TEAM", ">ID", "CREATED", "EXTERNAL"});
   for (const auto& value : GetArray(answer, "data")) {
     const auto& team = value.as_object();
-    table.Row(
-        {GetText(team, "name"), std::to_string(GetInt(team, "id")), HumanTime(GetReal(team, "created"))});
+    table.Row({GetText(team, "name"), std::to_string(GetInt(team, "id")), HumanTime(GetReal(team, "created")),
+               GetBool(team, "external") ? "allowed" : "no"});
   }
   fmt::print("{}", table.empty() ? "no teams yet: penstock team create NAME\n" : table.Text());
   return 0;
@@ -199,7 +213,7 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
 
 void AddTeamCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* team = app.add_subcommand("team", "Create and list teams");
+  CLI::App* team = app.add_subcommand("team", "Create, list and change teams");
   team->require_subcommand(1);
   team->footer("Example:\n  penstock team create research");
 
@@ -208,6 +222,16 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
   create->add_flag("--json", options->as_json, "as JSON");
   create->footer("Example:\n  penstock team create research");
   OnChosen(create, cli, options, CreateTeam);
+
+  CLI::App* set = team->add_subcommand("set", "Say what may be done with a team's text");
+  set->add_option("name", options->name, "its name")->required();
+  set->add_option("--external", options->external,
+                  "whether it may go to engines outside the organisation: yes or no")
+      ->required()
+      ->check(CLI::IsMember({"yes", "no"}));
+  set->add_flag("--json", options->as_json, "as JSON");
+  set->footer("Example:\n  penstock team set research --external yes");
+  OnChosen(set, cli, options, SetTeam);
 
   CLI::App* list = team->add_subcommand("ls", "List teams");
   list->add_flag("--json", options->as_json, "as JSON");

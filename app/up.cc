@@ -25,6 +25,7 @@
 #include "app/supervisor.h"
 #include "app/table.h"
 #include "app/tls_files.h"
+#include "attach/attach.h"
 #include "base/log_level.h"
 #include "chip/cpu.h"
 #include "engine/engine.h"
@@ -130,9 +131,16 @@ std::string LearnBudget(EngineBudget& budget, const EnginePlan& plan, const Data
                      had > 0 ? ", instead of " + HumanBytes(had) : "");
 }
 
+std::string KeyVariable(const std::string& engine) {
+  return "PENSTOCK_URL_KEY_OF_" + engine;
+}
+
 Result<ChildSpec> EngineChild(const EnginePlan& plan, const DataDir& data, const std::string& socket,
                               CpuGroups& groups) {
   const Config& config = plan.loaded.config;
+  // A secret is in no command line: the engine reads it where the environment holds it.
+  if (!config.engine_url_key.empty())
+    setenv(KeyVariable(plan.name).c_str(), config.engine_url_key.c_str(), 1);
   EngineBudget budget{.memory = 0, .machine_memory = plan.machine_memory, .note = ""};
   ChildSpec child{.name = fmt::format("engine {}", plan.name), .args = EngineArgs(plan, socket, budget)};
   child.log = LogFile(data, config, fmt::format("engine-{}", plan.name));
@@ -412,8 +420,28 @@ Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
   return MakeFakeRunner(fake);
 }
 
+Result<int> Attached(const Config& config, const ChildOptions& child) {
+  spdlog::set_level(ParseLogLevel(config.log_level).value_or(LogLevel::info));
+  const char* key = std::getenv(KeyVariable(child.name).c_str());
+  AttachOptions options{.name = child.name,
+                        .socket = child.socket,
+                        .url = config.engine_url,
+                        .key = key == nullptr ? "" : key,
+                        .external = config.engine_external,
+                        .takes = config.takes,
+                        .names = {},
+                        .max_sequences = static_cast<uint32_t>(config.max_sequences)};
+  for (const std::string& pair : config.upstream_models) {
+    const size_t equals = std::min(pair.find('='), pair.size());
+    options.names[pair.substr(0, equals)] = equals < pair.size() ? pair.substr(equals + 1) : pair;
+  }
+  const auto status = RunAttached(std::move(options));
+  return status.has_value() ? *status : FailChild(status.error());
+}
+
 Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   const Config& config = loaded.config;
+  if (!config.engine_url.empty()) return Attached(config, child);
   auto runner = MakeRunner(config);
   if (!runner.has_value()) return FailChild(runner.error());
   spdlog::set_level(ParseLogLevel(config.log_level).value_or(LogLevel::info));

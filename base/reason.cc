@@ -212,6 +212,11 @@ constexpr ReasonText kReasons[] = {
      "Give its id (`penstock key ls`), or more of its beginning."},
 
     // ---- store and backup ----
+    {Reason::kExternalForbidden, kForbidden, "The team's text stays inside the organisation",
+     "The only engines that hold the model are outside the organisation, and the team does not send its text "
+     "there.",
+     "An engine with `external = true` takes requests only of teams that allow it.",
+     "Use another model; or an operator allows it: `penstock team set TEAM --external yes`."},
     {Reason::kStoreUnwritable, kUnavailable, "Usage cannot be recorded",
      "The store cannot be written, so no new request is taken; what runs goes on.",
      "The disk is full, or answers with errors. A request that could not be accounted for is not run.",

@@ -70,6 +70,7 @@ enum class Reason : uint16_t {
   kTeamUnknown = 4008,
   kNoSuchKey = 4009,
   kKeyAmbiguous = 4010,
+  kExternalForbidden = 4011,
 
   kStoreUnwritable = 5001,
   kStoreDamaged = 5002,

@@ -127,6 +127,18 @@ void Output::Take(const Sampled& sampled, wire::TokenEvent& event) {
   }
 }
 
+void Output::TakeText(std::string_view text, uint32_t tokens, wire::TokenEvent& event) {
+  emitted_ += tokens;
+  event.set_new_tokens(event.new_tokens() + tokens);
+  event.set_emitted(emitted_);
+  std::string whole;
+  utf8_.Push(text, whole);
+  if (const auto stop = stops_.Push(whole, *event.mutable_text())) {
+    event.set_stop(rules_->stops[*stop]);
+    event.set_finish(wire::STOP);
+  }
+}
+
 void Output::Replay(std::span<const Token> emitted) {
   std::string text, told;
   for (const Token token : emitted) {

@@ -66,6 +66,9 @@ class Output {
 
   // Fills in ids, text, logprobs, emitted and, if the choice ends with this token, finish and stop.
   void Take(const Sampled& sampled, wire::TokenEvent& event);
+  // Text that came without ids: it counts as `tokens`. Fills in text, emitted and, if a stop string ends the
+  // choice, finish and stop; how long it may be is for whoever counts better to say.
+  void TakeText(std::string_view text, uint32_t tokens, wire::TokenEvent& event);
   // As if it had taken these and told of them: another engine did.
   void Replay(std::span<const Token> emitted);
   // Ends it before its time: what was held back is text.

@@ -70,6 +70,7 @@ wire::Submit AskCanary(const std::string& model, const CanaryPrompt& prompt) {
   submit.set_max_tokens(kCanaryTokens);
   submit.set_choices(1);
   submit.set_ignore_eos(true);
+  submit.set_lenient(true);
   submit.mutable_sampling()->set_temperature(0);
   submit.mutable_sampling()->set_top_logprobs(2);
   return submit;

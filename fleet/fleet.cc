@@ -64,6 +64,11 @@ class FleetImpl final : public penstock::Fleet {
   void Grant(JobId id, uint32_t choice, uint32_t tokens) override;
   bool Ready(std::string_view model) const override;
   bool AnyReady() const override;
+  bool WantsText() const override {
+    return std::ranges::any_of(members_, [](const auto& member) {
+      return member->connected() && member->hello.abilities().wants_text();
+    });
+  }
   std::vector<EngineView> Engines() const override;
   Status SetDraining(std::string_view engine, bool on) override;
   Status Restart(std::string_view engine) override;
@@ -129,6 +134,7 @@ class FleetImpl final : public penstock::Fleet {
   void Erase(Live& job);
   void FailJob(Live& job, Error error);
   std::optional<Error> Hopeless(std::string_view model) const;
+  bool OnlyExternal(std::string_view model) const;
   Error Unserved(std::string_view model) const;
   Error TookTooLong(const Live& job, Nanos now) const;
   Placement PlaceJob(const Live& job) const;
@@ -675,6 +681,19 @@ std::optional<Error> FleetImpl::Hopeless(std::string_view model) const {
                Reason::kModelFailedToLoad};
 }
 
+// Every connected engine that has the model is outside the organisation.
+bool FleetImpl::OnlyExternal(std::string_view model) const {
+  bool any = false;
+  for (const auto& member : members_) {
+    const bool has = member->connected() && std::ranges::any_of(member->models, [&](const auto& state) {
+                       return Answers(state.first, model);
+                     });
+    if (has && !member->hello.external()) return false;
+    any |= has;
+  }
+  return any;
+}
+
 Error FleetImpl::Unserved(std::string_view model) const {
   std::string names;
   for (const auto& [name, served] : served_) names += (names.empty() ? "" : ", ") + name;
@@ -696,6 +715,14 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
         {Code::kUnavailable, "Penstock is being stopped; send the request again soon", Reason::kStopping});
   if (!Offers(job.submit.model())) return refuse(Unserved(job.submit.model()));
   if (auto error = Hopeless(job.submit.model())) return refuse(*std::move(error));
+  if (!job.external_allowed && OnlyExternal(job.submit.model())) {
+    return refuse(
+        {Code::kForbidden,
+         fmt::format("model {} is served outside the organisation only, and team {} does not send its "
+                     "text there; an operator can allow it: penstock team set {} --external yes",
+                     job.submit.model(), job.team_name, job.team_name),
+         Reason::kExternalForbidden});
+  }
   if (queue_.waiting() >= options_.max_waiting) {
     return refuse(
         {Code::kOverloaded,
@@ -712,6 +739,7 @@ Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
   live->Start(std::move(job.submit));
   live->team = job.team;
   live->variants = std::move(job.variants);
+  live->external_allowed = job.external_allowed;
   live->sink = std::move(sink);
   live->deadline = job.deadline;
   live->queued_at = clock_.Monotonic();
@@ -761,6 +789,8 @@ Seat FleetImpl::SeatFor(const Member& member, const std::string& variant, const 
   Seat seat = member.SeatFor(variant);
   if (job.emitted && !member.hello.abilities().resume()) seat.model = Seat::Model::kAbsent;
   if (job.avoid == member.key && others) seat.model = Seat::Model::kAbsent;
+  if (member.hello.external() && !job.external_allowed && seat.model != Seat::Model::kAbsent)
+    seat.model = Seat::Model::kForbidden;
   return seat;
 }
 
@@ -833,7 +863,9 @@ void FleetImpl::Send(JobId id, Member& member) {
   member.prefill += job.prefill_left;
   member.context += job.context;
   affinity_.Note(member.key, job.prefix);
-  job.Fill(*member.link->Send().mutable_submit());
+  wire::Submit& submit = *member.link->Send().mutable_submit();
+  job.Fill(submit);
+  if (!member.hello.abilities().wants_text()) submit.clear_chat();
   ++stats_.sent;
   stats_.queue_wait_ns += static_cast<uint64_t>(clock_.Monotonic() - job.queued_at);
   const auto sink = job.sink;

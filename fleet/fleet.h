@@ -62,6 +62,7 @@ struct Job {
   std::vector<std::string> variants = {};  // of a family, those that may be used; empty: all
   uint64_t team = 0;                       // whose virtual counter pays
   std::string team_name;                   // for people
+  bool external_allowed = false;           // its text may go to engines outside the organisation
   Nanos deadline = 0;                      // Clock::Monotonic; 0: none. Only waiting is limited by it.
 };
 
@@ -140,6 +141,8 @@ class Fleet {
   // A request for `model` would be answered now: some connected engine has it READY.
   virtual bool Ready(std::string_view model) const = 0;
   virtual bool AnyReady() const = 0;
+  // Some connected engine takes the request's own text: Submit.chat is worth filling in.
+  virtual bool WantsText() const { return false; }
   virtual std::vector<EngineView> Engines() const = 0;
   // An engine that drains finishes what it has and gets no new jobs, until it is told off again; also when it
   // reconnects meanwhile. Errors: kNotFound names the engines that there are.

@@ -200,6 +200,39 @@ TEST(Fleet, WithdrawingAModelFailsWhatWaitsForIt) {
   EXPECT_EQ(witness->error->code, Code::kNotFound);
 }
 
+TEST(Fleet, NoTextGoesOutsideTheOrganisationUnlessItsTeamAllowsIt) {
+  FleetWorld world;
+  world.Serve("m");
+  wire::Hello hello = ScriptedEngine::Named("far");
+  hello.set_external(true);
+  hello.mutable_abilities()->set_wants_text(true);
+  auto far = world.Engine(hello);
+  far->State("m", wire::ModelState::READY);
+  far->Pages(1000);
+  ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("m"); }));
+  EXPECT_TRUE(world.fleet->WantsText());
+  const auto refused = world.fleet->Submit(FleetWorld::NewJob("m"), std::make_shared<Witness>());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kForbidden);
+  EXPECT_NE(refused.error().message.find("penstock team set team1 --external yes"), std::string::npos);
+
+  Job allowed = FleetWorld::NewJob("m");
+  allowed.external_allowed = true;
+  const auto [id, sent] = world.Submit(std::move(allowed));
+  ASSERT_TRUE(world.Until([&] { return sent->Heard(JobEvent::kSent); }));
+  far->Token(id, wire::STOP);
+
+  // Fail-over included: what an engine inside began does not go on outside.
+  auto near = world.ReadyEngine("near", "m");
+  const auto [other, witness] = world.Submit(FleetWorld::NewJob("m"));
+  ASSERT_TRUE(world.Until([&] { return witness->Heard(JobEvent::kSent); }));
+  near.reset();
+  ASSERT_TRUE(world.Until([&] { return witness->Heard(JobEvent::kRequeued); }));
+  world.Quiet();
+  EXPECT_EQ(std::ranges::count(witness->events, JobEvent::kSent), 1);
+  EXPECT_EQ(world.View("far").sent, 0U);
+}
+
 TEST(Fleet, AnEngineGetsNoMoreThanItHasSequencesFor) {
   FleetWorld world;
   world.Serve("qwen");

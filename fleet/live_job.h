@@ -46,6 +46,7 @@ struct LiveJob {
   double prefill_left = 0;            // tokens sent and not computed yet
   double context = 0;                 // positions that its sequences hold
   bool admitted = false, emitted = false;
+  bool external_allowed = false;
   bool can_resume = true;  // every token of it came with its id
 
   uint32_t pages() const { return static_cast<uint32_t>(PagesFor(submit.prompt_size())); }

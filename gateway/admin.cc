@@ -15,6 +15,7 @@ void AppendTeam(const Team& team, JsonWriter& writer) {
       .Field("id", team.id)
       .Field("name", team.name)
       .Field("created", team.created / kSecond)
+      .FieldBool("external", team.external)
       .EndObject();
 }
 
@@ -68,6 +69,23 @@ void HandleCreateTeam(Call& call) {
   JsonWriter writer(out);
   AppendTeam(*team, writer);
   call.SendJson(std::move(out), 201);
+}
+
+void HandleSetTeam(Call& call) {
+  const auto body = ReadBody(call);
+  if (!body) return;
+  Fields fields(body->get_object());
+  const auto external = fields.Bool("external");
+  if (!external) fields.Fault("external", "'external' is missing");
+  if (!Accept(call, fields)) return;
+  const auto id = FindTeam(call, call.argument);
+  if (!id) return call.SendError(ToApiError(id.error()));
+  const auto team = call.service.accounts.SetExternal(*id, *external);
+  if (!team) return call.SendError(ToApiError(team.error()));
+  std::string out;
+  JsonWriter writer(out);
+  AppendTeam(*team, writer);
+  call.SendJson(std::move(out));
 }
 
 void HandleTeams(Call& call) {

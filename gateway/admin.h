@@ -8,7 +8,9 @@
 //
 // POST   /admin/v1/teams                 {"name"} → 201 Team; 409 if the name is taken
 // GET    /admin/v1/teams                 → {"data":[Team]}
-//          Team: {"id":1,"name":"search","created":1700000000}
+// POST   /admin/v1/teams/{name}          {"external": whether its text may go to engines outside the
+// organisation} → Team
+//          Team: {"id":1,"name":"search","created":1700000000,"external":false}
 //
 // POST   /admin/v1/keys                  {"team"?,"name"?,"role"?,"models"?:["m"],"expires"?:seconds} → 201
 // Created

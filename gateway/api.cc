@@ -27,6 +27,7 @@ constexpr std::array kRoutes = {
 
     Route{Method::kPost, "/admin/v1/teams", kCreateTeams, HandleCreateTeam},
     Route{Method::kGet, "/admin/v1/teams", kReadTeams, HandleTeams},
+    Route{Method::kPost, "/admin/v1/teams/{}", kCreateTeams, HandleSetTeam},
     Route{Method::kPost, "/admin/v1/keys", kManageKeys, HandleCreateKey},
     Route{Method::kGet, "/admin/v1/keys", kReadKeys, HandleKeys},
     Route{Method::kPost, "/admin/v1/keys/{}/rotate", kManageKeys, HandleRotateKey},

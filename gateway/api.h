@@ -80,6 +80,7 @@ void HandleMetrics(Call& call);
 
 // admin.cc
 void HandleCreateTeam(Call& call);
+void HandleSetTeam(Call& call);  // POST /admin/v1/teams/{}
 void HandleTeams(Call& call);
 void HandleCreateKey(Call& call);
 void HandleKeys(Call& call);

@@ -199,7 +199,10 @@ std::optional<ApiError> Story::Submit(EncodedPrompts encoded) {
             .variants = service_.catalogue.VariantsFor(request_.principal, chat.model),
             .team = static_cast<uint64_t>(request_.principal.team),
             .team_name = request_.principal.team_name,
+            .external_allowed = request_.principal.external,
             .deadline = arrived_ + service_.options.queue_timeout};
+    if (chat.kind == ChatRequest::Kind::kChat && service_.fleet.WantsText())
+      job.submit.set_chat(fmt::format("{{\"messages\":{}{}}}", chat.messages, chat.template_members));
     job.submit.set_prefix_scope(fmt::format("team{}", request_.principal.team));
     job.submit.set_credits(chat.stream ? kCredits : 0);
     const auto id =

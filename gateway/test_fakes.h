@@ -146,6 +146,14 @@ class FakeAccounts final : public Accounts {
         Team{.id = static_cast<TeamId>(teams.size() + 1), .name = std::string(name), .created = kSecond});
   }
   std::vector<Team> Teams() const override { return teams; }
+  Result<Team> SetExternal(TeamId id, bool external) override {
+    for (Team& team : teams) {
+      if (team.id != id) continue;
+      team.external = external;
+      return team;
+    }
+    return Fail(Code::kNotFound, "no team {}", id);
+  }
   Result<CreatedKey> CreateKey(const NewKey& key) override {
     CreatedKey created;
     created.key.id = static_cast<KeyId>(keys.size() + 1);

@@ -131,6 +131,9 @@ class AccountsImpl final : public Accounts {
     return directory().Authenticate(bearer);
   }
   Result<Team> CreateTeam(std::string_view name) override { return directory().CreateTeam(store(), name); }
+  Result<Team> SetExternal(TeamId team, bool external) override {
+    return directory().SetExternal(store(), team, external);
+  }
   std::vector<Team> Teams() const override { return directory().Teams(); }
   Result<CreatedKey> CreateKey(const NewKey& key) override { return directory().CreateKey(store(), key); }
   std::vector<Key> Keys(std::optional<TeamId> team) const override { return directory().Keys(team); }

@@ -234,7 +234,7 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
     auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
     ASSERT_TRUE(
         database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
-                         "DROP TABLE upgrades;"
+                         "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                          "PRAGMA user_version=1"));
   }
   World world(dir.path);

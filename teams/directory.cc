@@ -53,11 +53,11 @@ bool Principal::MayUse(std::string_view model) const {
 }
 
 Status Directory::Load(Database& database) {
-  PENSTOCK_ASSIGN(Statement teams, database.Prepare("SELECT id, name, created FROM teams"));
+  PENSTOCK_ASSIGN(Statement teams, database.Prepare("SELECT id, name, created, external FROM teams"));
   while (true) {
     PENSTOCK_ASSIGN(const bool row, teams.Step());
     if (!row) break;
-    teams_[teams.Int(0)] = {teams.Int(0), std::string(teams.Text(1)), teams.Int(2)};
+    teams_[teams.Int(0)] = {teams.Int(0), std::string(teams.Text(1)), teams.Int(2), teams.Int(3) != 0};
   }
   PENSTOCK_ASSIGN(Statement keys,
                   database.Prepare("SELECT id, team, name, shown, digest, role, models, created,"
@@ -142,7 +142,9 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   }
   // A login speaks as its seat's key: usage by key shows one name, not one for each machine.
   const std::string& name = key.login ? keys_.at(key.parent).name : key.name;
-  return Principal{key.seat, key.team, key.team_name, name, key.role, key.models, key.id};
+  const auto team = teams_.find(key.team);
+  const bool external = team == teams_.end() || team->second.external;
+  return Principal{key.seat, key.team, key.team_name, name, key.role, key.models, external, key.id};
 }
 
 Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
@@ -151,7 +153,7 @@ Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
   if (name == "operator" || std::ranges::any_of(teams_, same)) {
     return Fail(Reason::kTeamExists, "there is a team '{}' already", name);
   }
-  Team team{0, std::string(name), clock_.Wall()};
+  Team team{.id = 0, .name = std::string(name), .created = clock_.Wall()};
   PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
     PENSTOCK_ASSIGN(Statement insert, database.Prepare("INSERT INTO teams(name, created) VALUES(?1, ?2)"));
     PENSTOCK_TRY(insert.Bind(team.name, team.created).Run());
@@ -159,6 +161,17 @@ Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
     return {};
   }));
   return teams_[team.id] = team;
+}
+
+Result<Team> Directory::SetExternal(Store& store, TeamId id, bool external) {
+  const auto team = teams_.find(id);
+  if (team == teams_.end()) return Fail(Code::kNotFound, "no team {}", id);
+  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
+    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE teams SET external = ?1 WHERE id = ?2"));
+    return update.Bind(int64_t{external}, id).Run();
+  }));
+  team->second.external = external;
+  return team->second;
 }
 
 std::vector<Team> Directory::Teams() const {

@@ -28,6 +28,7 @@ class Directory {
   Result<Principal> Authenticate(std::string_view bearer) const;
   Result<Team> CreateTeam(Store& store, std::string_view name);
   std::vector<Team> Teams() const;
+  Result<Team> SetExternal(Store& store, TeamId team, bool external);
   Result<CreatedKey> CreateKey(Store& store, const NewKey& key);
   std::vector<Key> Keys(std::optional<TeamId> team) const;
   Result<CreatedKey> RotateKey(Store& store, KeyId id, Nanos overlap);

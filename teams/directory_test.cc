@@ -224,6 +224,26 @@ TEST(Directory, TheFirstOperatorKeyIsMadeOnce) {
   EXPECT_TRUE(*EnsureOperatorKey(*world.operator->(), world.clock)) << "nobody is locked out for ever";
 }
 
+TEST(Directory, ATeamsTextStaysInsideUntilSomebodyAllowsMore) {
+  TempDir dir;
+  std::string secret;
+  TeamId team = 0;
+  {
+    World world(dir.path);
+    secret = world.NewKey("red").secret;
+    team = world->Authenticate(secret)->team;
+    EXPECT_FALSE(world->Authenticate(secret)->external);
+    ASSERT_TRUE(world->SetExternal(team, true));
+    EXPECT_TRUE(world->Authenticate(secret)->external);
+    EXPECT_EQ(world->SetExternal(999, true).error().code, Code::kNotFound);
+    world->Flush();
+  }
+  World world(dir.path);
+  EXPECT_TRUE(world->Authenticate(secret)->external);
+  ASSERT_TRUE(world->SetExternal(team, false));
+  EXPECT_FALSE(world->Teams().front().external);
+}
+
 TEST(Directory, NoSecretIsInAnyFile) {
   World world;
   const auto key = world.NewKey("red");

@@ -85,12 +85,18 @@ Status AddUpgrades(Database& database) {
 )sql");
 }
 
+// Whether a team's text may go to engines outside the organisation: no, until somebody says yes.
+Status AddExternal(Database& database) {
+  return database.Execute("ALTER TABLE teams ADD COLUMN external INTEGER NOT NULL DEFAULT 0");
+}
+
 // kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
 using Step = Status (*)(Database&);
 constexpr Step kSteps[] = {
     CreateTables,
     AddLogins,
     AddUpgrades,
+    AddExternal,
 };
 
 Status RunSteps(Database& database, int64_t from) {

@@ -129,7 +129,9 @@ TEST(Snapshot, DamageIsNamed) {
 // The version before the upgrades were written down.
 void MakeVersion2(const std::string& dir) {
   auto database = *Database::Open(dir + "/penstock.db", Database::Mode::kReadWrite);
-  ASSERT_TRUE(database.Execute("DROP TABLE upgrades; PRAGMA user_version=2"));
+  ASSERT_TRUE(
+      database.Execute("ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
+                       "PRAGMA user_version=2"));
 }
 
 TEST(Versions, AnOlderStoreIsBroughtUpToDateAndKeepsWhatItHolds) {

@@ -36,6 +36,7 @@ struct Principal {
   std::string team_name, key_name;
   Role role = Role::kDeveloper;
   std::vector<std::string> models;  // that the key is scoped to; empty: all
+  bool external = false;            // of its team; the operator's own text: true
   KeyId shown = 0;                  // the very key that was shown: the seat's, its renewal's, or a login
   // "qwen" allows its variants "qwen:q4" and so on; "qwen:q4" only itself.
   bool MayUse(std::string_view model) const;
@@ -44,7 +45,8 @@ struct Principal {
 struct Team {
   TeamId id = 0;
   std::string name;
-  Nanos created = 0;  // wall
+  Nanos created = 0;      // wall
+  bool external = false;  // its text may go to engines outside the organisation
 };
 
 struct Key {
@@ -146,6 +148,8 @@ class Accounts {
   virtual Result<Principal> Authenticate(std::string_view bearer) const = 0;
   virtual Result<Team> CreateTeam(std::string_view name) = 0;
   virtual std::vector<Team> Teams() const = 0;
+  // From the next request on. Errors: kNotFound.
+  virtual Result<Team> SetExternal(TeamId team, bool external) = 0;
   virtual Result<CreatedKey> CreateKey(const NewKey& key) = 0;
   virtual std::vector<Key> Keys(std::optional<TeamId> team) const = 0;
   // A new secret for the same seat; the old one, and the logins made from it, work for `overlap` longer.

@@ -1,0 +1,31 @@
+// Attached engines: a server that speaks OpenAI's API (vLLM, SGLang, llama-server, Ollama, …) as one more
+// engine process. It dials the gateway as every engine does, and talks HTTP behind it: so HTTP and its
+// troubles stay out of the gateway.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace penstock {
+
+struct AttachOptions {
+  std::string name = "attached";
+  std::string socket;  // where the gateway listens
+  std::string url;     // http(s)://HOST[:PORT]
+  std::string key;     // sent as a bearer token; empty: none
+  bool external = false;
+  std::vector<std::string> takes =
+      {};  // the models that it holds, by our names; empty: those of `names`, or any
+  std::map<std::string, std::string, std::less<>>
+      names;                    // ours → theirs, where they differ; "*": its only one
+  uint32_t max_sequences = 64;  // however fast it answers
+};
+
+// Blocks until the engine ends; returns the process's exit status. Errors: kInvalid: the URL is none.
+Result<int> RunAttached(AttachOptions options);
+
+}  // namespace penstock

@@ -1,0 +1,136 @@
+// Driver: an upstream as an engine of ours. Takes what the gateway says, asks the upstream, and reports as a
+// step of an engine does.
+//
+//   Handle(command) → one upstream request per choice → answer → Output → StepReport, every few milliseconds
+//
+// Each choice is a request of its own: it draws from its own seed, is held by its own credits, and goes on
+// where another engine left it. What the limit (attach/concurrency.h) does not let in waits here, where
+// nothing has been sent yet; the fleet is told the limit and so soon sends no more than that.
+//
+// An upstream that cannot be reached makes its models FAILED, in words; it is asked every second or few
+// whether it is back, and then what it can do, for it may be another one. Threads: the io_context's one.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "attach/answer.h"
+#include "attach/concurrency.h"
+#include "attach/request.h"
+#include "attach/upstream.h"
+#include "engine/pieces.h"
+#include "engine/wire.pb.h"
+
+namespace penstock {
+
+// A model's words: what is read of its file. Made on another thread: it takes a second.
+struct ModelWords {
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::shared_ptr<const Pieces> pieces;
+  std::vector<Token> end_tokens;
+  Token eos = -1;
+  uint32_t context = 0;
+};
+Result<ModelWords> ReadModelWords(const std::string& path);
+
+struct DriverOptions {
+  std::string name = "attached";
+  std::map<std::string, std::string, std::less<>> names;  // ours → theirs; "*": the one that it serves
+  Concurrency::Options concurrency = {};
+  Nanos probe = 5 * kSecond, first_retry = kSecond, last_retry = 10 * kSecond;
+  Nanos report_every = 2 * kMillisecond;
+  Nanos refused_for = 60 * kSecond;  // how long a request is tried again that the upstream has no room for
+};
+
+class Driver {
+ public:
+  using Send = std::function<void(const wire::FromEngine&)>;
+  Driver(boost::asio::io_context& io, std::shared_ptr<Upstream> upstream, DriverOptions options, Send send);
+  ~Driver();
+
+  // All but load, whose words come by Load.
+  void Handle(const wire::ToEngine& command);
+  void Load(const wire::LoadModel& load, Result<ModelWords> words);
+  // The gateway is gone: all work is cancelled and nobody is told; models stay.
+  void Disconnected();
+  // `drained` is called when nothing runs any more.
+  void Drain(std::function<void()> drained);
+
+  wire::Load Load() const;
+
+ private:
+  struct Model;
+  struct Request;
+  struct Choice;
+  using ChoicePtr = std::shared_ptr<Choice>;
+
+  void Submit(const wire::Submit& submit);
+  Status Start(const wire::Submit& submit);
+  void Cancel(uint64_t request);
+  void Grant(const wire::Credit& credit);
+  void Pump();
+
+  boost::asio::awaitable<void> Run(ChoicePtr choice);
+  boost::asio::awaitable<Status> Answer(Choice& choice, Upstream::Call& call);
+  boost::asio::awaitable<void> WaitForCredit(Choice& choice);
+  Status Take(Choice& choice, const std::string& json);
+  void TakeChunk(Choice& choice, const UpstreamChunk& chunk);
+  void TakeIds(Choice& choice, const UpstreamChunk& chunk);
+  void NoteEnd(Choice& choice, wire::TokenEvent& event);
+  void EndAsUpstream(Choice& choice);
+  void End(Choice& choice, wire::Finish finish, std::string_view error = {}, bool fault = false);
+  void Settle(Choice& choice);
+  bool TryLater(const ChoicePtr& choice, int64_t retry_after, const std::string& said);
+
+  boost::asio::awaitable<void> Watch();
+  boost::asio::awaitable<void> Look(std::vector<UpstreamModel> listed);
+  void Lost(const std::string& why);
+  void LookSoon();
+  std::string TheirName(const Model& model, const std::vector<UpstreamModel>& listed) const;
+  void SetState(Model& model, wire::ModelState::State state, std::string error);
+  void TellModel(const Model& model);
+
+  wire::TokenEvent& EventOf(Choice& choice);
+  void Account();
+  void Leave(const Choice& choice);
+  void ReportSoon();
+  void Report();
+
+  boost::asio::io_context& io_;
+  const std::shared_ptr<Upstream> upstream_;
+  const DriverOptions options_;
+  const Send send_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
+  Concurrency concurrency_;
+
+  std::map<std::string, std::shared_ptr<Model>, std::less<>> models_;
+  std::map<uint64_t, std::shared_ptr<Request>> requests_;
+  std::deque<ChoicePtr> held_;    // not sent yet
+  std::vector<Choice*> running_;  // sent and not ended
+  boost::asio::steady_timer look_, report_, later_;
+  bool up_ = false, look_again_ = false, report_posted_ = false;
+  std::string down_why_;  // empty: it has not been asked yet
+  Nanos hold_until_ = 0;  // the upstream asked for so much patience
+
+  // What happened since the last report, by model.
+  struct Step {
+    wire::StepReport report;
+    std::map<std::pair<uint64_t, uint32_t>, int> events;  // by request and choice: index into report.tokens
+    std::map<uint64_t, uint32_t> computed;                // by request
+    std::map<uint64_t, uint64_t> shares;                  // of the time, by request
+  };
+  std::map<std::string, Step, std::less<>> steps_;
+  Nanos accounted_at_ = 0;
+  uint64_t step_ = 0, computed_ = 0;
+  std::function<void()> drained_;
+  bool draining_ = false;
+};
+
+}  // namespace penstock

@@ -1,0 +1,429 @@
+#include "attach/driver.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "attach/fake_upstream.h"
+
+namespace penstock {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+ModelWords Words() {
+  std::vector<std::string> pieces;
+  const auto tokenizer = std::make_shared<ByteTokenizer>();
+  for (Token token = 0; token < 256; ++token) pieces.emplace_back(tokenizer->Bytes(token));
+  return {.tokenizer = tokenizer,
+          .pieces = std::make_shared<const Pieces>(Pieces::Of(pieces)),
+          .end_tokens = {0},
+          .eos = 0,
+          .context = 4096};
+}
+
+// What one choice was told, together.
+struct Heard {
+  std::string text, error, stop;
+  std::vector<int32_t> ids;
+  uint32_t tokens = 0, emitted = 0;
+  wire::Finish finish = wire::NONE;
+  bool fault = false;
+  std::optional<wire::Usage> reported;
+  size_t logprobs = 0;
+};
+
+class Cloud {
+ public:
+  explicit Cloud(uint16_t port, DriverOptions options = Quick())
+      : driver_(io_, std::make_shared<Upstream>(*ParseUrl("http://127.0.0.1:" + std::to_string(port)), ""),
+                std::move(options), [this](const wire::FromEngine& message) { Hear(message); }) {}
+  ~Cloud() {
+    driver_.Disconnected();
+    io_.run_for(20ms);
+  }
+
+  static DriverOptions Quick() {
+    DriverOptions options;
+    options.probe = options.first_retry = options.last_retry = 20 * kMillisecond;
+    return options;
+  }
+
+  bool RunUntil(const std::function<bool()>& done, std::chrono::milliseconds limit = 10s) {
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!done() && std::chrono::steady_clock::now() < end) io_.run_for(5ms);
+    return done();
+  }
+
+  bool LoadAndWait(wire::ModelState::State state = wire::ModelState::READY) {
+    wire::LoadModel load;
+    load.set_name("m");
+    load.set_path("m.gguf");
+    driver_.Load(load, Words());
+    return RunUntil([&] { return state_.state() == state; });
+  }
+
+  wire::Submit Ask(uint64_t id, uint32_t tokens) {
+    wire::Submit submit;
+    submit.set_request(id);
+    submit.set_model("m");
+    for (const char c : std::string("hello")) submit.add_prompt(c);
+    submit.set_max_tokens(tokens);
+    submit.set_choices(1);
+    submit.add_stop_tokens(0);
+    submit.mutable_sampling()->set_top_logprobs(-1);
+    submit.mutable_sampling()->set_top_p(1);
+    return submit;
+  }
+  void Send(const wire::Submit& submit) {
+    wire::ToEngine message;
+    *message.mutable_submit() = submit;
+    driver_.Handle(message);
+  }
+  Heard& Run(const wire::Submit& submit) {
+    Send(submit);
+    Heard& heard = heard_[{submit.request(), 0}];
+    RunUntil([&] { return heard.finish != wire::NONE; });
+    return heard;
+  }
+
+  void Hear(const wire::FromEngine& message) {
+    if (message.has_model()) state_ = message.model();
+    if (!message.has_step()) return;
+    load_ = message.step().load();
+    uint64_t sum = 0;
+    for (const auto& charge : message.step().charges()) sum += charge.chip_ns();
+    EXPECT_EQ(sum, message.step().chip_ns());
+    for (const auto& event : message.step().tokens()) {
+      Heard& heard = heard_[{event.request(), event.choice()}];
+      EXPECT_EQ(heard.finish, wire::NONE) << "after its end";
+      heard.text += event.text();
+      heard.tokens += event.new_tokens();
+      heard.ids.insert(heard.ids.end(), event.ids().begin(), event.ids().end());
+      heard.logprobs += static_cast<size_t>(event.logprobs_size());
+      EXPECT_GE(event.emitted(), heard.emitted);
+      heard.emitted = event.emitted();
+      heard.finish = event.finish();
+      heard.fault = event.fault();
+      heard.error = event.error();
+      heard.stop = event.stop();
+      if (event.has_reported()) heard.reported = event.reported();
+    }
+  }
+
+  boost::asio::io_context io_;
+  wire::ModelState state_;
+  wire::Load load_;
+  std::map<std::pair<uint64_t, uint32_t>, Heard> heard_;
+  Driver driver_;
+};
+
+TEST(Driver, AnswersWithExactTokensAndTheUpstreamsCountBeside) {
+  FakeUpstream upstream({});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  EXPECT_EQ(cloud.state_.context(), 4096U);
+  const Heard& heard = cloud.Run(cloud.Ask(1, 5));
+  EXPECT_EQ(heard.text, "abcde");
+  EXPECT_THAT(heard.ids, ElementsAre('a', 'b', 'c', 'd', 'e'));
+  EXPECT_EQ(heard.finish, wire::LENGTH);
+  EXPECT_EQ(heard.emitted, 5U);
+  ASSERT_TRUE(heard.reported);
+  EXPECT_EQ(heard.reported->prompt(), 5U);
+  EXPECT_EQ(heard.reported->completion(), 5U);
+  EXPECT_THAT(upstream.last_body(), HasSubstr(R"("prompt":[104,101,108,108,111])"));
+}
+
+TEST(Driver, CountsByItsOwnTokenizerWhereTheUpstreamTellsTextAlone) {
+  FakeUpstream upstream({.tokens = false, .ids = false, .usage = false, .sampling = false});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  const Heard& heard = cloud.Run(cloud.Ask(1, 5));
+  EXPECT_EQ(heard.text, "abcde");
+  EXPECT_EQ(heard.tokens, 5U);
+  EXPECT_FALSE(heard.reported);
+  EXPECT_THAT(upstream.last_body(), HasSubstr(R"("prompt":"hello")"));
+}
+
+TEST(Driver, AChatGoesToAnUpstreamThatTakesNothingElse) {
+  FakeUpstream upstream({.tokens = false, .text = false, .ids = false});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 3);
+  EXPECT_THAT(cloud.Run(submit).error, HasSubstr("takes chats only"));
+  submit.set_request(2);
+  submit.set_chat(R"({"messages":[{"role":"user","content":"Hi"}]})");
+  EXPECT_EQ(cloud.Run(submit).text, "abc");
+  EXPECT_THAT(upstream.last_body(), HasSubstr(R"("content":"Hi")"));
+}
+
+TEST(Driver, WhatTheUpstreamIgnoresIsRefusedByName) {
+  FakeUpstream upstream({.ids = false, .sampling = false});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 3);
+  submit.mutable_sampling()->set_temperature(1);
+  submit.mutable_sampling()->set_top_k(5);
+  submit.mutable_sampling()->set_presence_penalty(1);
+  submit.mutable_sampling()->set_top_logprobs(0);
+  const Heard& heard = cloud.Run(submit);
+  EXPECT_EQ(heard.finish, wire::ERROR);
+  EXPECT_FALSE(heard.fault);
+  EXPECT_THAT(heard.error, HasSubstr("cannot do top_k, presence_penalty, logprobs"));
+  submit.set_request(2);
+  submit.set_lenient(true);
+  EXPECT_EQ(cloud.Run(submit).finish, wire::LENGTH);
+}
+
+TEST(Driver, WhatTheUpstreamHonoursIsPassedOn) {
+  FakeUpstream upstream({});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 3);
+  submit.mutable_sampling()->set_temperature(1);
+  submit.mutable_sampling()->set_top_k(5);
+  submit.mutable_sampling()->set_min_p(0.1F);
+  submit.mutable_sampling()->set_seed(4);
+  submit.mutable_sampling()->set_repetition_penalty(1.5F);
+  submit.mutable_sampling()->set_top_logprobs(1);
+  EXPECT_EQ(cloud.Run(submit).logprobs, 3U);
+  for (const char* field :
+       {R"("top_k":5)", R"("min_p":1E-1)", R"("seed":4)", R"("repetition_penalty":1.5E0)"})
+    EXPECT_THAT(upstream.last_body(), HasSubstr(field));
+}
+
+TEST(Driver, StopStringsAreFoundHereAndTheUpstreamIsLetGo) {
+  FakeUpstream upstream({.pace = 2ms});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 500);
+  submit.add_stop("ef");
+  const Heard& heard = cloud.Run(submit);
+  EXPECT_EQ(heard.text, "abcd");
+  EXPECT_EQ(heard.stop, "ef");
+  EXPECT_EQ(heard.finish, wire::STOP);
+  EXPECT_EQ(heard.emitted, 6U);
+  EXPECT_TRUE(cloud.RunUntil([&] { return upstream.broken() == 1; }));
+  EXPECT_LT(upstream.tokens_sent(), 400);
+}
+
+TEST(Driver, ACancelledRequestStopsTheUpstreamsWork) {
+  FakeUpstream upstream({.pace = 2ms});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  cloud.Send(cloud.Ask(1, 5000));
+  Heard& heard = cloud.heard_[{1, 0}];
+  ASSERT_TRUE(cloud.RunUntil([&] { return heard.tokens > 3; }));
+  wire::ToEngine cancel;
+  cancel.mutable_cancel()->set_request(1);
+  cloud.driver_.Handle(cancel);
+  ASSERT_TRUE(cloud.RunUntil([&] { return heard.finish == wire::CANCELLED; }));
+  EXPECT_TRUE(cloud.RunUntil([&] { return upstream.broken() == 1; }));
+  EXPECT_EQ(cloud.driver_.Load().running(), 0U);
+}
+
+TEST(Driver, NoMoreIsReadThanTheReaderGranted) {
+  FakeUpstream upstream({});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 20'000);
+  submit.set_credits(10);
+  cloud.Send(submit);
+  Heard& heard = cloud.heard_[{1, 0}];
+  ASSERT_TRUE(cloud.RunUntil([&] { return heard.tokens >= 10; }));
+  cloud.io_.run_for(50ms);
+  const uint32_t held = heard.tokens;
+  EXPECT_LT(held, 2000U);  // what one piece of the stream held
+  cloud.io_.run_for(50ms);
+  EXPECT_EQ(heard.tokens, held);
+  wire::ToEngine credit;
+  credit.mutable_credit()->set_request(1);
+  credit.mutable_credit()->set_tokens(50'000);
+  cloud.driver_.Handle(credit);
+  EXPECT_TRUE(cloud.RunUntil([&] { return heard.finish == wire::LENGTH; }));
+  EXPECT_EQ(heard.tokens, 20'000U);
+}
+
+TEST(Driver, GoesOnWhereAnotherEngineLeftIt) {
+  FakeUpstream upstream({});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 5);
+  wire::Resume& resume = *submit.add_resume();
+  resume.add_ids('x');
+  resume.add_ids('y');
+  const Heard& heard = cloud.Run(submit);
+  EXPECT_EQ(heard.text, "abc");
+  EXPECT_EQ(heard.emitted, 5U);
+  EXPECT_THAT(upstream.last_body(), HasSubstr("111,120,121]"));
+  EXPECT_THAT(upstream.last_body(), HasSubstr(R"("max_tokens":3)"));
+}
+
+TEST(Driver, EveryChoiceIsARequestOfItsOwnWithItsOwnSeed) {
+  FakeUpstream upstream({});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  auto submit = cloud.Ask(1, 3);
+  submit.set_choices(3);
+  submit.mutable_sampling()->set_temperature(2);
+  submit.mutable_sampling()->set_seed(1);
+  cloud.Send(submit);
+  EXPECT_TRUE(cloud.RunUntil([&] {
+    return cloud.heard_[{1, 0}].finish != 0 && cloud.heard_[{1, 1}].finish != 0 &&
+           cloud.heard_[{1, 2}].finish != 0;
+  }));
+  EXPECT_EQ((cloud.heard_[{1, 0}].text), "bcd");
+  EXPECT_EQ((cloud.heard_[{1, 1}].text), "cde");
+  EXPECT_EQ((cloud.heard_[{1, 2}].text), "def");
+}
+
+TEST(Driver, AnswersThatAreNoneEndInWords) {
+  const std::string events = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+  const std::string token = R"(data: {"choices":[{"text":"a","token_ids":[97]}]})"
+                            "\n\n";
+  struct Row {
+    std::string answer, words;
+    bool fault;
+  };
+  const std::vector<Row> rows = {
+      {"HTTP/1.1 502 Bad\r\nContent-Type: text/html\r\n\r\n<html>down for tea</html>",
+       "502: <html>down for tea", true},
+      {"HTTP/1.1 400 Bad\r\nContent-Length: 27\r\n\r\n{\"error\":\"no such sampler\"}",
+       "400: no such sampler", false},
+      {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "text/html, not with events", true},
+      {"nonsense\r\n\r\n", "no HTTP", true},
+      {events + "data: {\"choi\n\n", "no JSON object", true},
+      {events + token + R"(data: {"error":{"message":"out of memory"}})" + "\n\n", "out of memory", true},
+      {events + token, "without an end", true},
+      {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 5000\r\n\r\n" + token,
+       "amid its answer", true},
+      {events + "data: " + std::string(5 << 20, 'x'), "more than 4 MB", true},
+      {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+       "without 'choices'", true},
+  };
+  size_t row = 0;
+  FakeUpstream::Manners manners;
+  bool on = false;
+  manners.instead = [&] { return on ? rows[row].answer : std::string(); };
+  FakeUpstream upstream(manners);
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  on = true;
+  for (; row < rows.size(); ++row) {
+    ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::READY; }));
+    const Heard& heard = cloud.Run(cloud.Ask(row + 1, 5));
+    EXPECT_EQ(heard.finish, wire::ERROR) << row;
+    EXPECT_THAT(heard.error, HasSubstr(rows[row].words)) << row;
+    EXPECT_EQ(heard.fault, rows[row].fault) << row;
+  }
+}
+
+TEST(Driver, AnUpstreamWithoutRoomIsAskedAgainAndGivenLess) {
+  std::atomic<int> refusals = 0;
+  FakeUpstream::Manners manners;
+  manners.instead = [&] {
+    return refusals.fetch_add(1) < 3
+               ? "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+               : "";
+  };
+  FakeUpstream upstream(manners);
+  refusals = 10;
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  const uint32_t before = cloud.driver_.Load().max_sequences();
+  refusals = 0;
+  EXPECT_EQ(cloud.Run(cloud.Ask(1, 5)).text, "abcde");
+  EXPECT_LT(cloud.driver_.Load().max_sequences(), before);
+}
+
+TEST(Driver, ModelsFailInWordsWhileTheUpstreamIsAwayAndAreReadyWhenItIsBack) {
+  auto upstream = std::make_unique<FakeUpstream>(FakeUpstream::Manners{});
+  const uint16_t port = upstream->port();
+  Cloud cloud(port);
+  ASSERT_TRUE(cloud.LoadAndWait());
+  upstream.reset();
+  ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::FAILED; }));
+  EXPECT_THAT(cloud.state_.error(), HasSubstr("does not answer"));
+  upstream = std::make_unique<FakeUpstream>(FakeUpstream::Manners{}, port);
+  ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::READY; }));
+  EXPECT_EQ(cloud.Run(cloud.Ask(1, 2)).text, "ab");
+}
+
+TEST(Driver, AnUpstreamThatDiesAmidAnAnswerEndsItWithAnError) {
+  auto upstream = std::make_unique<FakeUpstream>(FakeUpstream::Manners{.pace = 2ms});
+  Cloud cloud(upstream->port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  cloud.Send(cloud.Ask(1, 5000));
+  Heard& heard = cloud.heard_[{1, 0}];
+  ASSERT_TRUE(cloud.RunUntil([&] { return heard.tokens > 3; }));
+  upstream.reset();
+  ASSERT_TRUE(cloud.RunUntil([&] { return heard.finish != wire::NONE; }));
+  EXPECT_EQ(heard.finish, wire::ERROR);
+  EXPECT_TRUE(heard.fault);
+}
+
+TEST(Driver, AModelThatTheUpstreamDoesNotServeIsToldWithWhatItDoes) {
+  FakeUpstream upstream({.models = "other"});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait(wire::ModelState::FAILED));
+  ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.error().find("lists") != std::string::npos; }));
+  EXPECT_THAT(cloud.state_.error(), HasSubstr("serves no model 'm'; it lists: other"));
+  DriverOptions mapped = Cloud::Quick();
+  mapped.names["m"] = "*";
+  Cloud second(upstream.port(), mapped);
+  EXPECT_TRUE(second.LoadAndWait());
+}
+
+TEST(Driver, NoMoreRunThanTheLimitAndNoneIsLost) {
+  FakeUpstream upstream({.pace = 1ms});
+  DriverOptions options = Cloud::Quick();
+  options.concurrency.most = 6;
+  Cloud cloud(upstream.port(), options);
+  ASSERT_TRUE(cloud.LoadAndWait());
+  for (uint64_t id = 1; id <= 32; ++id) cloud.Send(cloud.Ask(id, 10));
+  ASSERT_TRUE(cloud.RunUntil([&] {
+    return cloud.heard_.size() == 32 && std::ranges::all_of(cloud.heard_, [](const auto& one) {
+             return one.second.finish == wire::LENGTH;
+           });
+  }));
+  EXPECT_LE(upstream.most_at_once(), 6);
+}
+
+TEST(Driver, ADrainLetsWhatRunsEnd) {
+  FakeUpstream upstream({.pace = 1ms});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  cloud.Send(cloud.Ask(1, 30));
+  bool drained = false;
+  cloud.driver_.Drain([&] { drained = true; });
+  EXPECT_FALSE(drained);
+  EXPECT_TRUE(cloud.RunUntil([&] { return drained; }));
+  EXPECT_EQ((cloud.heard_[{1, 0}].text.size()), 30U);
+}
+
+TEST(Driver, ADiscoveryTellsWhatIsHonouredFromWhatIsTaken) {
+  boost::asio::io_context io;
+  const auto ask = [&](const FakeUpstream::Manners& manners) {
+    FakeUpstream upstream(manners);
+    std::string text;
+    {
+      Cloud cloud(upstream.port());
+      EXPECT_TRUE(cloud.LoadAndWait());
+      wire::Submit submit = cloud.Ask(1, 1);
+      submit.mutable_sampling()->set_temperature(1);
+      submit.mutable_sampling()->set_min_p(0.5F);
+      submit.mutable_sampling()->set_frequency_penalty(0.5F);
+      submit.set_ignore_eos(true);
+      text = cloud.Run(submit).error;
+    }
+    return text;
+  };
+  EXPECT_EQ(ask({}), "");
+  EXPECT_THAT(ask({.sampling = false}), HasSubstr("min_p, frequency_penalty, ignore_eos"));
+}
+
+}  // namespace
+}  // namespace penstock
