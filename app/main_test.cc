@@ -1,6 +1,7 @@
 // The test binary is also its own children: the supervisor and the inspection start /proc/self/exe.
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -15,7 +16,8 @@ namespace {
 
 // Writes its pid to `file`, then waits for SIGTERM ("wait"), waits through it ("stubborn"), or refuses to
 // start
-// ("useless"; "once": from its second life on). "cores" waits, too, and tells its affinity.
+// ("useless"; "once": from its second life on). "cores" and "memory" wait, too, and tell their affinity and
+// policy.
 int RunChild(const std::string& mode, const std::string& file) {
   sigset_t terminate;
   sigemptyset(&terminate);
@@ -30,6 +32,13 @@ int RunChild(const std::string& mode, const std::string& file) {
     while (!CPU_ISSET(static_cast<size_t>(core), &set)) ++core;
     std::ofstream(file + ".part") << CPU_COUNT(&set) << " " << core;
     rename((file + ".part").c_str(), (file + ".cores").c_str());
+  }
+  if (mode == "memory") {
+    int policy = -1;
+    unsigned long nodes[16] = {};
+    syscall(SYS_get_mempolicy, &policy, nodes, 1024UL, nullptr, 0UL);
+    std::ofstream(file + ".part") << policy << " " << nodes[0];
+    rename((file + ".part").c_str(), (file + ".memory").c_str());
   }
   if (mode == "useless" || (mode == "once" && again)) {
     fmt::print(stderr, "the store is damaged\n");

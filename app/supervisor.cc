@@ -28,8 +28,10 @@ Nanos Now() {
   return SystemClock().Monotonic();
 }
 
+// A terminal that is gone takes no words: what is under way goes on all the same (fmt::print would throw).
 void Say(std::string_view line) {
-  fmt::print(stderr, "penstock: {}\n", line);
+  const std::string text = fmt::format("penstock: {}\n", line);
+  [[maybe_unused]] const ssize_t wrote = write(STDERR_FILENO, text.data(), text.size());
 }
 
 const std::string kGiveLess = "use a smaller model, or set engine.memory";

@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/mempolicy.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 #include <fstream>
 #include <functional>
 
+#include "app/cpu_group.h"
 #include "app/data_dir.h"
 
 namespace penstock {
@@ -186,6 +189,40 @@ TEST_F(SupervisorTest, AChildRunsOnItsCoresAlone) {
   file >> count >> core;
   EXPECT_EQ(count, 1);
   EXPECT_EQ(core, AllowedCore());
+}
+
+TEST_F(SupervisorTest, AChildWithAGroupRunsInIt) {
+  CpuGroups groups;
+  const auto group = groups.Make("supervised", 0.5);
+  if (!group.has_value()) GTEST_SKIP() << group.error().message;
+  ChildSpec child = Child("engine", "wait");
+  child.group = *group;
+  Start({Child("gateway", "wait"), child});
+  ASSERT_TRUE(Eventually([&] { return Lives("gateway").size() == 1 && Lives("engine").size() == 1; }));
+  const auto members = [&] {
+    std::ifstream file(*group);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  EXPECT_EQ(members(), fmt::format("{}\n", Lives("engine")[0]));
+  kill(supervisor_, SIGTERM);
+  EXPECT_EQ(Wait(), 0);
+  EXPECT_EQ(members(), "");
+}
+
+TEST_F(SupervisorTest, AChildIsBoundToItsNodesMemory) {
+  if (syscall(SYS_get_mempolicy, nullptr, nullptr, 0UL, nullptr, 0UL) != 0) {
+    GTEST_SKIP() << "this system lets nobody choose a node";
+  }
+  ChildSpec child = Child("engine", "memory");
+  child.numa = 0;
+  Start({Child("gateway", "wait"), child});
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(folder_ + "/engine.memory"); }));
+  std::ifstream file(folder_ + "/engine.memory");
+  int mode = -1;
+  unsigned long nodes = 0;
+  file >> mode >> nodes;
+  EXPECT_EQ(mode, MPOL_BIND);
+  EXPECT_EQ(nodes, 1U);
 }
 
 TEST_F(SupervisorTest, ATermEndsTheGatewayBeforeTheEngine) {

@@ -2,7 +2,9 @@
 import asyncio
 import os
 import pathlib
+import select
 import signal
+import subprocess
 import time
 
 import pytest
@@ -124,6 +126,32 @@ def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smo
                 assert os.readlink(f"/proc/{ours.children(kind)[0]}/exe") == str(program)
     finally:
         cloud.PENSTOCK = old
+
+
+def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penstock, smollm2, tmp_path):
+    ours = cloud.Cloud({load.MODEL: smollm2}, data=tmp_path / "data")
+    ours.import_models()
+    terminal, screen = os.openpty()
+    process = subprocess.Popen([penstock, "up", "--data", ours.data, "--listen", f"127.0.0.1:{ours.port}", "--set",
+                                "engine.runner=fake"], stdin=screen, stdout=screen, stderr=screen, start_new_session=True)
+    os.close(screen)
+    try:
+        shown = [b""]
+
+        def shows(words):
+            while select.select([terminal], [], [], 0)[0]:
+                shown[0] += os.read(terminal, 65536)
+            return words in shown[0]
+
+        eventually(lambda: shows(b"ready after"))
+        os.kill(process.pid, signal.SIGHUP)  # while the terminal is there: a restart
+        eventually(lambda: shows(b"everything was restarted"))
+        os.close(terminal)
+        os.kill(process.pid, signal.SIGHUP)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
 
 
 class MemoryGroup:
