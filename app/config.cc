@@ -251,6 +251,9 @@ const std::array kSettings = {
         "engine.url", "URL",
         "a server that speaks OpenAI's API is the engine: vLLM, llama-server, Ollama, …; "
         "empty: our own"),
+    Make<&Config::engine_launch>("engine.launch", "COMMAND",
+                                 "starts that server here and keeps it running; {port} is filled in: "
+                                 "vllm serve MODEL --port {port}"),
     Make<&Config::engine_url_key>("engine.url_key", "KEY", "the key that it is sent; empty: none", "", true),
     Make<&Config::engine_external>("engine.external", "true|false",
                                    "it is outside the organisation: only teams that allow it are sent there"),

@@ -426,6 +426,7 @@ Result<int> Attached(const Config& config, const ChildOptions& child) {
   AttachOptions options{.name = child.name,
                         .socket = child.socket,
                         .url = config.engine_url,
+                        .launch = config.engine_launch,
                         .key = key == nullptr ? "" : key,
                         .external = config.engine_external,
                         .takes = config.takes,
@@ -441,7 +442,7 @@ Result<int> Attached(const Config& config, const ChildOptions& child) {
 
 Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   const Config& config = loaded.config;
-  if (!config.engine_url.empty()) return Attached(config, child);
+  if (!config.engine_url.empty() || !config.engine_launch.empty()) return Attached(config, child);
   auto runner = MakeRunner(config);
   if (!runner.has_value()) return FailChild(runner.error());
   spdlog::set_level(ParseLogLevel(config.log_level).value_or(LogLevel::info));

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "attach/driver.h"
+#include "attach/launched.h"
 #include "engine/connection.h"
 
 namespace penstock {
@@ -108,6 +109,13 @@ class Obeying {
 }  // namespace
 
 Result<int> RunAttached(AttachOptions options) {
+  std::string command;
+  uint16_t port = 0;
+  if (!options.launch.empty()) {
+    PENSTOCK_ASSIGN(port, FreePort());
+    PENSTOCK_ASSIGN(command, FillPort(options.launch, port));
+    if (options.url.empty()) options.url = fmt::format("http://127.0.0.1:{}", port);
+  }
   PENSTOCK_ASSIGN(Url url, ParseUrl(options.url));
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // an engine ends with its supervisor
   asio::io_context io(1);
@@ -118,6 +126,8 @@ Result<int> RunAttached(AttachOptions options) {
   driving.name = options.name;
   driving.names = options.names;
   driving.concurrency.most = options.max_sequences;
+  std::optional<Launched> launched;
+  if (!command.empty()) launched.emplace(io, command, port);
   std::optional<Driver> driver;
   driver.emplace(io, std::make_shared<Upstream>(std::move(url), options.key), std::move(driving),
                  [&](const wire::FromEngine& message) { connection.Send(message); });

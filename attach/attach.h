@@ -15,7 +15,9 @@ namespace penstock {
 struct AttachOptions {
   std::string name = "attached";
   std::string socket;  // where the gateway listens
-  std::string url;     // http(s)://HOST[:PORT]
+  std::string
+      url;  // http(s)://HOST[:PORT]; with `launch`, empty: this machine's, at the port that it is given
+  std::string launch;  // starts the server (attach/launched.h); empty: somebody else does
   std::string key;     // sent as a bearer token; empty: none
   bool external = false;
   std::vector<std::string> takes =
@@ -25,7 +27,8 @@ struct AttachOptions {
   uint32_t max_sequences = 64;  // however fast it answers
 };
 
-// Blocks until the engine ends; returns the process's exit status. Errors: kInvalid: the URL is none.
+// Blocks until the engine ends; returns the process's exit status. Errors: kInvalid: the URL is none, or the
+// template names no port.
 Result<int> RunAttached(AttachOptions options);
 
 }  // namespace penstock
