@@ -134,7 +134,7 @@ Result<int> RunAttached(AttachOptions options) {
   signals.async_wait([&](boost::system::error_code error, int) {
     if (error) return;
     spdlog::info("engine {} is told to stop: it finishes what runs", options.name);
-    connection.Drain();
+    connection.Leave();
     signals.async_wait([](boost::system::error_code again, int) {
       if (!again) _exit(0);  // told twice: at once
     });

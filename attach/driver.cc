@@ -782,11 +782,14 @@ asio::awaitable<void> Driver::Watch() {
   }
 }
 
+// A name that somebody wrote down is tried even if it is not listed: not every server lists what it serves.
 std::string Driver::TheirName(const Model& model, const std::vector<UpstreamModel>& listed) const {
-  const auto mapped = options_.names.find(model.load.name());
-  const std::string wanted = mapped == options_.names.end() ? model.load.name() : mapped->second;
-  if (wanted == "*") return listed.size() == 1 ? listed.front().id : "";
-  return std::ranges::find(listed, wanted, &UpstreamModel::id) == listed.end() ? "" : wanted;
+  const std::string& ours = model.load.name();
+  const auto mapped = options_.names.find(ours);
+  if (mapped != options_.names.end() && mapped->second == "*")
+    return listed.size() == 1 ? listed.front().id : "";
+  if (mapped != options_.names.end()) return mapped->second;
+  return std::ranges::find(listed, ours, &UpstreamModel::id) == listed.end() ? "" : ours;
 }
 
 asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
@@ -810,14 +813,16 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (const auto now = models_.find(name); now == models_.end() || now->second != model) continue;
     if (!can) {
       SetState(*model, wire::ModelState::FAILED,
-               fmt::format("the upstream at {}: {}", upstream_->url().Authority(), can.error().message));
+               fmt::format("the upstream at {}, asked for '{}': {}; it lists: {}", upstream_->url().Authority(),
+                           theirs, can.error().message, Names(listed)));
       continue;
     }
     model->can = *can;
     spdlog::info("model {}: the upstream at {} can: {}", name, upstream_->url().Authority(), can->Text());
     uint32_t context = model->words.context;
     const auto entry = std::ranges::find(listed, theirs, &UpstreamModel::id);
-    for (const uint32_t limit : {entry->context, model->load.context()}) {
+    const uint32_t said = entry == listed.end() ? 0 : entry->context;
+    for (const uint32_t limit : {said, model->load.context()}) {
       if (limit > 0) context = context == 0 ? limit : std::min(context, limit);
     }
     model->state.set_context(context);

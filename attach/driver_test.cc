@@ -371,6 +371,10 @@ TEST(Driver, AModelThatTheUpstreamDoesNotServeIsToldWithWhatItDoes) {
   ASSERT_TRUE(cloud.LoadAndWait(wire::ModelState::FAILED));
   ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.error().find("lists") != std::string::npos; }));
   EXPECT_THAT(cloud.state_.error(), HasSubstr("serves no model 'm'; it lists: other"));
+  DriverOptions named = Cloud::Quick();
+  named.names["m"] = "unlisted";  // by somebody who knows better
+  Cloud third(upstream.port(), named);
+  EXPECT_TRUE(third.LoadAndWait());
   DriverOptions mapped = Cloud::Quick();
   mapped.names["m"] = "*";
   Cloud second(upstream.port(), mapped);

@@ -38,6 +38,8 @@ class Connection {
   // The engine is to end: tells the gateway, so that nothing new is sent, and waits for its Drain. Without a
   // gateway, or one that does not answer in time, it drains at once. Threads: any.
   void Leave();
+  // Take gets a kDrain, as if the gateway had said so. Threads: any.
+  void Drain();
 
   // What came since the last call; with `wait`, blocks until there is something.
   std::vector<Event> Take(bool wait);
@@ -67,7 +69,6 @@ class Connection {
   void Beat();
   void Lose(std::string_view why);
   void Push(Event event);
-  void Drain();
   void Remember(const wire::FromEngine& message);
   void Append(const wire::FromEngine& message);
   void AppendHeartbeat();

@@ -49,6 +49,7 @@ class Server:
     def __init__(self, name, port, log):
         self.name, self.port, self.log = name, port, log
         self.command, self.env = SERVERS[name](str(port))
+        self.model = str(FOLDER) if name == "transformers" else "*"  # which lists no folders
         self.process = None
 
     def missing(self):
