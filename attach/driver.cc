@@ -813,8 +813,8 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (const auto now = models_.find(name); now == models_.end() || now->second != model) continue;
     if (!can) {
       SetState(*model, wire::ModelState::FAILED,
-               fmt::format("the upstream at {}, asked for '{}': {}; it lists: {}", upstream_->url().Authority(),
-                           theirs, can.error().message, Names(listed)));
+               fmt::format("the upstream at {}, asked for '{}': {}; it lists: {}",
+                           upstream_->url().Authority(), theirs, can.error().message, Names(listed)));
       continue;
     }
     model->can = *can;

