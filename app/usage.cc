@@ -9,7 +9,7 @@ namespace json = boost::json;
 namespace {
 
 struct Options {
-  std::string request, team, model, key, since, until;
+  std::string request, team, model, key, since, until, by;
   bool by_key = false, as_json = false;
 };
 
@@ -24,6 +24,14 @@ Result<int64_t> ParseMoment(const std::string& text, std::string_view flag) {
   if (!ago.has_value())
     return Fail(Code::kInvalid, "{} wants a time such as 24h or 2026-03-01, not '{}'", flag, text);
   return (SystemClock().Wall() - *ago) / kSecond;
+}
+
+// Of this machine's clock, in seconds east of UTC.
+int64_t ZoneHere() {
+  const time_t now = SystemClock().Wall() / kSecond;
+  tm local{};
+  localtime_r(&now, &local);
+  return local.tm_gmtoff;
 }
 
 Result<std::string> Query(const Options& options) {
@@ -43,6 +51,8 @@ Result<std::string> Query(const Options& options) {
     add("until", std::to_string(until));
   }
   if (options.by_key) add("by_key", "1");
+  add("by", options.by);
+  if (!options.by.empty()) add("utc_offset", std::to_string(ZoneHere()));
   return query;
 }
 
@@ -56,6 +66,7 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
   std::vector<std::string> columns = {"TEAM",          "MODEL",   ">REQUESTS", ">INPUT",
                                       ">OF IT CACHED", ">OUTPUT", ">CHIP TIME"};
   if (options.by_key) columns.insert(columns.begin() + 1, "KEY");
+  if (!options.by.empty()) columns.insert(columns.begin(), options.by == "day" ? "DAY" : "HOUR");
   Table table(std::move(columns));
   for (const auto& value : GetArray(answer, "data")) {
     const auto& row = value.as_object();
@@ -67,6 +78,10 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
                                       HumanCount(GetInt(row, "output_tokens")),
                                       HumanSeconds(GetReal(row, "chip_ms") / 1e3)};
     if (options.by_key) cells.insert(cells.begin() + 1, GetText(row, "key"));
+    if (!options.by.empty()) {
+      const std::string since = HumanTime(GetReal(row, "since"));  // "2026-03-01 14:05"
+      cells.insert(cells.begin(), options.by == "day" ? since.substr(0, 10) : since);
+    }
     table.Row(std::move(cells));
   }
   fmt::print("{}", table.empty() ? "nothing was used in that time\n" : table.Text());
@@ -117,8 +132,13 @@ void AddUsageCommand(CLI::App& app, Cli& cli) {
   usage->add_option("--since", options->since, "a time ago (24h) or a day (2026-03-01); default: ever");
   usage->add_option("--until", options->until, "likewise; default: now");
   usage->add_flag("--by-key", options->by_key, "a row for each key");
+  usage->add_option("--by", options->by, "a row for each hour or day, by this machine's clock")
+      ->check(CLI::IsMember({"hour", "day"}))
+      ->type_name("hour|day");
   usage->add_flag("--json", options->as_json, "as JSON");
-  usage->footer("Example:\n  penstock usage --since 24h --by-key\n  penstock usage --request req_0123456789");
+  usage->footer(
+      "Example:\n  penstock usage --since 24h --by-key\n  penstock usage --since 7d --by day\n  penstock "
+      "usage --request req_0123456789");
   usage->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) -> Result<int> {
       PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));

@@ -28,9 +28,12 @@
 //                for, or 0,"login":true for what POST /v1/logins made}
 //          Created: Key with "secret":"sk-penstock-…", shown this once
 //
-// GET    /admin/v1/usage?team=&model=&key=&since=&until=&by_key=1
+// GET    /admin/v1/usage?team=&model=&key=&since=&until=&by_key=1&by=hour|day&utc_offset=
 //          → {"since","until","data":[{"team","model","key","requests","input_tokens",
 //             "cached_input_tokens","output_tokens","chip_ms"}]}        ("key" only with by_key)
+//          With `by`, a row for each hour or day in which something was used, up to 1,000 of them; each has
+//          its "since" and "until", cut to the time asked for. They begin by a clock `utc_offset` seconds
+//          east of UTC
 // GET    /admin/v1/requests/{id}         → Request (the same as GET /v1/requests/{id}, for any team)
 //          Request: {"id","object":"request","team","key","model","state":"running"|"ended",
 //            "outcome":""|"stop"|"length"|"cancelled"|"error"|"gateway_restarted","detail",

@@ -25,6 +25,29 @@ Result<Nanos> TimeOf(const HttpRequest& request, std::string_view name, Nanos ot
   return seconds * kSecond;
 }
 
+// by=hour or by=day: how long each sum is; "": one sum.
+Result<Nanos> BucketOf(const HttpRequest& request) {
+  const std::string by = QueryValue(request, "by");
+  if (by.empty()) return 0;
+  if (by == "hour") return 3600 * kSecond;
+  if (by == "day") return 24 * 3600 * kSecond;
+  return Fail(Code::kInvalid, "'by' must be hour or day, not '{}'", by);
+}
+
+// utc_offset: seconds east of UTC, of the clock by which hours and days begin.
+Result<Nanos> ZoneOf(const HttpRequest& request) {
+  const std::string text = QueryValue(request, "utc_offset");
+  int64_t seconds = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  constexpr int64_t kMost = 18 * 3600;
+  if (text.empty()) return 0;
+  if (parsed.ec != std::errc() || parsed.ptr != text.data() + text.size() || seconds < -kMost ||
+      seconds > kMost) {
+    return Fail(Code::kInvalid, "'utc_offset' must be seconds east of UTC, such as 28800");
+  }
+  return seconds * kSecond;
+}
+
 // What a scope covers, before the asker narrows it.
 UsageQuery Covered(const Scope& scope) {
   UsageQuery query;
@@ -46,13 +69,17 @@ Result<UsageQuery> ReadQuery(const Call& call) {
     query.key = found.seat;
   }
   const std::string by_key = QueryValue(call.request, "by_key");
+  PENSTOCK_ASSIGN(query.bucket, BucketOf(call.request));
+  PENSTOCK_ASSIGN(query.zone, ZoneOf(call.request));
   query.by_key = !by_key.empty() && by_key != "0" && by_key != "false";
   return query;
 }
 
-void AppendRow(const UsageRow& row, bool by_key, JsonWriter& writer) {
-  writer.Object().Field("team", row.team).Field("model", row.model);
-  if (by_key) writer.Field("key", row.key);
+void AppendRow(const UsageRow& row, const UsageQuery& query, JsonWriter& writer) {
+  writer.Object();
+  if (query.bucket != 0) writer.Field("since", row.since / kSecond).Field("until", row.until / kSecond);
+  writer.Field("team", row.team).Field("model", row.model);
+  if (query.by_key) writer.Field("key", row.key);
   writer.Field("requests", row.requests)
       .Field("input_tokens", row.input)
       .Field("cached_input_tokens", row.cached_input)
@@ -122,7 +149,7 @@ void SendUsage(const Call& call) {
   JsonWriter writer(out);
   writer.Object().Field("since", query->since / kSecond).Field("until", query->until / kSecond);
   writer.Key("data").Array();
-  for (const UsageRow& row : *rows) AppendRow(row, query->by_key, writer);
+  for (const UsageRow& row : *rows) AppendRow(row, *query, writer);
   writer.EndArray().EndObject();
   call.SendJson(std::move(out));
 }

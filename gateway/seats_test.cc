@@ -388,6 +388,20 @@ TEST(Scopes, UsageIsTheKeysTheTeamsOrEveryones) {
     EXPECT_EQ(cloud.Get(path + "?key=" + std::to_string(cloud.colleague.key.id), cloud.developer).status,
               404);
     EXPECT_THAT(cloud.Get(path + "?by_key=1", cloud.lead).body, Not(HasSubstr("blue")));
+    const auto soon = fmt::format("&until={}", cloud.clock.Wall() / kSecond + 3600);
+    for (const std::string& by : {"?by=hour" + soon, "?by=day" + soon, "?by=day&utc_offset=-16200" + soon}) {
+      for (const auto& [who, sum] :
+           {std::pair(&cloud.developer, 2), std::pair(&cloud.colleague, 1), std::pair(&cloud.lead, 3),
+            std::pair(&cloud.blue_lead, 1), std::pair(&cloud.finance, 4), std::pair(&cloud.op, 4)}) {
+        EXPECT_EQ(requests(path + by, *who), sum) << path << by;
+      }
+      EXPECT_EQ(requests(path + by + "&team=blue", cloud.finance), 1);
+      EXPECT_EQ(cloud.Get(path + by + "&team=blue", cloud.lead).status, 404);
+      EXPECT_THAT(cloud.Get(path + by + "&by_key=1", cloud.lead).body, Not(HasSubstr("blue")));
+    }
+    for (const char* wrong : {"?by=week", "?by=day&utc_offset=x", "?by=day&utc_offset=99999"}) {
+      EXPECT_EQ(cloud.Get(path + wrong, cloud.op).status, 400) << wrong;
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
@@ -120,6 +121,58 @@ TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
       ASSERT_EQ(rows.empty() ? 0 : rows[0].requests, static_cast<int64_t>(to - from)) << from << " " << to;
     }
   }
+}
+
+// Against each hour or day asked for by itself.
+TEST(Accounts, UsageByHourAndByDayIsWhatEachHourAndDayHas) {
+  World world;
+  const Principal red = world.NewPrincipal("red"), blue = world.NewPrincipal("blue");
+  const Nanos first = world.clock.Wall();
+  for (int i = 0; i < 200; ++i) {
+    auto ticket = world.Open(i % 3 == 0 ? blue : red, "qwen", i);
+    ticket->End("stop", "");
+    if (i == 100) world.clock.Advance(60 * 3600 * kSecond);  // days without anything
+    world.clock.Advance(17 * 60 * kSecond);
+    if (i % 50 == 0) world.Settle();  // the others' ends may not be in the store yet
+  }
+  const Nanos now = world.clock.Wall();
+  const auto key = [](const UsageRow& row) { return std::tuple(row.team, row.requests, row.input); };
+  for (const Nanos bucket : {3600 * kSecond, 24 * 3600 * kSecond}) {
+    for (const Nanos zone : {Nanos{0}, 28800 * kSecond, -12600 * kSecond, 20700 * kSecond}) {
+      UsageQuery query{.team = {}, .key = {}, .model = {}, .since = first + 5 * kSecond, .until = now};
+      query.bucket = bucket;
+      query.zone = zone;
+      const auto rows = *world->UsageOf(query);
+      int64_t requests = 0;
+      for (size_t i = 0; i < rows.size(); ++i) {
+        requests += rows[i].requests;
+        EXPECT_TRUE((rows[i].since + zone) % bucket == 0 || rows[i].since == query.since);
+        EXPECT_TRUE((rows[i].until + zone) % bucket == 0 || rows[i].until == now);
+        EXPECT_LE(rows[i].until - rows[i].since, bucket);
+        UsageQuery alone{.team = {}, .key = {}, .model = {}, .since = rows[i].since, .until = rows[i].until};
+        const auto one = *world->UsageOf(alone);
+        EXPECT_EQ(std::ranges::count_if(one, [&](const auto& row) { return key(row) == key(rows[i]); }), 1);
+      }
+      EXPECT_EQ(requests, 199) << "the first came before the time asked for";
+    }
+  }
+}
+
+TEST(Accounts, UsageByHourBeginsWithTheFirstUseAndSaysWhenItIsTooMuch) {
+  World world;
+  UsageQuery query;
+  query.bucket = 3600 * kSecond;
+  query.until = world.clock.Wall();
+  EXPECT_TRUE(world->UsageOf(query)->empty());
+  world.Open(world.NewPrincipal("red"), "qwen", 1)->End("stop", "");
+  query.until = world.clock.Wall() + 3600 * kSecond;
+  ASSERT_EQ(world->UsageOf(query)->size(), 1u) << "not from 1970 on";
+  EXPECT_EQ(world->UsageOf(query)->at(0).since % query.bucket, 0);
+  query.until += 2000 * query.bucket;
+  const auto refused = world->UsageOf(query);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kInvalid);
+  EXPECT_NE(refused.error().message.find("or by day"), std::string::npos) << refused.error().message;
 }
 
 TEST(Accounts, IdsAreUniqueAndInTheOrderOfTime) {

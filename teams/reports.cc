@@ -13,16 +13,53 @@ namespace {
 constexpr Nanos kHour = 3600 * kSecond;
 constexpr Nanos kForever = std::numeric_limits<int64_t>::max() / 2;  // the year 2116
 
-// Sums by (team, key, model).
-class Tally {
+// A span of time over which usage is summed.
+struct Span {
+  Nanos since = 0, until = 0;
+  bool Has(Nanos at) const { return at >= since && at < until; }
+};
+
+// When the hour or day of a moment began.
+Nanos BeginOf(const UsageQuery& query, Nanos at) {
+  return (at + query.zone) / query.bucket * query.bucket - query.zone;
+}
+
+// The spans of a query: one, or an hour or a day each.
+Result<std::vector<Span>> SpansOf(const UsageQuery& query, Span all) {
+  if (query.bucket == 0) return std::vector{all};
+  const Nanos begin = BeginOf(query, all.since);
+  const int64_t count = (all.until - begin) / query.bucket;
+  if (count > Reports::kMostBuckets) {
+    return Fail(Code::kInvalid, "{} {}s are more than the {} of one answer: ask from a later time on{}",
+                count, query.bucket == kHour ? "hour" : "day", Reports::kMostBuckets,
+                query.bucket == kHour ? ", or by day" : "");
+  }
+  std::vector<Span> spans;
+  for (Nanos at = begin; at < all.until; at += query.bucket) {
+    spans.push_back({.since = std::max(at, all.since), .until = std::min(at + query.bucket, all.until)});
+  }
+  return spans;
+}
+
+}  // namespace
+
+// Sums by (span, team, key, model).
+class Reports::Tally {
  public:
   explicit Tally(const UsageQuery& query) : query_(query) {}
+
+  // What is added from here on is of this span.
+  void Begin(Span span) { span_ = span; }
 
   void Add(TeamId team, KeyId key, std::string_view model, const UsageRow& sums) {
     if (query_.team && *query_.team != team) return;
     if (query_.key && *query_.key != key) return;
     if (query_.model && *query_.model != model) return;
-    UsageRow& row = rows_[{team, query_.by_key ? key : 0, std::string(model)}];
+    UsageRow& row = rows_[{span_.since, team, query_.by_key ? key : 0, std::string(model)}];
+    if (query_.bucket != 0) {
+      row.since = span_.since;
+      row.until = span_.until;
+    }
     row.requests += sums.requests;
     row.input += sums.input;
     row.cached_input += sums.cached_input;
@@ -30,40 +67,41 @@ class Tally {
     row.chip_ns += sums.chip_ns;
   }
 
+  // Adds the rows of a query of the form: team, key, model, requests, input, cached, output, chip_ns.
+  Status AddAll(Statement& statement, int64_t from, int64_t to) {
+    if (from >= to) return {};
+    statement.Bind(from, to);
+    while (true) {
+      PENSTOCK_ASSIGN(const bool row, statement.Step());
+      if (!row) return {};
+      UsageRow sums;
+      sums.requests = statement.Int(3);
+      sums.input = statement.Int(4);
+      sums.cached_input = statement.Int(5);
+      sums.output = statement.Int(6);
+      sums.chip_ns = statement.Int(7);
+      Add(statement.Int(0), statement.Int(1), statement.Text(2), sums);
+    }
+  }
+
   std::vector<UsageRow> Rows(const Directory& directory) const {
     std::vector<UsageRow> rows;
     for (const auto& [at, sums] : rows_) {
       UsageRow& row = rows.emplace_back(sums);
-      row.team = directory.TeamName(std::get<0>(at));
-      if (query_.by_key) row.key = directory.KeyName(std::get<1>(at));
-      row.model = std::get<2>(at);
+      row.team = directory.TeamName(std::get<1>(at));
+      if (query_.by_key) row.key = directory.KeyName(std::get<2>(at));
+      row.model = std::get<3>(at);
     }
-    std::ranges::sort(rows, {}, [](const UsageRow& row) { return std::tie(row.team, row.model, row.key); });
+    std::ranges::sort(rows, {},
+                      [](const UsageRow& row) { return std::tie(row.since, row.team, row.model, row.key); });
     return rows;
   }
 
  private:
   const UsageQuery& query_;
-  std::map<std::tuple<TeamId, KeyId, std::string>, UsageRow> rows_;
+  Span span_;
+  std::map<std::tuple<Nanos, TeamId, KeyId, std::string>, UsageRow> rows_;
 };
-
-// Adds the rows of a query of the form: team, key, model, requests, input, cached, output, chip_ns.
-Status AddAll(Statement& statement, int64_t from, int64_t to, Tally& tally) {
-  statement.Bind(from, to);
-  while (true) {
-    PENSTOCK_ASSIGN(const bool row, statement.Step());
-    if (!row) return {};
-    UsageRow sums;
-    sums.requests = statement.Int(3);
-    sums.input = statement.Int(4);
-    sums.cached_input = statement.Int(5);
-    sums.output = statement.Int(6);
-    sums.chip_ns = statement.Int(7);
-    tally.Add(statement.Int(0), statement.Int(1), statement.Text(2), sums);
-  }
-}
-
-}  // namespace
 
 Result<Reports> Reports::Open(const std::string& path) {
   Reports reports;
@@ -84,6 +122,8 @@ Result<Reports> Reports::Open(const std::string& path) {
                                             " sum(billed), sum(chip_ns) FROM requests"
                                             " WHERE sequence>=?1 AND sequence<?2 AND ended<>0"
                                             " GROUP BY team, key, model"));
+  PENSTOCK_ASSIGN(reports.first_,
+                  reports.database_.Prepare("SELECT sequence FROM requests ORDER BY sequence LIMIT 1"));
   return reports;
 }
 
@@ -117,42 +157,67 @@ Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& direct
 
 // Whole hours come from `usage`, the broken hours at both ends from the requests themselves, which lie
 // in the order of their opening.
-Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestEntryPtr> ending,
-                                             const Directory& directory) {
-  const Nanos since = std::clamp<Nanos>(query.since, 0, kForever);
-  const Nanos until = query.until == 0 ? kForever : std::clamp(query.until, since, kForever);
+Status Reports::AddStored(Nanos since, Nanos until, Tally& tally) {
   const int64_t first_hour = (since + kHour - 1) / kHour;
   const int64_t last_hour = std::max(until / kHour, first_hour);
-  Tally tally(query);
+  const Nanos head_end = std::min(first_hour * kHour, until),
+              tail_start = std::max(until / kHour * kHour, head_end);
+  PENSTOCK_TRY(tally.AddAll(hours_, first_hour, last_hour));
+  PENSTOCK_TRY(tally.AddAll(rows_, SequenceAt(since), SequenceAt(head_end)));
+  if (until == kForever) return {};
+  return tally.AddAll(rows_, SequenceAt(tail_start), SequenceAt(until));
+}
 
-  PENSTOCK_TRY(database_.Execute("BEGIN"));
-  const auto read = [&]() -> Status {
-    const Nanos head_end = std::min(first_hour * kHour, until),
-                tail_start = std::max(until / kHour * kHour, head_end);
-    PENSTOCK_TRY(AddAll(hours_, first_hour, last_hour, tally));
-    PENSTOCK_TRY(AddAll(rows_, SequenceAt(since), SequenceAt(head_end), tally));
-    if (until != kForever) PENSTOCK_TRY(AddAll(rows_, SequenceAt(tail_start), SequenceAt(until), tally));
-    for (const RequestEntryPtr& request : ending) {
-      const Nanos opened = WallOf(request->id.sequence);
-      if (opened < since || opened >= until) continue;
-      PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
-      ended_.Reset();
-      if (stored) continue;
-      const Counters& c = request->counters;
-      UsageRow one;
-      one.requests = 1;
-      one.input = request->prompt;
-      one.cached_input = c.cached;
-      one.output = c.billed;
-      one.chip_ns = c.chip_ns;
-      tally.Add(request->team, request->key, request->model, one);
-    }
-    return {};
-  };
-  const Status status = read();
-  PENSTOCK_TRY(database_.Execute("COMMIT"));
-  PENSTOCK_TRY(status);
+// When the first request was opened; the end of all time if none was.
+Result<Nanos> Reports::FirstUse(std::span<const RequestEntryPtr> ending) {
+  PENSTOCK_ASSIGN(const bool any, first_.Step());
+  Nanos first = any ? WallOf(first_.Int(0)) : kForever;
+  first_.Reset();
+  for (const RequestEntryPtr& request : ending) first = std::min(first, WallOf(request->id.sequence));
+  return first;
+}
+
+Result<std::vector<UsageRow>> Reports::ReadUsage(const UsageQuery& query,
+                                                 std::span<const RequestEntryPtr> ending,
+                                                 const Directory& directory) {
+  Span all{.since = std::clamp<Nanos>(query.since, 0, kForever)};
+  all.until = query.until == 0 ? kForever : std::clamp(query.until, all.since, kForever);
+  if (query.bucket != 0) {  // no bucket before the first use
+    PENSTOCK_ASSIGN(const Nanos first, FirstUse(ending));
+    all.since = std::clamp(BeginOf(query, first), all.since, all.until);
+  }
+  PENSTOCK_ASSIGN(const std::vector<Span> spans, SpansOf(query, all));
+  Tally tally(query);
+  for (const Span& span : spans) {
+    tally.Begin(span);
+    PENSTOCK_TRY(AddStored(span.since, span.until, tally));
+  }
+  for (const RequestEntryPtr& request : ending) {
+    const Nanos opened = WallOf(request->id.sequence);
+    const auto span = std::ranges::find_if(spans, [&](const Span& s) { return s.Has(opened); });
+    if (span == spans.end()) continue;
+    PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
+    ended_.Reset();
+    if (stored) continue;
+    const Counters& c = request->counters;
+    UsageRow one;
+    one.requests = 1;
+    one.input = request->prompt;
+    one.cached_input = c.cached;
+    one.output = c.billed;
+    one.chip_ns = c.chip_ns;
+    tally.Begin(*span);
+    tally.Add(request->team, request->key, request->model, one);
+  }
   return tally.Rows(directory);
+}
+
+Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestEntryPtr> ending,
+                                             const Directory& directory) {
+  PENSTOCK_TRY(database_.Execute("BEGIN"));
+  auto rows = ReadUsage(query, ending, directory);
+  PENSTOCK_TRY(database_.Execute("COMMIT"));
+  return rows;
 }
 
 }  // namespace penstock

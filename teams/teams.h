@@ -105,6 +105,7 @@ struct RequestRecord {
 };
 
 struct UsageRow {
+  Nanos since = 0, until = 0;    // of its hour or day, cut to what was asked; 0 unless asked for by those
   std::string team, model, key;  // key empty unless asked for by key
   int64_t requests = 0, input = 0, cached_input = 0, output = 0;
   int64_t chip_ns = 0;
@@ -116,6 +117,8 @@ struct UsageQuery {
   std::optional<std::string> model;
   Nanos since = 0, until = 0;  // wall; until 0: now
   bool by_key = false;
+  Nanos bucket = 0;  // an hour or a day: sums for each in which something was used; 0: for all of the time
+  Nanos zone = 0;    // of the clock by which they begin: east of UTC
 };
 
 // Move-only: the right to run one request, and the duty to end it. A Ticket that is destroyed un-ended
@@ -170,7 +173,7 @@ class Accounts {
                                                int64_t prompt_tokens) = 0;
   // A request of any state. Errors: kInvalid (no request id), kNotFound.
   virtual Result<RequestRecord> Find(std::string_view request_id) const = 0;
-  // Of ended requests, by the time at which they were opened.
+  // Of ended requests, by the time at which they were opened. Errors: kInvalid: too many buckets.
   virtual Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) const = 0;
 
   virtual bool healthy() const = 0;       // the last group commit worked
