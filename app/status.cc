@@ -12,7 +12,8 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::string_view kRoute = "/admin/v1/status";
-constexpr size_t kPlainColumns = 100;  // where there is no terminal
+// Where there is no terminal.
+constexpr size_t kPlainRows = 50, kPlainColumns = 100;
 
 // What every key may know: whether requests are answered, and who it is.
 int ShowSeat(const Cloud& cloud, const json::object& seat, bool as_json) {
@@ -48,25 +49,27 @@ Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
 // ---- top -------------------------------------------------------------------------------------------
 
 struct Sample {
-  json::object status;
+  json::object status, live;
   Nanos at = 0;
 };
 
-Result<Sample> Take(const Cloud& cloud) {
+// With as many requests as so many rows can show.
+Result<Sample> Take(const Cloud& cloud, size_t rows) {
+  PENSTOCK_ASSIGN(json::object live, cloud.Get(fmt::format("/v1/live?requests={}", rows)));
   PENSTOCK_ASSIGN(json::object status, cloud.Get(std::string(kRoute)));
-  return Sample{.status = std::move(status), .at = SystemClock().Monotonic()};
+  return Sample{.status = std::move(status), .live = std::move(live), .at = SystemClock().Monotonic()};
 }
 
 std::string Frame(const Sample& before, const Sample& now, const Cloud& cloud, const TopView& view) {
-  return TopText(before.status, now.status, static_cast<double>(now.at - before.at) / kSecond, cloud.url(),
-                 view);
+  return TopText(before.status, now.status, static_cast<double>(now.at - before.at) / kSecond, now.live,
+                 cloud.url(), view);
 }
 
 Result<int> TopOnce(const Cloud& cloud, Nanos interval) {
-  PENSTOCK_ASSIGN(const Sample before, Take(cloud));
+  PENSTOCK_ASSIGN(const Sample before, Take(cloud, 0));
   std::this_thread::sleep_for(std::chrono::nanoseconds(interval));
-  PENSTOCK_ASSIGN(const Sample now, Take(cloud));
-  fmt::print("{}", Frame(before, now, cloud, {.rows = 1000, .columns = kPlainColumns}));
+  PENSTOCK_ASSIGN(const Sample now, Take(cloud, kPlainRows));
+  fmt::print("{}", Frame(before, now, cloud, {.rows = kPlainRows, .columns = kPlainColumns}));
   return 0;
 }
 
@@ -103,7 +106,7 @@ bool Watch(const Terminal& terminal, Nanos interval, TopView& view, const std::f
 Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
   if (once || !IsTerminal()) return TopOnce(cloud, interval);
-  PENSTOCK_ASSIGN(Sample before, Take(cloud));
+  PENSTOCK_ASSIGN(Sample before, Take(cloud, SizeOfTerminal().rows));
   Sample now = before;
   std::string trouble;
   TopView view;
@@ -112,7 +115,7 @@ Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
     terminal.Draw(Fit(trouble + Frame(before, now, cloud, view), view.rows, view.columns));
   })) {
     // A cloud that is started again is watched on.
-    if (auto next = Take(cloud); next.has_value()) {
+    if (auto next = Take(cloud, view.rows); next.has_value()) {
       trouble.clear();
       before = std::exchange(now, *std::move(next));
     } else {
@@ -135,10 +138,12 @@ void AddStatusCommand(CLI::App& app, Cli& cli) {
 
   auto interval = std::make_shared<std::string>("1s");
   auto once = std::make_shared<bool>(false);
-  CLI::App* top = app.add_subcommand("top", "Watch engines and teams, live");
+  CLI::App* top = app.add_subcommand("top", "Watch engines, teams and requests, live");
   top->add_option("--interval", *interval, "how often it looks (default 1s)");
-  top->add_flag("--once", *once, "print one interval as plain text");
-  top->footer("Keys: s sorts by another column, q quits.\n\nExample:\n  penstock top\n  penstock top --once");
+  top->add_flag("--once", *once, "print one interval as plain text, as where there is no terminal");
+  top->footer(
+      "Keys: s sorts teams by another column, q or Ctrl-C quits.\n\nExample:\n  penstock top\n  penstock top "
+      "--once");
   top->callback([&cli, interval, once] {
     cli.run = [interval, once](const LoadedConfig& loaded) -> Result<int> {
       PENSTOCK_ASSIGN(const Nanos every, ParseDuration(*interval));

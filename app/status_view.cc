@@ -230,13 +230,35 @@ std::vector<TeamLine> TeamLines(const json::object& before, const json::object& 
   return lines;
 }
 
-std::string TopTeams(const std::vector<TeamLine>& lines) {
+std::string TopTeams(const std::vector<TeamLine>& lines, size_t most) {
   Table table({"TEAM", ">TOKENS/S", ">OF A CHIP", ">RUNNING", ">WAITING", ">TOKENS"});
   for (const auto& line : lines) {
+    if (table.size() == most) break;
     table.Row({line.name, Rate(line.rate), fmt::format("{:.0f}%", line.chip), std::to_string(line.running),
                std::to_string(line.waiting), HumanCount(line.tokens)});
   }
-  return table.empty() ? "no team has asked anything yet\n" : table.Text();
+  if (table.empty()) return "no team has asked anything yet\n";
+  return table.Text() + More(lines.size(), most, "penstock usage");
+}
+
+// What runs and waits, in the order in which it came.
+std::string TopRequests(const json::object& live, size_t most) {
+  const auto& listed = GetObject(live, "requests");
+  const auto requests = Objects(listed, "data");
+  if (requests.empty()) return "nothing runs or waits\n";
+  Table table({"REQUEST", "TEAM", "MODEL", "STATE", ">IN", ">OUT", ">AGE"});
+  for (const auto& request : requests) {
+    if (table.size() == most) break;
+    table.Row({GetText(request, "id"), GetText(request, "team"), GetText(request, "model"),
+               GetText(request, "state"), HumanCount(GetInt(request, "prompt_tokens")),
+               HumanCount(GetInt(request, "tokens")), HumanSeconds(GetReal(request, "age_ms") / 1e3)});
+  }
+  const auto all = static_cast<size_t>(std::max<int64_t>(GetInt(listed, "total"), 0));
+  return table.Text() + (all > table.size() ? fmt::format("… and {} more\n", all - table.size()) : "");
+}
+
+size_t Lines(std::string_view text) {
+  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return c == '\n'; }));
 }
 
 std::string_view SortName(TopView::Sort sort) {
@@ -276,12 +298,15 @@ std::string StatusText(const json::object& status, const std::string& url, size_
 }
 
 std::string TopText(const json::object& before, const json::object& now, double seconds,
-                    const std::string& url, const TopView& view) {
+                    const json::object& live, const std::string& url, const TopView& view) {
   const std::string text =
       Headline(now, url) + Traffic(now, PerSecond(before, now, "tokens", seconds)) + "\n" +
-      TopEngines(before, now, seconds) + "\n" + TopTeams(TeamLines(before, now, seconds, view.sort)) + "\n" +
-      fmt::format("sorted by {}; s: sort by another, q: quit\n", SortName(view.sort)) + Warnings(now);
-  return Fit(text, view.rows, view.columns);
+      TopEngines(before, now, seconds) + "\n" +
+      TopTeams(TeamLines(before, now, seconds, view.sort), std::max(kTeamsShown, view.rows / 4)) +
+      fmt::format("teams by {}; s: by another, q: quit\n", SortName(view.sort)) + Warnings(now) + "\n";
+  constexpr size_t kHeaderAndRest = 2;
+  const size_t left = view.rows - std::min(view.rows, Lines(text) + kHeaderAndRest);
+  return Fit(text + TopRequests(live, left), view.rows, view.columns);
 }
 
 }  // namespace penstock

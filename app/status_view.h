@@ -16,9 +16,10 @@ struct TopView {
   Sort sort = Sort::kRate;
   size_t rows = 24, columns = 80;
 };
-// What happened between two answers that are `seconds` apart: rates are differences. Fits the view.
+// What happened between two answers that are `seconds` apart: rates are differences. `live` is what GET
+// /v1/live answered: its requests are listed, the longest first, as far as there is room. Fits the view.
 std::string TopText(const boost::json::object& before, const boost::json::object& now, double seconds,
-                    const std::string& url, const TopView& view);
+                    const boost::json::object& live, const std::string& url, const TopView& view);
 
 // "[####......]": `part` of `whole` in so many characters between the brackets.
 std::string Bar(double part, double whole, size_t width);

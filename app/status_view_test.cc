@@ -106,13 +106,13 @@ TEST(StatusText, ManyModelsAndTeamsAreCountedNotListed) {
 
 TEST(StatusText, AnAnswerWithoutAnythingIsNoCrash) {
   EXPECT_THAT(StatusText({}, "u", 80), HasSubstr("not ready"));
-  EXPECT_FALSE(TopText({}, {}, 0, "u", {}).empty());
+  EXPECT_FALSE(TopText({}, {}, 0, {}, "u", {}).empty());
 }
 
 // ---- top ----
 
 TEST(TopText, RatesAreDifferences) {
-  const std::string text = TopText(Status(), Later(), 2, "u", {});
+  const std::string text = TopText(Status(), Later(), 2, {}, "u", {});
   EXPECT_THAT(text, HasSubstr("150 tokens/s"));
   EXPECT_THAT(text, testing::ContainsRegex("cpu0 .* 1,000 +1\n"));
   EXPECT_THAT(text, testing::ContainsRegex("blue +100 +50% +2 +0 +600\n"));
@@ -121,7 +121,7 @@ TEST(TopText, RatesAreDifferences) {
 
 TEST(TopText, SortsAsAsked) {
   const auto first = [](TopView::Sort sort) {
-    const std::string text = TopText(Status(), Later(), 2, "u", {.sort = sort});
+    const std::string text = TopText(Status(), Later(), 2, {}, "u", {.sort = sort});
     return text.find("\nblue") < text.find("\nred") ? "blue" : "red";
   };
   EXPECT_STREQ(first(TopView::Sort::kRate), "blue");
@@ -133,15 +133,44 @@ TEST(TopText, AnEngineThatBeganAnewHasNoNegativeRate) {
   json::object now = Later();
   Item(now, "engines", 0)["computed_tokens"] = 100;
   now["tokens"] = 0;
-  EXPECT_THAT(TopText(Status(), now, 2, "u", {}), testing::ContainsRegex("cpu0 .* 50 +1\n"));
-  EXPECT_THAT(TopText(Status(), now, 2, "u", {}), Not(HasSubstr(" -")));
+  EXPECT_THAT(TopText(Status(), now, 2, {}, "u", {}), testing::ContainsRegex("cpu0 .* 50 +1\n"));
+  EXPECT_THAT(TopText(Status(), now, 2, {}, "u", {}), Not(HasSubstr(" -")));
 }
 
 TEST(TopText, FitsTheTerminal) {
   const std::string text =
-      TopText(Status(), Later(), 2, "http://a.long.name:8700", {.rows = 5, .columns = 30});
+      TopText(Status(), Later(), 2, {}, "http://a.long.name:8700", {.rows = 5, .columns = 30});
   EXPECT_LE(Lines(text), 5u);
   EXPECT_LE(Widest(text), 30u);
+}
+
+json::object Live(int running) {
+  json::array data;
+  for (int i = 0; i < running; ++i) {
+    data.push_back(json::object{{"id", fmt::format("req_{:026}", i)},
+                                {"model", "small"},
+                                {"team", "red"},
+                                {"state", i < 12 ? "running" : "waiting"},
+                                {"prompt_tokens", 40},
+                                {"tokens", 1200},
+                                {"age_ms", 65'000}});
+  }
+  return {{"requests", {{"data", data}, {"total", running}}}};
+}
+
+TEST(TopText, ListsWhatRunsAsFarAsThereIsRoom) {
+  const auto text = [](int running, size_t rows) {
+    return TopText(Status(), Later(), 2, Live(running), "u", {.rows = rows, .columns = 100});
+  };
+  EXPECT_THAT(text(0, 40), HasSubstr("nothing runs or waits\n"));
+  EXPECT_THAT(text(3, 40), testing::ContainsRegex("req_0+2 +red +small +running +40 +1,200 +1 min 5 s\n$"));
+  for (const size_t rows : {24u, 40u, 60u}) {
+    const std::string many = text(60, rows);
+    EXPECT_EQ(Lines(many), rows) << many;
+    EXPECT_THAT(many, testing::ContainsRegex("and [0-9]+ more\n$"));
+    EXPECT_THAT(many, HasSubstr("req_00000000000000000000000000 "));
+    EXPECT_LE(Lines(text(60, 10)), 10u);
+  }
 }
 
 TEST(Fit, CutsByCharactersNotBytes) {
