@@ -1,8 +1,10 @@
 // `penstock login` and `penstock logout`: another machine's cloud for every command of this one.
+#include <openssl/evp.h>
 #include <pwd.h>
-#include <termios.h>
 #include <unistd.h>
 
+#include <array>
+#include <csignal>
 #include <iostream>
 
 #include "app/cli.h"
@@ -74,19 +76,17 @@ Result<std::string> PinOf(const std::string& url, const std::string& wanted) {
 
 // ---- with which key --------------------------------------------------------------------------------
 
-// A line from the terminal that is not shown while it is typed.
-std::string AskUnseen(std::string_view question) {
-  fmt::print(stderr, "{}", question);
-  termios before{};
-  tcgetattr(STDIN_FILENO, &before);
-  termios unseen = before;
-  unseen.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-  tcsetattr(STDIN_FILENO, TCSAFLUSH, &unseen);
-  std::string line;
-  std::getline(std::cin, line);
-  tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-  fmt::print(stderr, "\n");
-  return line;
+// A line from the terminal that is not shown while it is typed. OpenSSL sees to it that the terminal is as it
+// was whatever ends this; Ctrl-C then ends the program as it does elsewhere.
+std::string AskUnseen(const char* question) {
+  constexpr int kInterrupted = -2;
+  std::array<char, 512> line{};
+  const int status = EVP_read_pw_string(line.data(), line.size(), question, 0);
+  if (status == kInterrupted) {
+    std::signal(SIGINT, SIG_DFL);
+    std::raise(SIGINT);
+  }
+  return status == 0 ? std::string(line.data()) : "";
 }
 
 Result<std::string> KeyToUse(const Config& config) {
