@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import pathlib
+import socket
 import ssl
 import stat
 import subprocess
@@ -244,6 +245,39 @@ def test_listening_beyond_this_machine_wants_tls_or_insecure(tmp_path):
     for way in ("--tls-self-signed", "--tls-cert FILE --tls-key FILE", "--insecure"):
         assert way in done.stderr
     assert not (tmp_path / "operator.key").exists()
+
+
+def own_address():
+    """This machine's address on whatever network it has; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            address = probe.getsockname()[0]
+        except OSError:
+            address = "127.0.0.1"
+    return None if address.startswith("127.") else address
+
+
+def test_every_interface_answers_and_login_goes_by_the_machines_own_address(smollm2, laptop):
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback")
+
+    class Everywhere(TlsCloud):
+        def start(self, ready_within=60.0):
+            self.settings["listen"] = f"0.0.0.0:{self.port}"
+            super().start(ready_within)
+
+    with Everywhere({MODEL: smollm2}, {"engine.runner": "fake", "tls.self_signed": "true"}) as ours:
+        told = (ours.data / "up.log").read_text()
+        assert f"penstock login https://{socket.gethostname()}:{ours.port} --fingerprint {fingerprint(ours)}" in told
+        url = f"https://{address}:{ours.port}"
+        laptop.ok("login", url, "--fingerprint", fingerprint(ours), "--key", ours.operator_key())
+        assert f"{url} is ready" in laptop.ok("status")
+        # By its name, an outside client checks the certificate in full.
+        named = subprocess.run(["curl", "-sS", "--cacert", ours.cert(), "--resolve", f"{socket.gethostname()}:{ours.port}:{address}",
+                                f"https://{socket.gethostname()}:{ours.port}/livez"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert named.stdout == "ok\n", named.stderr
 
 
 def test_a_certificate_of_ones_own_is_used_or_what_is_wrong_with_it_is_said(smollm2, tmp_path):
