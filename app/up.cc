@@ -19,6 +19,7 @@
 #include "app/inspect.h"
 #include "app/json_get.h"
 #include "app/listen.h"
+#include "app/log_keeper.h"
 #include "app/memory_budget.h"
 #include "app/model_store.h"
 #include "app/settled.h"
@@ -47,10 +48,6 @@ std::string LogFile(const DataDir& data, const Config& config, std::string_view 
   const std::string path = fmt::format("{}/{}.log", data.Logs(), name);
   std::error_code ignored;
   std::filesystem::create_directories(data.Logs(), ignored);
-  // One generation is kept, so that logs stay bounded across starts.
-  if (std::filesystem::file_size(path, ignored) > (32U << 20) && !ignored) {
-    std::filesystem::rename(path, path + ".1", ignored);
-  }
   return path;
 }
 
@@ -367,6 +364,7 @@ struct ChildOptions {
 Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
   const Config& config = loaded.config;
   PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
+  const LogKeeper log(LogFile(data, config, "gateway"));
   GatewayOptions options;
   options.data_dir = data.path();
   options.listen_fd = child.listen_fd;
@@ -442,6 +440,8 @@ Result<int> Attached(const Config& config, const ChildOptions& child) {
 
 Result<int> Engine(const LoadedConfig& loaded, const ChildOptions& child) {
   const Config& config = loaded.config;
+  PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
+  const LogKeeper log(LogFile(data, config, fmt::format("engine-{}", child.name)));
   if (!config.engine_url.empty() || !config.engine_launch.empty()) return Attached(config, child);
   auto runner = MakeRunner(config);
   if (!runner.has_value()) return FailChild(runner.error());
