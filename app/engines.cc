@@ -17,6 +17,7 @@ constexpr uint64_t kLeastMemory = 64ULL << 20;
 
 // It computes on this machine's cores and in its memory, as far as the settings tell.
 bool ComputesHere(const Config& config) {
+  if (!config.engine_url.empty()) return false;
   return config.runner != "ggml" || config.ggml_device.empty() || config.ggml_device == "CPU";
 }
 

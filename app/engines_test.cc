@@ -81,6 +81,14 @@ TEST(Engines, OneOnAGpuTakesNoCores) {
             "cpu=0-7 gpu=");
 }
 
+TEST(Engines, OneThatIsAServerElsewhereTakesNeitherCoresNorMemory) {
+  const Said said = {{"far.url", "http://127.0.0.1:9/v1"}, {"cpu.runner", "native"}};
+  EXPECT_EQ(CoresOf(said), "cpu=0-7 far=");
+  const auto plans = Plan(said);
+  EXPECT_EQ(plans->engines[0].machine_memory, 45ULL << 30);
+  EXPECT_EQ(plans->engines[1].machine_memory, 0U);
+}
+
 TEST(Engines, MoreThanCoresAreLeftShareThemWithAWarning) {
   Premises two = EightCores();
   two.cores = two.granted = {0, 1};
