@@ -145,7 +145,8 @@ class Cloud {
 
 struct MatrixRow {
   Method method;
-  std::string_view route;  // {} stands for a thing of team red: a key, the developer's request, or the model
+  std::string_view
+      route;  // {} stands for a thing of team red: itself, a key, the developer's request, or the model
   std::string body;
   std::array<int, 5> status;  // no key, developer, team lead, finance, operator
 };
@@ -153,6 +154,7 @@ struct MatrixRow {
 const std::vector<MatrixRow>& Matrix() {
   static const std::string kChat = testing::Chat(), kNewKey = R"({"team":"red"})";
   static const std::string kPrompt = R"({"model":"tiny","prompt":"hi"})";
+  static const std::string kExternal = R"({"external":true})";
   static const std::string kLog = R"({"level":"info"})";
   static const std::vector<MatrixRow> rows = {
       //                                                           none  dev lead  fin   op
@@ -172,6 +174,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/v1/live", "", /*                       */ {401, 200, 200, 200, 200}},
       {Method::kPost, "/admin/v1/teams", R"({"name":"$"})", /**/ {401, 403, 403, 403, 201}},
       {Method::kGet, "/admin/v1/teams", "", /*                */ {401, 403, 200, 200, 200}},
+      {Method::kPost, "/admin/v1/teams/{}", kExternal, /*     */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/keys", kNewKey, /*           */ {401, 403, 201, 403, 201}},
       {Method::kGet, "/admin/v1/keys", "", /*                 */ {401, 200, 200, 200, 200}},
       {Method::kPost, "/admin/v1/keys/{}/rotate", "", /*      */ {401, 403, 200, 403, 200}},
@@ -212,6 +215,7 @@ TEST(Seats, EveryRouteAnswersEveryRoleAsTheMatrixSays) {
       const std::string thing = keys       ? std::to_string(cloud.Key("red", Role::kDeveloper).key.id)
                                 : requests ? request
                                 : row.route.starts_with("/console/")                    ? "theme.js"
+                                : row.route.find("/teams/") != std::string_view::npos   ? "red"
                                 : row.route.find("/engines/") != std::string_view::npos ? "cpu0"
                                                                                         : "tiny";
       const std::string body = Replaced(row.body, "$", fmt::format("team {}", role));
