@@ -38,6 +38,7 @@ void EngineLink::Read() {
   socket_.async_read_some(boost::asio::buffer(space.data(), space.size()),
                           [self = shared_from_this()](const boost::system::error_code& error, size_t bytes) {
                             if (!self->open_) return;
+                            if (error == boost::asio::error::eof) return self->Fail("its connection ended");
                             if (error) return self->Fail(error.message());
                             self->OnRead(bytes);
                           });

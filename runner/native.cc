@@ -62,7 +62,8 @@ class NativeRunner final : public Runner {
 
   std::string_view Name() const override { return "native"; }
   ChipInfo Chip() const override {
-    return {.name = fmt::format("{} cores of {}", chip::UsableCpus().size(), chip::CpuModel()),
+    const size_t cores = chip::UsableCpus().size();
+    return {.name = fmt::format("{} {} of {}", cores, cores == 1 ? "core" : "cores", chip::CpuModel()),
             .kernel = kernels::IsaName(kernels_.isa),
             .contract = "penstock-1",
             .memory_bytes = 0};
