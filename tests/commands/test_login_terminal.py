@@ -24,8 +24,9 @@ class Terminal:
         self.home, self.shown = home, ""
         self.ours, self.theirs = pty.openpty()
         self.at_first = termios.tcgetattr(self.theirs)
-        own = [sys.executable, "-c", "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-               "os.execv(sys.argv[1], sys.argv[1:])"]
+        # What runs in the background, as tests may, ignores interrupts, and so would whatever it starts.
+        own = [sys.executable, "-c", "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+               "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"]
         self.process = subprocess.Popen([*own, cloud.PENSTOCK, *map(str, words)], env={**kept, "HOME": str(home)}, cwd=home,
                                         stdin=self.theirs, stdout=self.theirs, stderr=self.theirs, start_new_session=True)
         os.set_blocking(self.ours, False)
