@@ -238,6 +238,20 @@ Status Driver::Start(const wire::Submit& submit) {
   if (!submit.ignore_eos())
     request->rules.stop_tokens.assign(submit.stop_tokens().begin(), submit.stop_tokens().end());
 
+  if (Status made = MakeChoices(request); !made) {
+    request->choices.clear();  // each holds the request that holds it
+    return made;
+  }
+  requests_.emplace(request->id, request);
+  for (const ChoicePtr& choice : request->choices) {
+    if (!choice->ended) held_.push_back(choice);
+  }
+  return {};
+}
+
+Status Driver::MakeChoices(const std::shared_ptr<Request>& request) {
+  const wire::Submit& submit = request->submit;
+  const Model& model = *request->model;
   const uint32_t choices = std::max(submit.choices(), 1U);
   std::vector<const wire::Resume*> resumed(choices);
   for (const wire::Resume& resume : submit.resume()) {
@@ -283,10 +297,6 @@ Status Driver::Start(const wire::Submit& submit) {
     ++request->open;
   }
   if (request->open == 0) return Fail(Code::kInvalid, "nothing of the request is left to do");
-  requests_.emplace(request->id, request);
-  for (const ChoicePtr& choice : request->choices) {
-    if (!choice->ended) held_.push_back(choice);
-  }
   return {};
 }
 

@@ -73,6 +73,7 @@ class Driver {
 
   void Submit(const wire::Submit& submit);
   Status Start(const wire::Submit& submit);
+  Status MakeChoices(const std::shared_ptr<Request>& request);
   void Cancel(uint64_t request);
   void Grant(const wire::Credit& credit);
   void Pump();

@@ -118,7 +118,9 @@ class ScriptedEngine {
  private:
   void Read() {
     const auto space = reader_.Space(65536);
-    socket_.async_read_some(asio::buffer(space.data(), space.size()), [this](auto error, size_t bytes) {
+    socket_.async_read_some(asio::buffer(space.data(), space.size()), [this, alive = std::weak_ptr(alive_)](
+                                                                          auto error, size_t bytes) {
+      if (alive.expired()) return;
       if (error) {
         closed = true;
         return;
@@ -144,6 +146,7 @@ class ScriptedEngine {
 
   asio::local::stream_protocol::socket socket_;
   FrameReader reader_;
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
 // Writes down the story of one job.
