@@ -9,7 +9,6 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -120,7 +119,6 @@ Result<int> RunAttached(AttachOptions options) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // an engine ends with its supervisor
   asio::io_context io(1);
   const auto work = asio::make_work_guard(io);
-  asio::signal_set signals(io, SIGTERM, SIGINT);
   Connection connection(io, options.socket, MakeHello(options, url));
   DriverOptions driving;
   driving.name = options.name;
@@ -131,14 +129,7 @@ Result<int> RunAttached(AttachOptions options) {
   std::optional<Driver> driver;
   driver.emplace(io, std::make_shared<Upstream>(std::move(url), options.key), std::move(driving),
                  [&](const wire::FromEngine& message) { connection.Send(message); });
-  signals.async_wait([&](boost::system::error_code error, int) {
-    if (error) return;
-    spdlog::info("engine {} is told to stop: it finishes what runs", options.name);
-    connection.Leave();
-    signals.async_wait([](boost::system::error_code again, int) {
-      if (!again) _exit(0);  // told twice: at once
-    });
-  });
+  connection.LeaveOnSignals();
   connection.Start();
   std::thread io_thread([&] { io.run(); });
   Obeying(io, connection, *driver).Run();

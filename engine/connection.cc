@@ -1,6 +1,8 @@
 #include "engine/connection.h"
 
+#include <signal.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
@@ -28,6 +30,7 @@ Connection::Connection(boost::asio::io_context& io, std::string socket, wire::He
       redial_(io),
       beat_(io),
       leave_(io),
+      signals_(io),
       back_off_(kFirstBackOff),
       hello_(std::move(hello)) {
   hello_.set_protocol(kProtocol);
@@ -37,6 +40,19 @@ void Connection::Start() {
   boost::asio::post(io_, [this] {
     Dial();
     Beat();
+  });
+}
+
+void Connection::LeaveOnSignals() {
+  signals_.add(SIGTERM);
+  signals_.add(SIGINT);
+  signals_.async_wait([this](error_code error, int) {
+    if (error) return;
+    spdlog::info("engine {} is told to stop: it finishes what runs", hello_.engine());
+    Leave();
+    signals_.async_wait([](error_code again, int) {
+      if (!again) _exit(0);  // told twice: at once
+    });
   });
 }
 

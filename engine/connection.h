@@ -11,6 +11,7 @@
 #include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
 #include <mutex>
@@ -40,6 +41,9 @@ class Connection {
   void Leave();
   // Take gets a kDrain, as if the gateway had said so. Threads: any.
   void Drain();
+
+  // SIGTERM and SIGINT are a wish to leave; a second one ends the process at once. Before io runs.
+  void LeaveOnSignals();
 
   // What came since the last call; with `wait`, blocks until there is something.
   std::vector<Event> Take(bool wait);
@@ -79,6 +83,7 @@ class Connection {
   // The io thread's.
   boost::asio::local::stream_protocol::socket socket_;
   boost::asio::steady_timer redial_, beat_, leave_;
+  boost::asio::signal_set signals_;
   FrameReader reader_;
   std::string writing_;
   Nanos back_off_;

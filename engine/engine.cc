@@ -5,9 +5,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <thread>
@@ -114,18 +112,10 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   if (options.memory_bytes == 0 && chip.memory_bytes <= 0) options.memory_bytes = options.machine_memory;
   if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory(chip.memory_bytes);
   boost::asio::io_context io(1);
-  boost::asio::signal_set signals(io, SIGTERM, SIGINT);
   Connection connection(io, options.socket, MakeHello(*runner, options));
   EngineLoop loop(*runner, options, [&](const wire::FromEngine& message) { connection.Send(message); });
   const Watch watch(io, connection, options.step_timeout);
-  signals.async_wait([&](boost::system::error_code error, int) {
-    if (error) return;
-    spdlog::info("engine {} is told to stop: it finishes what runs", options.name);
-    connection.Leave();
-    signals.async_wait([](boost::system::error_code again, int) {
-      if (!again) _exit(0);  // told twice: at once
-    });
-  });
+  connection.LeaveOnSignals();
   connection.Start();
   std::thread io_thread([&] { io.run(); });
   RunLoop(loop, connection);

@@ -43,7 +43,7 @@ class FleetImpl final : public penstock::Fleet {
         clock_(clock),
         options_(options),
         acceptor_(io),
-        prover_({.file = options.truths, .period = options.canary_period}),
+        prover_({.file = options.truths}),
         timer_(io),
         last_tick_(clock.Monotonic()) {
     ScheduleTick();
@@ -126,7 +126,7 @@ class FleetImpl final : public penstock::Fleet {
   void Turn();
   void Dispatch();
   bool Fits(JobId id);
-  void Send(JobId id, Member& member);
+  void Send(JobId id);
   Live* Find(JobId id);
   Live* Find(const Member& member, uint64_t wire_id);
   void FinishChoice(Live& job);
@@ -190,7 +190,6 @@ class FleetImpl final : public penstock::Fleet {
   };
   mutable std::vector<Option> options_of_;  // whose seat each is
   Placement placement_;                     // by the last Fits
-  Member* chosen_ = nullptr;                // by the last Fits that held
 
   bool draining_ = false;
   std::function<void()> drained_;
@@ -569,7 +568,7 @@ void FleetImpl::OnVerdict(const Prover::Verdict& verdict) {
   if (verdict.status) return Proved(*member, verdict.model);
   const std::string why = fmt::format("model {}: {}", verdict.model, verdict.status.error().message);
   if (verdict.status.error().code == Code::kCorrupt) return Distrust(*member, why);
-  // Not asked again before the next period, or when its model is loaded again.
+  // One that was proved is asked again after the period; another at once, until its troubles are too many.
   if (member->proved.contains(verdict.model)) member->proved[verdict.model] = clock_.Monotonic();
   Trouble(*member, Health::kFault, why);
 }
@@ -608,13 +607,13 @@ void FleetImpl::CheckTrust(Nanos now) {
   for (const auto& verdict : prover_.Late(now)) OnVerdict(verdict);
   for (const auto& member : members_) {
     if (!member->connected()) continue;
-    const bool served = member->health.Tick(now);
+    member->health.Tick(now);
     for (const auto& [model, state] : member->models) {
       if (state.state() != wire::ModelState::READY) continue;
       const auto proved = member->proved.find(model);
-      const bool due = proved != member->proved.end() && prover_.Needs(model) &&
-                       now - proved->second >= options_.canary_period;
-      if (served || due) Prove(*member, model);
+      const bool unproved = proved == member->proved.end();
+      const bool due = !unproved && prover_.Needs(model) && now - proved->second >= options_.canary_period;
+      if (unproved || due) Prove(*member, model);  // once; what is being asked is not asked again
     }
   }
 }
@@ -779,7 +778,7 @@ void FleetImpl::Dispatch() {
   while (queue_.waiting() > 0 && std::ranges::any_of(members_, has_room)) {
     const auto job = queue_.Pop([this](JobId id) { return Fits(id); }, estimate_);
     if (!job) return;
-    Send(*job, *chosen_);
+    Send(*job);
   }
 }
 
@@ -825,7 +824,6 @@ Placement FleetImpl::PlaceJob(const Live& job) const {
 
 bool FleetImpl::Fits(JobId id) {
   placement_ = PlaceJob(*Find(id));
-  if (placement_.seat) chosen_ = options_of_[*placement_.seat].member;
   return placement_.seat.has_value();
 }
 
@@ -846,10 +844,13 @@ std::string FleetImpl::WhyThere(const Live& job, const Member& member) const {
   return why;
 }
 
-void FleetImpl::Send(JobId id, Member& member) {
+// Where the last Fits, which was this job's, said.
+void FleetImpl::Send(JobId id) {
   Live& job = *Find(id);
+  const auto [chosen, variant] = options_of_[*placement_.seat];
+  Member& member = *chosen;
   if (job.deadline > 0) deadlines_.erase({job.deadline, id});
-  job.variant = *options_of_[*placement_.seat].variant;
+  job.variant = *variant;
   const std::string why = WhyThere(job, member);
   job.engine = &member;
   job.admitted = false;

@@ -30,8 +30,8 @@ std::string_view HealthWord(Health::State state) {
 }
 
 void Health::Connected(Nanos now) {
-  if (!Tick(now) && state_ == State::kQuarantined) return;
-  state_ = State::kProving;
+  Tick(now);
+  if (state_ != State::kQuarantined) state_ = State::kProving;
 }
 
 void Health::Proved(Nanos now) {
@@ -61,11 +61,10 @@ void Health::Success(Nanos now) {
   returning_ = false;
 }
 
-bool Health::Tick(Nanos now) {
-  if (state_ != State::kQuarantined || now < until_) return false;
+void Health::Tick(Nanos now) {
+  if (state_ != State::kQuarantined || now < until_) return;
   state_ = State::kProving;
   why_.clear();
-  return true;
 }
 
 uint32_t Health::Limit(uint32_t most) const {

@@ -32,8 +32,8 @@ class Health {
   void Wrong(Nanos now, std::string_view why);
   // One request done.
   void Success(Nanos now);
-  // Time passes: a sentence that is served ends in proving. True if it has just ended.
-  bool Tick(Nanos now);
+  // Time passes: a sentence that is served ends in proving.
+  void Tick(Nanos now);
 
   State state() const { return state_; }
   bool trusted() const { return state_ == State::kGood || state_ == State::kRecovering; }

@@ -13,8 +13,6 @@ std::string_view VerdictText(Verdict verdict) {
       return "engine memory for its prompt is taken";
     case Verdict::kNoSequence:
       return "every engine runs as many requests as it can";
-    case Verdict::kWorthWaiting:
-      return "a faster engine will be free sooner than the slower one would be done";
     case Verdict::kLoading:
       return "the model is being loaded";
     case Verdict::kFailed:

@@ -2,9 +2,9 @@
 // ask it the same question.
 //
 // Of the engines that have room, the one with the least expected cost goes: the time until the job would be
-// done there, and the time by which it would delay those that already run there. So a fast chip gets more
-// than a slow one, prompts go where prefill is relatively cheap, and a prefix that an engine still holds
-// counts as computed.
+// done there, that before its first token weighed more, and the time by which it would delay those that
+// already run there. So a fast chip gets more than a slow one, prompts go where prefill is relatively cheap,
+// and a prefix that an engine still holds counts as computed.
 #pragma once
 
 #include <cstdint>
@@ -39,16 +39,7 @@ struct Need {
 };
 
 // In order of how close the engine is to taking the job.
-enum class Verdict : uint8_t {
-  kFits,
-  kNoPages,
-  kNoSequence,
-  kWorthWaiting,
-  kLoading,
-  kFailed,
-  kForbidden,
-  kAbsent
-};
+enum class Verdict : uint8_t { kFits, kNoPages, kNoSequence, kLoading, kFailed, kForbidden, kAbsent };
 std::string_view VerdictText(Verdict verdict);
 
 // An idle engine always fits: whether the job is too large for it is then the engine's to say.
@@ -56,7 +47,7 @@ Verdict Judge(const Seat& seat, const Need& need);
 
 // Nanoseconds until the job would be done there, if what runs there now went on meanwhile.
 double ExpectedTime(const Seat& seat, const Need& need);
-// The same, and by how much it would delay those that run there.
+// The same, with the first token weighed more, and by how much it would delay those that run there.
 double ExpectedCost(const Seat& seat, const Need& need);
 
 struct Placement {

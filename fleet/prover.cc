@@ -55,9 +55,10 @@ bool Prover::Hear(Engine engine, const wire::TokenEvent& event, std::optional<Ve
   Run& run = found->second;
   Append(event, run.answers[index]);
   if (event.finish() == wire::NONE) return true;
-  if (event.finish() == wire::ERROR || event.finish() == wire::CANCELLED) {
-    run.error = event.error().empty() ? "it gave up" : event.error();
-  }
+  const std::string words = event.error().empty() ? "it gave up" : event.error();
+  if (event.finish() == wire::CANCELLED || (event.finish() == wire::ERROR && event.fault()))
+    run.error = words;
+  if (event.finish() == wire::ERROR && !event.fault()) run.refusal = words;
   requests_.erase(request);
   if (--run.left > 0) return true;
   Run ended = std::move(run);
@@ -69,6 +70,12 @@ bool Prover::Hear(Engine engine, const wire::TokenEvent& event, std::optional<Ve
 Prover::Verdict Prover::Judge(const Key& key, Run run) {
   if (!run.error.empty()) {
     return {key.first, key.second, Fail(Code::kUnavailable, "it could not be asked: {}", run.error)};
+  }
+  // Not the engine's fault: its context is too short for the question, say. Nothing can be known then.
+  if (!run.refusal.empty()) {
+    spdlog::warn("model {} is served unproved by an engine that refuses its canaries: {}", key.second,
+                 run.refusal);
+    return {key.first, key.second, {}};
   }
   Status status = Compare(key, run);
   if (const auto model = models_.find(key.second); model != models_.end()) {

@@ -25,7 +25,6 @@ class Prover {
   using Engine = uint32_t;  // never used twice
   struct Options {
     std::string file = "";                // of the truths; empty: they are forgotten at the end
-    Nanos period = 60 * kSecond;          // between two times that an engine is asked
     Nanos patience = 60 * kSecond;        // for an answer
     std::string_view own = "penstock-1";  // the contract that is believed over others
   };
@@ -67,7 +66,8 @@ class Prover {
     size_t left = 0;
     std::vector<uint64_t> requests;
     std::vector<CanaryAnswer> answers;
-    std::string error;
+    std::string error;    // the engine's fault
+    std::string refusal;  // the question's
   };
 
   Verdict Judge(const Key& key, Run run);

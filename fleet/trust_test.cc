@@ -106,10 +106,9 @@ TEST(Trust, AnAnswerThatNobodyCanGoOnWithEndsWithAClearError) {
   FleetWorld world({.resume_within = 5 * kSecond});
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
-  auto two = world.ReadyEngine("cpu1", "qwen");  // it cannot resume
   auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
-  ASSERT_TRUE(world.Until([&] { return !one->Submitted().empty() || !two->Submitted().empty(); }));
-  if (one->Submitted().empty()) GTEST_SKIP() << "it went to the other one";
+  ASSERT_TRUE(world.Until([&] { return !one->Submitted().empty(); }));
+  auto two = world.ReadyEngine("cpu1", "qwen");  // it cannot resume
   Tell(*one, Event(id, {11}));
   ASSERT_TRUE(world.Until([&] { return witness->tokens == 1; }));
   one->Die();
@@ -301,10 +300,24 @@ std::vector<CanaryPrompt> Prompts() {
   return {{.tokens = {1, 2, 3}, .text = "one"}, {.tokens = {4, 5}, .text = "two"}};
 }
 
-TEST(Trust, AnEngineGetsNoRequestsBeforeItAnsweredItsCanaries) {
-  FleetWorld world;
+void ServeWithCanaries(FleetWorld& world) {
   world.Serve("qwen");
   world.fleet->SetCanaries("qwen", Prompts());
+}
+
+// One that answers its canaries with tokens from `first` on, and what it is taken for then.
+std::unique_ptr<ScriptedEngine> AnsweringEngine(FleetWorld& world, const wire::Hello& hello, int32_t first,
+                                                const std::string& health) {
+  auto engine = ReadyEngine(world, hello);
+  world.Quiet();
+  AnswerCanaries(*engine, first);
+  EXPECT_TRUE(world.Until([&] { return world.View(hello.engine()).health == health; })) << hello.engine();
+  return engine;
+}
+
+TEST(Trust, AnEngineGetsNoRequestsBeforeItAnsweredItsCanaries) {
+  FleetWorld world;
+  ServeWithCanaries(world);
   auto one = ReadyEngine(world, Resuming("cpu0"));
   auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
   world.Quiet();
@@ -319,16 +332,9 @@ TEST(Trust, AnEngineGetsNoRequestsBeforeItAnsweredItsCanaries) {
 
 TEST(Trust, AnEngineThatAnswersWronglyIsKeptOutAndAskedAgain) {
   FleetWorld world;
-  world.Serve("qwen");
-  world.fleet->SetCanaries("qwen", Prompts());
-  auto one = ReadyEngine(world, Resuming("cpu0"));
-  world.Quiet();
-  AnswerCanaries(*one, 100);
-  ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
-  auto two = ReadyEngine(world, Resuming("cpu1"));
-  world.Quiet();
-  AnswerCanaries(*two, 200);
-  ASSERT_TRUE(world.Until([&] { return world.View("cpu1").health == "quarantined"; }));
+  ServeWithCanaries(world);
+  auto one = AnsweringEngine(world, Resuming("cpu0"), 100, "good");
+  auto two = AnsweringEngine(world, Resuming("cpu1"), 200, "quarantined");
   EXPECT_NE(world.View("cpu1").why.find("is right"), std::string::npos) << world.View("cpu1").why;
   EXPECT_EQ(world.fleet->Stats().canaries_wrong, 1u);
   world.clock.Advance(11 * kSecond);
@@ -340,12 +346,8 @@ TEST(Trust, AnEngineThatAnswersWronglyIsKeptOutAndAskedAgain) {
 
 TEST(Trust, AnEngineThatTurnsWrongIsFoundWithinThePeriodAndItsAnswersEnd) {
   FleetWorld world({.canary_period = 10 * kSecond});
-  world.Serve("qwen");
-  world.fleet->SetCanaries("qwen", Prompts());
-  auto one = ReadyEngine(world, Resuming("cpu0"));
-  world.Quiet();
-  AnswerCanaries(*one, 100);
-  ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
+  ServeWithCanaries(world);
+  auto one = AnsweringEngine(world, Resuming("cpu0"), 100, "good");
   auto [begun, heard] = world.Submit(FleetWorld::NewJob("qwen"));
   auto [silent, unheard] = world.Submit(FleetWorld::NewJob("qwen"));
   ASSERT_TRUE(world.Until([&] { return one->Submitted().size() == 4; }));
@@ -361,58 +363,71 @@ TEST(Trust, AnEngineThatTurnsWrongIsFoundWithinThePeriodAndItsAnswersEnd) {
   EXPECT_FALSE(unheard->error);
 }
 
+// Ends the canaries that came since the last call with an error.
+void RefuseCanaries(ScriptedEngine& engine, const std::string& error, bool fault) {
+  for (size_t& i = engine.seen; i < engine.received.size(); ++i) {
+    if (!engine.received[i].has_submit()) continue;
+    wire::TokenEvent event = Event(engine.received[i].submit().request(), {}, wire::ERROR);
+    event.set_error(error);
+    event.set_fault(fault);
+    Tell(engine, event);
+  }
+}
+
+TEST(Trust, AnEngineThatFailsItsCanariesIsAskedAgainUntilItsTroublesAreTooMany) {
+  FleetWorld world;
+  ServeWithCanaries(world);
+  auto one = ReadyEngine(world, Resuming("cpu0"));
+  ASSERT_TRUE(world.Until([&] {
+    RefuseCanaries(*one, "a step failed", true);
+    return world.View("cpu0").health == "quarantined";
+  }));
+  EXPECT_EQ(one->Submitted().size(), 6u) << "three times two";
+  EXPECT_EQ(world.fleet->Stats().canaries_wrong, 0u);
+  world.clock.Advance(2500 * kMillisecond);
+  one->Pages(1000);
+  ASSERT_TRUE(world.Until([&] { return one->Submitted().size() == 8; }));
+  AnswerCanaries(*one, 100);
+  EXPECT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
+}
+
+TEST(Trust, AnEngineWhoseContextIsTooShortForACanaryServesUnproved) {
+  FleetWorld world;
+  ServeWithCanaries(world);
+  auto one = ReadyEngine(world, Resuming("cpu0"));
+  world.Quiet();
+  RefuseCanaries(*one, "the prompt exceeds the context", false);
+  EXPECT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
+  EXPECT_EQ(world.View("cpu0").health, "good");
+}
+
 TEST(Trust, TheRightAnswersOutliveTheGateway) {
-  const std::string file = ::testing::TempDir() + "/truths.json";
+  const std::string file = fmt::format("{}/truths-{}.json", ::testing::TempDir(), ::getpid());
   std::filesystem::remove(file);
   {
     FleetWorld world({.truths = file});
-    world.Serve("qwen");
-    world.fleet->SetCanaries("qwen", Prompts());
-    auto one = ReadyEngine(world, Resuming("cpu0"));
-    world.Quiet();
-    AnswerCanaries(*one, 100);
-    ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
+    ServeWithCanaries(world);
+    auto one = AnsweringEngine(world, Resuming("cpu0"), 100, "good");
   }
   {
     FleetWorld world({.truths = file});
-    world.Serve("qwen");
-    world.fleet->SetCanaries("qwen", Prompts());
-    auto one = ReadyEngine(world, Resuming("cpu0"));
-    world.Quiet();
-    AnswerCanaries(*one, 300);
-    ASSERT_TRUE(world.Until([&] { return world.View("cpu0").health == "quarantined"; }));
+    ServeWithCanaries(world);
+    auto one = AnsweringEngine(world, Resuming("cpu0"), 300, "quarantined");
   }
   std::ofstream(file) << "no JSON";
   FleetWorld world({.truths = file});
-  world.Serve("qwen");
-  world.fleet->SetCanaries("qwen", Prompts());
-  auto one = ReadyEngine(world, Resuming("cpu0"));
-  world.Quiet();
-  AnswerCanaries(*one, 300);
-  ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); })) << "a damaged file is as good as none";
+  ServeWithCanaries(world);
+  auto one = AnsweringEngine(world, Resuming("cpu0"), 300, "good");  // a damaged file is as good as none
 }
 
 TEST(Trust, OurOwnKernelsAreBelievedOverOthersAndMostOverOne) {
   FleetWorld world({.canary_period = 10 * kSecond});
-  world.Serve("qwen");
-  world.fleet->SetCanaries("qwen", Prompts());
-  auto first = ReadyEngine(world, Resuming("gpu0", ""));
-  world.Quiet();
-  AnswerCanaries(*first, 100);
-  ASSERT_TRUE(world.Until([&] { return world.View("gpu0").health == "good"; }));
-  auto own = ReadyEngine(world, Resuming("cpu0", "penstock-1"));
-  world.Quiet();
-  AnswerCanaries(*own, 200);
-  ASSERT_TRUE(world.Until([&] { return world.View("cpu0").health == "good"; }));
-  auto wrong = ReadyEngine(world, Resuming("cpu1", "penstock-1"));
-  world.Quiet();
-  AnswerCanaries(*wrong, 300);
-  ASSERT_TRUE(world.Until([&] { return world.View("cpu1").health == "quarantined"; }));
+  ServeWithCanaries(world);
+  auto first = AnsweringEngine(world, Resuming("gpu0", ""), 100, "good");
+  auto own = AnsweringEngine(world, Resuming("cpu0", "penstock-1"), 200, "good");
+  auto wrong = AnsweringEngine(world, Resuming("cpu1", "penstock-1"), 300, "quarantined");
   // Two that agree against one that was first.
-  auto right = ReadyEngine(world, Resuming("cpu2", "penstock-1"));
-  world.Quiet();
-  AnswerCanaries(*right, 300);
-  ASSERT_TRUE(world.Until([&] { return world.View("cpu2").health == "good"; }));
+  auto right = AnsweringEngine(world, Resuming("cpu2", "penstock-1"), 300, "good");
 }
 
 }  // namespace
