@@ -175,6 +175,14 @@ Status ParseKernel(Config& config, std::string_view text) {
                                       std::array<std::string_view, 3>{"reference", "avx2", "avx512"});
 }
 
+Status ParseLaunch(Config& config, std::string_view text) {
+  if (!text.empty() && text.find("{port}") == std::string_view::npos) {
+    return Wants("a command that is told its port by {port}, such as vllm serve MODEL --port {port}", text);
+  }
+  config.engine_launch = text;
+  return {};
+}
+
 const std::array kSettings = {
     Make<&Config::data>("data", "DIR", "the directory that holds all state"),
     WithParser(
@@ -251,9 +259,11 @@ const std::array kSettings = {
         "engine.url", "URL",
         "a server that speaks OpenAI's API is the engine: vLLM, llama-server, Ollama, …; "
         "empty: our own"),
-    Make<&Config::engine_launch>("engine.launch", "COMMAND",
-                                 "starts that server here and keeps it running; {port} is filled in: "
-                                 "vllm serve MODEL --port {port}"),
+    WithParser(
+        Make<&Config::engine_launch>("engine.launch", "COMMAND",
+                                     "starts that server here and keeps it running; {port} is filled in: "
+                                     "vllm serve MODEL --port {port}"),
+        ParseLaunch),
     Make<&Config::engine_url_key>("engine.url_key", "KEY", "the key that it is sent; empty: none", "", true),
     Make<&Config::engine_external>("engine.external", "true|false",
                                    "it is outside the organisation: only teams that allow it are sent there"),

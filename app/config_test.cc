@@ -141,6 +141,9 @@ TEST_F(ConfigTest, AWrongWordInAnEnginesTableNamesItAndTheNearest) {
   EXPECT_TRUE(ErrorOf().contains("engines.left.cores wants cores such as 0-3,8")) << ErrorOf();
   WriteFile("[engines.left]\nquota = '0%'\n");
   EXPECT_TRUE(ErrorOf().contains("engines.left.quota wants at least 1% of a core")) << ErrorOf();
+  WriteFile("[engines.left]\nlaunch = 'serve'\n");
+  EXPECT_TRUE(ErrorOf().contains("engines.left.launch wants a command that is told its port by {port}"))
+      << ErrorOf();
   WriteFile("[engines]\nrunner = 'ggml'\n");
   EXPECT_TRUE(ErrorOf().contains("[engines.NAME]")) << ErrorOf();
   WriteFile("[engines.'a b']\n");
