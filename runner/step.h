@@ -51,7 +51,7 @@ struct SequenceStep {
 struct SequenceOp {
   enum class Kind : uint8_t {
     kCopyPage,  // page `to` becomes a copy of page `from` (a fork's last, partly filled page)
-    kZeroPage,  // page `to` forgets what it held, before another owner gets it
+    kZeroPage,  // page `to` forgets what it held: nobody needs it, and another owner may get it
   };
   Kind kind = Kind::kCopyPage;
   PageId from_page = -1, to_page = -1;

@@ -10,12 +10,12 @@ PagePool::Taken PagePool::Take() {
   PENSTOCK_CHECK(available() > 0);
   Taken taken;
   if (!recycled_.empty()) {
-    taken = {.page = recycled_.back(), .used = true};
+    taken = {.page = recycled_.back()};
     recycled_.pop_back();
   } else if (fresh_ < total()) {
     taken = {.page = fresh_++};
   } else {
-    taken = {.page = oldest_, .used = true, .evicted = true};
+    taken = {.page = oldest_, .evicted = true};
     Unlink(oldest_);
     pages_[Index(taken.page)].remembered = false;
   }
@@ -32,15 +32,16 @@ void PagePool::Retain(PageId page) {
   ++p.references;
 }
 
-void PagePool::Release(PageId page) {
+bool PagePool::Release(PageId page) {
   Page& p = pages_[Index(page)];
   PENSTOCK_CHECK(p.references > 0);
-  if (--p.references > 0) return;
+  if (--p.references > 0) return false;
   if (p.remembered) {
     Link(page);
   } else {
     recycled_.push_back(page);
   }
+  return !p.remembered;
 }
 
 void PagePool::MarkCached(PageId page) {

@@ -21,8 +21,7 @@ class PagePool {
  public:
   struct Taken {
     PageId page = -1;
-    bool used = false;     // held another owner's tokens: zero it before the new owner writes
-    bool evicted = false;  // was cached: the prefix cache must forget it
+    bool evicted = false;  // was cached: the prefix cache must forget it, and it must be zeroed
   };
 
   explicit PagePool(int32_t total);
@@ -31,8 +30,9 @@ class PagePool {
   Taken Take();
   // One more owner of a page that is in use or cached.
   void Retain(PageId page);
-  // One owner less; without owners the page is cached if MarkCached was called, free otherwise.
-  void Release(PageId page);
+  // One owner less; without owners the page is cached if MarkCached was called, free otherwise. True: it is
+  // free now, and must be zeroed before another owner writes.
+  bool Release(PageId page);
   // The prefix cache remembers this page's content. REQUIRES: in use.
   void MarkCached(PageId page);
 

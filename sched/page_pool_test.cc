@@ -7,14 +7,13 @@
 namespace penstock {
 namespace {
 
-TEST(PagePool, FreshPagesComeFirstAndRecycledOnesAreKnownAsUsed) {
+TEST(PagePool, ReleasedPagesComeFirstAndThatTheyAreFreeIsSaid) {
   PagePool pool(3);
   EXPECT_EQ(pool.Take().page, 0);
-  EXPECT_FALSE(pool.Take().used);
-  pool.Release(0);
+  pool.Take();
+  EXPECT_TRUE(pool.Release(0));
   const PagePool::Taken again = pool.Take();
   EXPECT_EQ(again.page, 0);  // before the untouched page 2: its memory is resident already
-  EXPECT_TRUE(again.used);
   EXPECT_FALSE(again.evicted);
 }
 
@@ -37,9 +36,9 @@ TEST(PagePool, SharedPagesComeFreeWithTheirLastOwner) {
   PagePool pool(1);
   const PageId page = pool.Take().page;
   pool.Retain(page);
-  pool.Release(page);
+  EXPECT_FALSE(pool.Release(page));
   EXPECT_EQ(pool.available(), 0);
-  pool.Release(page);
+  EXPECT_TRUE(pool.Release(page));
   EXPECT_EQ(pool.available(), 1);
 }
 

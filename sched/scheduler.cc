@@ -16,7 +16,8 @@ struct Scheduler::Model {
   PagePool pool;
   PrefixCache cache;
   ByAge running, waiting;
-  Nanos served = 0;  // chip time, lifted when it returns from idling
+  std::vector<PageId> to_zero;  // not kept any more, and not yet zeroed by a step that ended well
+  Nanos served = 0;             // chip time, lifted when it returns from idling
 
   explicit Model(const LoadedModel& loaded) : info(loaded), pool(loaded.pages) {}
   bool busy() const { return !running.empty() || !waiting.empty(); }
@@ -124,7 +125,9 @@ void Scheduler::Finish(SequenceId id) {
 
 // Last page first: a page is then never evicted before those that can only be found through it.
 void Scheduler::ReleasePages(Model& model, Sequence& sequence) {
-  for (size_t i = sequence.pages.size(); i-- > 0;) model.pool.Release(sequence.pages[i]);
+  for (size_t i = sequence.pages.size(); i-- > 0;) {
+    if (model.pool.Release(sequence.pages[i])) model.to_zero.push_back(sequence.pages[i]);
+  }
   sequence.pages.clear();
   sequence.computed = sequence.remembered = 0;
   sequence.serial = 0;
@@ -237,6 +240,10 @@ std::optional<StepPlan> Scheduler::NextOf(Model& model) {
     StepPlan plan;
     plan.model = model.info.id;
     for (SequenceId id : decision.preempt) Preempt(model, id);
+    // Before anything may take them: nobody's text stays in memory, and runners see what is no longer needed.
+    for (PageId page : model.to_zero) {
+      plan.ops.push_back({.kind = SequenceOp::Kind::kZeroPage, .to_page = page});
+    }
     size_t next = 0;
     // Running sequences take their pages before newcomers do.
     for (; next < decision.work.size(); ++next) {
@@ -297,8 +304,10 @@ bool Scheduler::Admit(Model& model, SequenceId id, StepPlan& plan) {
 
 PageId Scheduler::TakePage(Model& model, StepPlan& plan) {
   const PagePool::Taken taken = model.pool.Take();
-  if (taken.evicted) model.cache.Forget(taken.page);
-  if (taken.used) plan.ops.push_back({.kind = SequenceOp::Kind::kZeroPage, .to_page = taken.page});
+  if (taken.evicted) {
+    model.cache.Forget(taken.page);
+    plan.ops.push_back({.kind = SequenceOp::Kind::kZeroPage, .to_page = taken.page});
+  }
   return taken.page;
 }
 
@@ -323,6 +332,12 @@ void Scheduler::Compute(Model& model, Sequence& sequence, int32_t tokens, StepPl
     }
   }
   work_.push_back({.id = sequence.id, .tokens = tokens, .sample = step.sample});
+}
+
+void Scheduler::Abort() {
+  // Who took one of these in the failed step ends, or goes on with what a copy put there.
+  std::erase_if(stepping_->to_zero, [&](PageId page) { return stepping_->pool.references(page) > 0; });
+  stepping_ = nullptr;
 }
 
 Status Scheduler::Commit(const StepResult& result) {
@@ -351,6 +366,7 @@ Status Scheduler::Commit(const StepResult& result) {
     if (sequence.credits > 0) --sequence.credits;
   }
   stepping_->served += result.chip_time;
+  stepping_->to_zero.clear();
   stepping_ = nullptr;
   return {};
 }

@@ -7,8 +7,8 @@
 // tokens is computed at the same position after the same tokens.
 //
 // Threads:   one.
-// Invariant: a page given to a new owner was zeroed unless it is fresh; every page is free, cached or in
-//            use (CheckIntegrity()).
+// Invariant: a page is zeroed by the first step after its content is not kept any more, before a new owner
+//            writes; every page is free, cached or in use (CheckIntegrity()).
 #pragma once
 
 #include <cstdint>
@@ -80,7 +80,7 @@ class Scheduler {
   // still under way.
   Status Commit(const StepResult& result);
   // The step failed: what it was to compute is not computed.
-  void Abort() { stepping_ = nullptr; }
+  void Abort();
 
   // Turns since the last call, in order.
   std::vector<std::pair<SequenceId, Turn>> TakeTurns() { return std::exchange(turns_, {}); }

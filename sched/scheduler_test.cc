@@ -252,6 +252,51 @@ TEST(Scheduler, AResultThatDoesNotAnswerThePlanIsRefused) {
   bench.scheduler.Abort();
 }
 
+TEST(Scheduler, WhatIsNotKeptIsZeroedByTheNextStepThatEndsWell) {
+  Scheduler scheduler({.max_sequences = 4, .step_tokens = 64});
+  const auto runner = MakeFakeRunner();
+  const LoadedModel model = *runner->Load({.path = "fake:m?pages=8"});
+  scheduler.AddModel(model);
+  const auto add = [&](size_t tokens) {
+    return *scheduler.Add({.model = model.id,
+                           .prompt = Prompt(tokens, tokens),
+                           .max_tokens = 10,
+                           .sampling = {},
+                           .prefix_scope = ""});
+  };
+  const auto zeroed = [](const StepPlan& plan) {
+    std::set<PageId> pages;
+    for (const SequenceOp& op : plan.ops) {
+      EXPECT_EQ(op.kind, SequenceOp::Kind::kZeroPage);
+      EXPECT_TRUE(pages.insert(op.to_page).second);
+    }
+    return pages;
+  };
+  const auto commit = [&](const StepPlan& plan) {
+    StepResult result;
+    for (const auto& step : plan.work)
+      result.sampled.push_back({.sequence = step.sequence, .token = 1, .top = {}});
+    EXPECT_TRUE(scheduler.Commit(result));
+  };
+  const SequenceId ends = add(40);
+  add(4);
+  const StepPlan first = *scheduler.Next();
+  EXPECT_TRUE(zeroed(first).empty()) << "fresh pages hold nothing";
+  commit(first);
+  const std::vector<PageId> held = scheduler.Find(ends)->pages;
+  scheduler.Finish(ends);
+  const std::set<PageId> left(held.begin(), held.end());
+  EXPECT_EQ(left.size(), 3u);
+  EXPECT_EQ(zeroed(*scheduler.Next()), left);
+  scheduler.Abort();
+  add(20);  // takes some of them
+  const StepPlan again = *scheduler.Next();
+  EXPECT_EQ(zeroed(again), left) << "the failed step may not have come to it";
+  commit(again);
+  EXPECT_TRUE(zeroed(*scheduler.Next()).empty());
+  scheduler.Abort();
+}
+
 TEST(Scheduler, NoModelIsKeptOutOfItsSlots) {
   Scheduler scheduler({.max_sequences = 4, .step_tokens = 64, .prefix_cache = false});
   const auto runner = MakeFakeRunner();
