@@ -84,6 +84,14 @@ def judge_overhead(verdict, rows):
                         f"{median([r['ns'] for r in steps]) / 1e6:.2f} ms, bare {median([r['bare_ns'] for r in steps]) / 1e6:.2f} ms")
 
 
+def report_kept(verdict, rows):
+    kept = [r for r in rows if r["part"] == "kept"]
+    alone = [r["ns"] for r in rows if r["part"] == "overhead" and r["streams"] == 4]
+    if kept and alone:
+        verdict.report(f"a step of 4 streams, {kept[0]['kept']} tokens of prefixes kept beside",
+                       f"{median([r['ns'] for r in kept]) / 1e6:.2f} ms, none kept {median(alone) / 1e6:.2f} ms")
+
+
 def main():
     rows = read_rows(sys.argv[1])
     verdict = Verdict("runners")
@@ -92,6 +100,7 @@ def main():
     judge_claims(verdict, rows)
     judge_text(verdict, rows)
     judge_overhead(verdict, rows)
+    report_kept(verdict, rows)
     for side, kernel, chip in sorted({(r["side"], r["kernel"], r.get("chip", "")) for r in rows if r["part"] == "driver"}):
         verdict.report(side, f"kernel {kernel}, chip {chip or '-'}")
     verdict.finish()

@@ -7,6 +7,7 @@
 //   cancel ID | credit ID N | step N
 //   run                      steps until nothing is left; one row per request with its tokens and, for each,
 //                            how far the best token's log-probability was from the next's
+//   keep N TOKENS            runs N prompts to their first token, so that the prefix cache keeps them
 //   streams N PROMPT DECODE  N requests at once, all to their end; one row per step, with the batch that it
 //                            was, for bare_loop to run again
 //
@@ -138,6 +139,16 @@ class Driver {
       while (loop_.Step()) {
       }
       Report();
+    } else if (command == "keep") {
+      uint64_t tokens = 0;
+      words >> number >> tokens;
+      for (uint64_t i = 0; i < number; ++i) {
+        Submit(++serial_, 1, Prompt(static_cast<int>(1000 + i), static_cast<int>(tokens)), "bench");
+      }
+      while (loop_.Step()) {
+      }
+      said_.clear();
+      fmt::print("{{\"done\":true,\"kept\":{}}}\n", loop_.Load().cached_pages() * kPageTokens);
     } else if (command == "streams") {
       int streams = 0, prompt = 0, decode = 0;
       words >> streams >> prompt >> decode;
@@ -187,13 +198,15 @@ class Driver {
                load.preemptions(), load.prefix_hit_tokens(), load.computed_tokens());
   }
 
+  std::vector<Token> Prompt(int stream, int tokens) const {
+    std::vector<Token> prompt;
+    for (int i = 0; i < tokens; ++i)
+      prompt.push_back(bench::PromptToken(stream, i, runner_.model.vocabulary));
+    return prompt;
+  }
+
   void Streams(int streams, int prompt, uint64_t decode) {
-    for (int stream = 0; stream < streams; ++stream) {
-      std::vector<Token> tokens;
-      for (int i = 0; i < prompt; ++i)
-        tokens.push_back(bench::PromptToken(stream, i, runner_.model.vocabulary));
-      Submit(++serial_, decode, tokens, "");
-    }
+    for (int stream = 0; stream < streams; ++stream) Submit(++serial_, decode, Prompt(stream, prompt), "");
     using std::chrono::nanoseconds;
     while (true) {
       const auto begin = std::chrono::steady_clock::now();
