@@ -13,10 +13,12 @@
 
 #include "app/cloud.h"
 #include "app/engines.h"
+#include "app/guarantees.h"
 #include "app/listen.h"
 #include "app/model_store.h"
 #include "app/process.h"
 #include "app/table.h"
+#include "engine/abilities.h"
 
 namespace penstock {
 namespace fs = std::filesystem;
@@ -52,13 +54,15 @@ DoctorFacts::Engines LookAtEngines(const Config& config) {
   engines.warnings = plans->warnings;
   for (const auto& plan : plans->engines) {
     const std::string place = plan.Place();
-    if (plans->engines.size() == 1 && place.empty()) continue;
     const Config& own = plan.loaded.config;
+    const bool attached = !own.engine_url.empty() || !own.engine_launch.empty();
     const uint64_t memory = own.engine_memory.value > 0 ? own.engine_memory.value : plan.machine_memory;
     engines.words.push_back(
-        fmt::format("{}: {} runner{}{}{}{}", plan.name, own.runner, place.empty() ? "" : ", ", place,
-                    memory > 0 ? ", memory " + HumanBytes(memory) : "",
-                    own.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.takes, ", "))));
+        fmt::format("{}: {}{}{}{}{}. Guarantees: {}", plan.name,
+                    attached ? "attached to another server" : own.runner + " runner",
+                    place.empty() ? "" : ", ", place, memory > 0 ? ", memory " + HumanBytes(memory) : "",
+                    own.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.takes, ", ")),
+                    GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
   }
   return engines;
 }

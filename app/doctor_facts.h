@@ -29,7 +29,7 @@ struct DoctorFacts {
   } machine;
 
   struct Engines {
-    std::vector<std::string> words{};  // of each, where there are several or one was given a place
+    std::vector<std::string> words{};  // of each: what computes it, where, and what it can promise
     std::vector<std::string> warnings{};
     std::string error{};  // why `up` would not start
   } engines;

@@ -8,6 +8,7 @@
 #include "app/cli.h"
 #include "app/cloud.h"
 #include "app/data_dir.h"
+#include "app/guarantees.h"
 #include "app/json_get.h"
 #include "app/settled.h"
 #include "app/table.h"
@@ -44,26 +45,54 @@ void PrintEngines(const json::object& answer) {
 
 // What each can promise (docs/chips.md).
 void PrintGuarantees(const json::object& answer) {
-  Table table(
-      {"ENGINE", "RECLAIM", "RESUME", "EXACT USAGE", "HARD BUDGET", "MANY MODELS", "TRAINING", "CONTRACT"});
+  std::vector<std::string> columns = GuaranteeColumns();
+  columns.insert(columns.begin(), "ENGINE");
+  columns.emplace_back("CONTRACT");
+  Table table(std::move(columns));
   for (const auto& value : GetArray(answer, "data")) {
     const auto& engine = value.get_object();
-    const json::object& kept = GetObject(engine, "guarantees");
     const std::string contract = GetText(engine, "contract");
-    table.Row({GetText(engine, "name"), GetText(kept, "reclaim"), GetText(kept, "resume"),
-               GetText(kept, "exact_usage"), GetText(kept, "hard_budget"), GetText(kept, "many_models"),
-               GetText(kept, "training"), contract.empty() ? "none" : contract});
+    std::vector<std::string> cells = GuaranteeCells(GetObject(engine, "guarantees"));
+    cells.insert(cells.begin(), GetText(engine, "name"));
+    cells.push_back(contract.empty() ? "none" : contract);
+    table.Row(std::move(cells));
   }
   fmt::print("{}", table.empty() ? "no engine is connected\n" : table.Text());
 }
 
-Result<int> List(const LoadedConfig& loaded, bool as_json, bool guarantees) {
+// How fast each computes, as learnt from its steps: what placing requests goes by.
+void PrintProfiles(const json::object& answer) {
+  Table table({"ENGINE", "MODEL", ">A STEP", ">+ PROMPT TOKEN", ">+ OUTPUT TOKEN", ">+ 1,000 BEFORE IT",
+               ">OF LATE", ">STEPS"});
+  const auto micros = [](double us) {
+    return us < 1000 ? fmt::format("{:.0f} us", us) : fmt::format("{:.2f} ms", us / 1e3);
+  };
+  for (const auto& value : GetArray(answer, "data")) {
+    const auto& engine = value.get_object();
+    for (const auto& each : GetArray(engine, "profiles")) {
+      const auto& profile = each.get_object();
+      table.Row({GetText(engine, "name"), GetText(profile, "model"), micros(GetReal(profile, "step_us")),
+                 micros(GetReal(profile, "prefill_token_us")), micros(GetReal(profile, "decode_token_us")),
+                 micros(GetReal(profile, "position_ns")), fmt::format("x{:.2f}", GetReal(profile, "drift")),
+                 HumanCount(GetInt(profile, "steps"))});
+    }
+  }
+  fmt::print("{}", table.empty() ? "no engine has computed anything yet\n" : table.Text());
+}
+
+struct ListOptions {
+  bool as_json = false, guarantees = false, profiles = false;
+};
+
+Result<int> List(const LoadedConfig& loaded, const ListOptions& options) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
   PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/admin/v1/engines"));
-  if (as_json) {
+  if (options.as_json) {
     fmt::print("{}", PrettyJson(answer));
-  } else if (guarantees) {
+  } else if (options.guarantees) {
     PrintGuarantees(answer);
+  } else if (options.profiles) {
+    PrintProfiles(answer);
   } else {
     PrintEngines(answer);
   }
@@ -158,16 +187,15 @@ Result<int> Restart(const LoadedConfig& loaded, const std::string& engine) {
 void AddEngineCommands(CLI::App& app, Cli& cli) {
   CLI::App* engine = app.add_subcommand("engine", "Show engines, and set one aside for maintenance");
   engine->footer("Example:\n  penstock engine ls\n  penstock engine drain cpu0");
-  auto as_json = std::make_shared<bool>(false), guarantees = std::make_shared<bool>(false);
+  auto options = std::make_shared<ListOptions>();
   auto name = std::make_shared<std::string>();
   CLI::App* list = engine->add_subcommand("ls", "Engines, where they run, and what they hold");
-  list->add_flag("--json", *as_json, "as JSON");
-  list->add_flag("--guarantees", *guarantees, "what each can promise");
+  list->add_flag("--json", options->as_json, "as JSON");
+  list->add_flag("--guarantees", options->guarantees, "what each can promise");
+  list->add_flag("--profiles", options->profiles, "how fast each computes, as its steps showed");
   list->footer("Example:\n  penstock engine ls\n  penstock engine ls --guarantees");
-  list->callback([&cli, as_json, guarantees] {
-    cli.run = [as_json, guarantees](const LoadedConfig& loaded) {
-      return List(loaded, *as_json, *guarantees);
-    };
+  list->callback([&cli, options] {
+    cli.run = [options](const LoadedConfig& loaded) { return List(loaded, *options); };
   });
   const auto add = [&](const char* word, const char* help) {
     CLI::App* command = engine->add_subcommand(word, help);

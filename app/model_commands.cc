@@ -8,6 +8,7 @@
 #include "app/cli.h"
 #include "app/cloud.h"
 #include "app/data_dir.h"
+#include "app/guarantees.h"
 #include "app/json_get.h"
 #include "app/machine.h"
 #include "app/model_store.h"
@@ -22,7 +23,7 @@ namespace {
 struct Options {
   std::string what, name, sha256, kv;
   int64_t context = 0;
-  bool as_json = false, repin = false, verify = false, anyway = false, catalogue = false;
+  bool as_json = false, repin = false, verify = false, anyway = false, catalogue = false, guarantees = false;
 };
 using Shared = std::shared_ptr<Options>;
 
@@ -290,8 +291,36 @@ Result<int> ListServed(const Cloud& cloud, const Options& options) {
   return 0;
 }
 
+// What can be promised of each model that this key may use.
+Result<int> ListGuarantees(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/v1/models"));
+  std::vector<std::string> columns = GuaranteeColumns();
+  columns.insert(columns.begin(), "MODEL");
+  Table table(std::move(columns));
+  json::array all;
+  for (const auto& value : GetArray(answer, "data")) {
+    const auto& model = value.as_object();
+    const auto& kept = GetObject(model, "guarantees");
+    std::vector<std::string> cells = GuaranteeCells(kept);
+    cells.insert(cells.begin(), GetText(model, "id"));
+    if (kept.empty()) cells[1] = "no engine has it";
+    table.Row(std::move(cells));
+    all.push_back(json::object{{"name", GetText(model, "id")}, {"guarantees", kept}});
+  }
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(json::object{{"data", all}}));
+  } else {
+    fmt::print("{}", table.empty() ? "it serves no models to this key\n" : table.Text());
+  }
+  return 0;
+}
+
 Result<int> ListModels(const Place& place, const Options& options) {
   if (options.catalogue) return ListCatalogue(place, options);
+  if (options.guarantees) {
+    PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(place.config));
+    return ListGuarantees(cloud, options);
+  }
   PENSTOCK_ASSIGN(const Endpoint endpoint, FindEndpoint(place.config));
   if (endpoint.login) {
     PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(place.config));
@@ -456,6 +485,7 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   CLI::App* list = model->add_subcommand("ls", "List the installed models and their state");
   list->add_flag("--catalogue", options->catalogue,
                  "what can be had instead, and what of it fits this machine");
+  list->add_flag("--guarantees", options->guarantees, "what every engine that has a model can promise");
   list->add_flag("--json", options->as_json, "as JSON");
   list->footer("Example:\n  penstock model ls\n  penstock model ls --catalogue");
   OnChosen(list, cli, options, ListModels);

@@ -1,4 +1,6 @@
 // `penstock usage`: who used what, and one request's story.
+#include <algorithm>
+
 #include "app/cli.h"
 #include "app/cloud.h"
 #include "app/json_get.h"
@@ -63,12 +65,16 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
     fmt::print("{}", PrettyJson(answer));
     return 0;
   }
+  const json::array& rows = GetArray(answer, "data");
   std::vector<std::string> columns = {"TEAM",          "MODEL",   ">REQUESTS", ">INPUT",
                                       ">OF IT CACHED", ">OUTPUT", ">CHIP TIME"};
+  const bool reported = std::ranges::any_of(
+      rows, [](const auto& row) { return GetInt(row.as_object(), "reported_tokens") > 0; });
+  if (reported) columns.insert(columns.end() - 1, ">OF IT REPORTED");
   if (options.by_key) columns.insert(columns.begin() + 1, "KEY");
   if (!options.by.empty()) columns.insert(columns.begin(), options.by == "day" ? "DAY" : "HOUR");
   Table table(std::move(columns));
-  for (const auto& value : GetArray(answer, "data")) {
+  for (const auto& value : rows) {
     const auto& row = value.as_object();
     std::vector<std::string> cells = {GetText(row, "team"),
                                       GetText(row, "model"),
@@ -77,6 +83,7 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
                                       HumanCount(GetInt(row, "cached_input_tokens")),
                                       HumanCount(GetInt(row, "output_tokens")),
                                       HumanSeconds(GetReal(row, "chip_ms") / 1e3)};
+    if (reported) cells.insert(cells.end() - 1, HumanCount(GetInt(row, "reported_tokens")));
     if (options.by_key) cells.insert(cells.begin() + 1, GetText(row, "key"));
     if (!options.by.empty()) {
       const std::string since = HumanTime(GetReal(row, "since"));  // "2026-03-01 14:05"
@@ -85,6 +92,9 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
     table.Row(std::move(cells));
   }
   fmt::print("{}", table.empty() ? "nothing was used in that time\n" : table.Text());
+  if (reported) {
+    fmt::print("\nReported: output of attached engines, counted as their servers do (docs/chips.md).\n");
+  }
   return 0;
 }
 
@@ -114,6 +124,10 @@ Result<int> ShowRequest(const Cloud& cloud, const Options& options) {
   fmt::print("  billed: {} prompt tokens ({} cached) and {} output tokens\n", GetInt(usage, "prompt_tokens"),
              GetInt(GetObject(usage, "prompt_tokens_details"), "cached_tokens"),
              GetInt(usage, "completion_tokens"));
+  if (GetText(request, "exact_usage") != "yes") {
+    fmt::print("          of the output, {} counted as an attached engine's server does\n",
+               GetInt(request, "reported_tokens"));
+  }
   fmt::print("  cost:   {} tokens emitted, {} computed, {} of chip time\n", GetInt(request, "emitted_tokens"),
              GetInt(request, "computed_tokens"), HumanSeconds(GetReal(request, "chip_ms") / 1e3));
   PrintTrail(request);

@@ -15,6 +15,7 @@
 
 #include "attach/driver.h"
 #include "attach/launched.h"
+#include "engine/abilities.h"
 #include "engine/connection.h"
 
 namespace penstock {
@@ -37,10 +38,7 @@ wire::Hello MakeHello(const AttachOptions& options, const Url& url) {
   for (const auto& [ours, theirs] : options.names) {
     if (options.takes.empty()) hello.add_takes(ours);
   }
-  wire::Abilities& abilities = *hello.mutable_abilities();
-  abilities.set_resume(true);  // a prompt that ends with what another engine said
-  abilities.set_many_models(true);
-  abilities.set_wants_text(true);
+  *hello.mutable_abilities() = AttachedAbilities();
   return hello;
 }
 

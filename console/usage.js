@@ -9,7 +9,8 @@ const PERIODS = {
   week: { step: DAY, steps: 7, words: 'the last 7 days', each: 'day' },
   month: { step: DAY, steps: 30, words: 'the last 30 days', each: 'day' },
 };
-const FIELDS = ['requests', 'input_tokens', 'cached_input_tokens', 'output_tokens', 'chip_ms'];
+const SHOWN = ['requests', 'input_tokens', 'cached_input_tokens', 'output_tokens', 'chip_ms'];
+const FIELDS = [...SHOWN, 'reported_tokens'];
 
 let seat = null;
 let asking = null;  // AbortController of what is being fetched
@@ -40,7 +41,7 @@ function total(rows) {
 
 function showTable(body, rows) {
   keyed(body, rows, (row) => row.name,
-    (row) => h('tr', {}, h('th', { scope: 'row' }, row.name), ...FIELDS.map(() => h('td', { class: 'number' }, ''))),
+    (row) => h('tr', {}, h('th', { scope: 'row' }, row.name), ...SHOWN.map(() => h('td', { class: 'number' }, ''))),
     (node, row) => [count(row.requests), count(row.input_tokens), count(row.cached_input_tokens), count(row.output_tokens), duration(row.chip_ms)]
       .forEach((text, i) => setText(node.children[i + 1], text)));
 }
@@ -51,6 +52,7 @@ function showRows(rows, period) {
   setText($('sum-input'), compact(sum.input_tokens));
   setText($('sum-cached'), sum.cached_input_tokens ? `${compact(sum.cached_input_tokens)} from the cache` : '');
   setText($('sum-output'), compact(sum.output_tokens));
+  setText($('sum-reported'), sum.reported_tokens ? `${compact(sum.reported_tokens)} as attached servers count` : '');
   setText($('sum-chip'), duration(sum.chip_ms));
   showTable($('usage-models'), sumBy(rows, 'model'));
   setText($('usage-none'), `Nothing was used in ${period.words}.`);

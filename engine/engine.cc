@@ -10,6 +10,7 @@
 #include <chrono>
 #include <thread>
 
+#include "engine/abilities.h"
 #include "engine/connection.h"
 #include "engine/loop.h"
 #include "engine/memory.h"
@@ -66,12 +67,7 @@ wire::Hello MakeHello(const Runner& runner, const EngineOptions& options) {
   hello.set_memory_bytes(options.memory_bytes);
   hello.set_max_sequences(options.max_sequences);
   hello.set_contract(runner.Chip().contract);
-  wire::Abilities& abilities = *hello.mutable_abilities();
-  abilities.set_reclaim(true);
-  abilities.set_exact_usage(true);
-  abilities.set_chip_time(true);
-  abilities.set_resume(true);
-  abilities.set_many_models(true);
+  *hello.mutable_abilities() = OurAbilities();
   for (const auto& model : options.takes) hello.add_takes(model);
   hello.set_place(options.place);
   hello.set_note(options.note);

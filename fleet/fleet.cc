@@ -875,7 +875,8 @@ void FleetImpl::Send(JobId id) {
                   .model = job.variant,
                   .path = served_.at(job.variant).path,
                   .contract = member.hello.contract(),
-                  .kernel = state == nullptr ? std::string_view() : std::string_view(state->kernel())});
+                  .kernel = state == nullptr ? std::string_view() : std::string_view(state->kernel()),
+                  .exact_usage = member.hello.abilities().exact_usage()});
   sink->OnEvent(JobEvent::kSent, why);
 }
 

@@ -25,6 +25,7 @@
 #include "base/tokens.h"
 #include "engine/wire.pb.h"
 #include "fleet/canary.h"
+#include "fleet/profile.h"
 #include "fleet/stats.h"
 
 namespace penstock {
@@ -38,6 +39,7 @@ struct Placed {
   std::string_view engine, model;     // the variant of the model that was asked for
   std::string_view path;              // its file
   std::string_view contract, kernel;  // what computes it there
+  bool exact_usage = true;            // it counts its tokens itself
 };
 
 // Hears one job's story. Called on the io thread.
@@ -66,6 +68,14 @@ struct Job {
   Nanos deadline = 0;                      // Clock::Monotonic; 0: none. Only waiting is limited by it.
 };
 
+// How fast an engine computes a model, as it was learnt from its steps.
+struct ProfileView {
+  std::string model;
+  Speed speed;       // as of now
+  double drift = 1;  // what steps take of late, over what they used to
+  uint64_t steps = 0;
+};
+
 struct EngineView {
   std::string name, runner, chip, kernel;
   std::string place, note;  // for people: where it runs, and what else is to be known
@@ -81,6 +91,7 @@ struct EngineView {
   wire::Load load;
   uint32_t sent = 0;  // jobs sent and not ended
   std::vector<wire::ModelState> models;
+  std::vector<ProfileView> profiles;  // of the models that it has computed
 
   // One word: "up", "draining", "proving", "recovering", "quarantined", "down".
   std::string_view State() const {

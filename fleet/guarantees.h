@@ -2,6 +2,7 @@
 // line and in docs/chips.md.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string_view>
 
@@ -15,16 +16,29 @@ struct Guarantee {
 };
 using Guarantees = std::array<Guarantee, 6>;
 
+// How exactly tokens were counted.
+inline std::string_view ExactWord(bool exact) {
+  return exact ? "yes" : "partly";
+}
+
 inline Guarantees GuaranteesOf(const wire::Abilities& abilities) {
   const auto yes = [](bool can) -> std::string_view { return can ? "yes" : "no"; };
-  const auto counted = [&]() -> std::string_view { return abilities.exact_usage() ? "yes" : "partly"; };
   return {{{"reclaim", yes(abilities.reclaim())},
            {"resume", yes(abilities.resume())},
-           {"exact_usage", counted()},
+           {"exact_usage", ExactWord(abilities.exact_usage())},
            // An upstream is cut off when the budget is spent, and may have computed a little more.
-           {"hard_budget", counted()},
+           {"hard_budget", ExactWord(abilities.exact_usage())},
            {"many_models", yes(abilities.many_models())},
            {"training", "no"}}};
+}
+
+// What both keep: who asks for a model may be answered by either.
+inline Guarantees Weaker(Guarantees a, const Guarantees& b) {
+  const auto strength = [](std::string_view kept) { return kept == "yes" ? 2 : kept == "partly" ? 1 : 0; };
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (strength(b[i].kept) < strength(a[i].kept)) a[i].kept = b[i].kept;
+  }
+  return a;
 }
 
 }  // namespace penstock

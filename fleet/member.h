@@ -95,6 +95,8 @@ inline EngineView Member::View() const {
   view.load = load;
   view.sent = jobs;
   for (const auto& [name, state] : models) view.models.push_back(state);
+  for (const auto& [model, profile] : profiles)
+    view.profiles.push_back({model, profile.speed(), profile.drift(), profile.steps()});
   return view;
 }
 

@@ -40,6 +40,7 @@ class Profile {
   Speed speed() const;
   // What steps take of late, over what they used to: 10 is ten times slower.
   double drift() const;
+  uint64_t steps() const { return steps_; }
   // Prompt tokens of its late steps, mean: what each decoded token has to share its step with.
   double chunk() const { return chunk_; }
 

@@ -30,7 +30,10 @@
 //
 // GET    /admin/v1/usage?team=&model=&key=&since=&until=&by_key=1&by=hour|day&utc_offset=
 //          → {"since","until","data":[{"team","model","key","requests","input_tokens",
-//             "cached_input_tokens","output_tokens","chip_ms"}]}        ("key" only with by_key)
+//             "cached_input_tokens","output_tokens","chip_ms",          ("key" only with by_key)
+//             "reported_tokens","exact_usage":"yes"|"partly"}]}         (fleet/guarantees.h)
+//          reported_tokens: of the output, those of answers in which an engine had a part that counts as its
+//          upstream does; exact_usage is "yes" where there are none
 //          With `by`, a row for each hour or day in which something was used, up to 1,000 of them; each has
 //          its "since" and "until", cut to the time asked for. They begin by a clock `utc_offset` seconds
 //          east of UTC
@@ -39,6 +42,7 @@
 //            "outcome":""|"stop"|"length"|"cancelled"|"error"|"gateway_restarted","detail",
 //            "usage":{"prompt_tokens","completion_tokens","total_tokens",
 //                     "prompt_tokens_details":{"cached_tokens"}},
+//            "reported_tokens","exact_usage",                                   (as in usage)
 //            "emitted_tokens","computed_tokens","chip_ms","opened","ended",     (opened, ended: fractional)
 //            "trail":[{"at":fractional seconds,"kind","why"}]}
 //
@@ -60,7 +64,9 @@
 //            "resident_bytes","sent","running","waiting","free_pages","cached_pages",
 //            "preemptions","prefix_hit_tokens","computed_tokens",
 //            "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
-//                       "context","pages","page_bytes","weight_bytes","kernel"}]}
+//                       "context","pages","page_bytes","weight_bytes","kernel"}],
+//            "profiles":[{"model","step_us","prefill_token_us","decode_token_us","position_ns","drift","steps"}]}
+//                                            (how long its steps take, learnt from them: fleet/profile.h)
 // POST   /admin/v1/engines/{name}/drain    → {"data":[Engine]}; it finishes what it has and gets nothing new
 // POST   /admin/v1/engines/{name}/resume   → {"data":[Engine]}
 // POST   /admin/v1/engines/{name}/restart  → {"data":[Engine]}; it drains, ends, and is started again
@@ -69,7 +75,8 @@
 //          level: "error", "warning", "info", "debug", "trace"; after for_seconds it returns by itself
 //          Log: {"gateway":{"level":"info","for_seconds":0},"engine":{…}}    (for_seconds: what is left)
 // GET    /admin/v1/models                → {"data":[Model]}
-//          Model: {"name","path","created","context","kv_bytes","served":true,"ready":true,"error"}
+//          Model: {"name","path","created","context","kv_bytes","served":true,"ready":true,"error",
+//            "guarantees":{…}}                (what every engine that has it keeps; empty: none has it)
 // POST   /admin/v1/models/rescan         → {"added":["m"],"removed":["m"],"data":[Model]}
 // POST   /admin/v1/models/{name}/load    → 200 Model (served; `ready` once an engine has it)
 // POST   /admin/v1/models/{name}/unload  → 200 Model (stays installed; requests to it get 503)

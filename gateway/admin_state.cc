@@ -2,7 +2,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "fleet/guarantees.h"
 #include "gateway/admin_fields.h"
 #include "gateway/json_out.h"
 #include "gateway/records.h"
@@ -18,6 +17,15 @@ void AppendEngineModel(const wire::ModelState& state, JsonWriter& writer) {
   writer.EndObject();
 }
 
+void AppendProfile(const ProfileView& profile, JsonWriter& writer) {
+  writer.Object().Field("model", profile.model);
+  writer.FieldNumber("step_us", profile.speed.step / 1e3);
+  writer.FieldNumber("prefill_token_us", profile.speed.prefill / 1e3);
+  writer.FieldNumber("decode_token_us", profile.speed.decode / 1e3);
+  writer.FieldNumber("position_ns", profile.speed.context).FieldNumber("drift", profile.drift);
+  writer.Field("steps", static_cast<int64_t>(profile.steps)).EndObject();
+}
+
 void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   const auto count = [&](std::string_view name, uint64_t value) {
     writer.Field(name, static_cast<int64_t>(value));
@@ -28,10 +36,7 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   writer.FieldBool("connected", engine.connected).Field("state", engine.State()).Field("why", engine.why);
   count("may_run", engine.may_run);
   writer.Field("contract", engine.contract).FieldBool("external", engine.external);
-  writer.Key("guarantees").Object();
-  for (const Guarantee& guarantee : GuaranteesOf(engine.abilities))
-    writer.Field(guarantee.name, guarantee.kept);
-  writer.EndObject();
+  AppendGuarantees(GuaranteesOf(engine.abilities), writer);
   writer.FieldBool("draining", engine.draining);
   count("memory_bytes", engine.memory_bytes);
   count("resident_bytes", engine.load.resident_bytes());
@@ -45,6 +50,8 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   count("computed_tokens", engine.load.computed_tokens());
   writer.Key("models").Array();
   for (const wire::ModelState& state : engine.models) AppendEngineModel(state, writer);
+  writer.EndArray().Key("profiles").Array();
+  for (const ProfileView& profile : engine.profiles) AppendProfile(profile, writer);
   writer.EndArray().EndObject();
 }
 
@@ -63,20 +70,20 @@ void SendEngines(const Call& call) {
   call.SendJson(std::move(out));
 }
 
-void AppendModel(const CatalogueEntry& entry, JsonWriter& writer) {
+void AppendModel(const CatalogueEntry& entry, const std::vector<EngineView>& engines, JsonWriter& writer) {
   writer.Object().Field("name", entry.model.name).Field("path", entry.model.path);
   writer.Field("created", entry.model.created).Field("context", entry.context);
   writer.Field("kv_bytes", static_cast<int64_t>(entry.model.kv_bytes));
-  writer.FieldBool("served", entry.served)
-      .FieldBool("ready", entry.ready)
-      .Field("error", entry.error)
-      .EndObject();
+  writer.FieldBool("served", entry.served).FieldBool("ready", entry.ready).Field("error", entry.error);
+  AppendGuarantees(GuaranteesFor(entry.model.name, engines), writer);
+  writer.EndObject();
 }
 
 void AppendModels(const Call& call, std::string_view key, JsonWriter& writer) {
   call.service.catalogue.Refresh();
+  const std::vector<EngineView> engines = call.service.fleet.Engines();
   writer.Key(key).Array();
-  for (const auto& [_, entry] : call.service.catalogue.entries()) AppendModel(entry, writer);
+  for (const auto& [_, entry] : call.service.catalogue.entries()) AppendModel(entry, engines, writer);
   writer.EndArray();
 }
 
@@ -132,7 +139,7 @@ void SetServed(const Call& call, bool served) {
   if (!done) return call.SendError(ToApiError(done.error()));
   std::string out;
   JsonWriter writer(out);
-  AppendModel(*call.service.catalogue.Find(call.argument), writer);
+  AppendModel(*call.service.catalogue.Find(call.argument), call.service.fleet.Engines(), writer);
   call.SendJson(std::move(out));
 }
 

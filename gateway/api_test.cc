@@ -38,6 +38,8 @@ TEST(Models, AreThoseOfTheKey) {
   EXPECT_EQ(Text(model.at("object")), "model");
   EXPECT_EQ(model.at("created").as_int64(), 1'700'000'000);
   EXPECT_TRUE(model.as_object().contains("owned_by"));
+  EXPECT_EQ(Text(model.at("guarantees").at("exact_usage")), "partly") << "as its engine says of itself";
+  EXPECT_EQ(Text(model.at("guarantees").at("reclaim")), "no");
   EXPECT_EQ(Get(world, "/v1/models", "key-b").Json().at("data").as_array().size(), 1);
   EXPECT_EQ(Get(world, "/v1/models/tiny", "key-a").status, 200);
   EXPECT_EQ(Get(world, "/v1/models/tiny", "key-b").status, 404);
@@ -60,6 +62,21 @@ TEST(Requests, TellTheirOutcomeToTheirKeyOnly) {
   EXPECT_EQ(other.Error("message").find("req_999999"), std::string::npos);
   EXPECT_EQ(Get(world, "/v1/requests/req_999999", "key-a").status, 404);
   EXPECT_EQ(Get(world, "/admin/v1/requests/" + id).status, 200);
+}
+
+TEST(Requests, TellHowExactlyTheyWereCounted) {
+  World world;
+  world.Do([&] { world.fleet.AnswerWith({"a", "b"}); });
+  const auto record = [&] {
+    const Answer answer = Post(world, "/v1/chat/completions", Chat(), "key-a");
+    return Get(world, "/v1/requests/" + answer.headers.at("x-request-id"), "key-a").Json();
+  };
+  EXPECT_EQ(Text(record().at("exact_usage")), "yes");
+  world.Do([&] { world.fleet.exact_usage = false; });
+  const value counted = record();
+  EXPECT_EQ(Text(counted.at("exact_usage")), "partly");
+  EXPECT_EQ(counted.at("reported_tokens").as_int64(), 2);
+  EXPECT_EQ(counted.at("usage").at("completion_tokens").as_int64(), 2);
 }
 
 TEST(Usage, OfADeveloperIsTheOwnKeys) {

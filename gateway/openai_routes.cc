@@ -67,10 +67,13 @@ void Generate(Call& call, const Endpoint& endpoint) {
   });
 }
 
-void AppendModel(std::string_view name, const CatalogueEntry& entry, JsonWriter& writer) {
+// OpenAI's fields, then ours: the longest context, and what every engine that has it can promise.
+void AppendModel(std::string_view name, const CatalogueEntry& entry, const std::vector<EngineView>& engines,
+                 JsonWriter& writer) {
   writer.Object().Field("id", name).Field("object", "model");
   writer.Field("created", entry.model.created).Field("owned_by", "penstock");
   if (entry.context > 0) writer.Field("max_model_len", entry.context);
+  AppendGuarantees(GuaranteesFor(name, engines), writer);
   writer.EndObject();
 }
 
@@ -88,13 +91,14 @@ void HandleModels(Call& call) {
   std::string out;
   JsonWriter writer(out);
   writer.Object().Field("object", "list").Key("data").Array();
+  const std::vector<EngineView> engines = call.service.fleet.Engines();
   std::string_view family;  // the last that was told of
   for (const auto& [name, entry] : call.service.catalogue.entries()) {
     if (!entry.served || !call.principal.MayUse(name)) continue;
     // A model of which there are only variants can be asked for by its own name, too.
-    if (FamilyOf(name) != family) AppendModel(FamilyOf(name), entry, writer);
+    if (FamilyOf(name) != family) AppendModel(FamilyOf(name), entry, engines, writer);
     family = FamilyOf(name);
-    if (name != family) AppendModel(name, entry, writer);
+    if (name != family) AppendModel(name, entry, engines, writer);
   }
   writer.EndArray().EndObject();
   call.SendJson(std::move(out));
@@ -115,7 +119,7 @@ void HandleModel(Call& call) {
   }
   std::string out;
   JsonWriter writer(out);
-  AppendModel(call.argument, *entry, writer);
+  AppendModel(call.argument, *entry, call.service.fleet.Engines(), writer);
   call.SendJson(std::move(out));
 }
 

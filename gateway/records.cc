@@ -1,9 +1,8 @@
 #include "gateway/records.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
-
-#include "gateway/json_out.h"
 
 namespace penstock::gateway {
 namespace {
@@ -84,6 +83,8 @@ void AppendRow(const UsageRow& row, const UsageQuery& query, JsonWriter& writer)
       .Field("input_tokens", row.input)
       .Field("cached_input_tokens", row.cached_input)
       .Field("output_tokens", row.output)
+      .Field("reported_tokens", row.reported)
+      .Field("exact_usage", ExactWord(row.reported == 0))
       .FieldNumber("chip_ms", Millis(row.chip_ns))
       .EndObject();
 }
@@ -101,6 +102,26 @@ std::string_view ModelStateName(wire::ModelState::State state) {
     default:
       return "unloaded";
   }
+}
+
+std::optional<Guarantees> GuaranteesFor(std::string_view model, const std::vector<EngineView>& engines) {
+  std::optional<Guarantees> all;
+  for (const EngineView& engine : engines) {
+    const bool has =
+        std::ranges::any_of(engine.models, [&](const auto& state) { return Answers(state.name(), model); });
+    if (!engine.connected || !has) continue;
+    const Guarantees kept = GuaranteesOf(engine.abilities);
+    all = all ? Weaker(*all, kept) : kept;
+  }
+  return all;
+}
+
+void AppendGuarantees(const std::optional<Guarantees>& guarantees, JsonWriter& writer) {
+  writer.Key("guarantees").Object();
+  if (guarantees) {
+    for (const auto& [name, kept] : *guarantees) writer.Field(name, kept);
+  }
+  writer.EndObject();
 }
 
 double FractionalSeconds(Nanos wall) {
@@ -121,6 +142,8 @@ std::string RequestJson(const RequestRecord& record) {
       .Field("cached_tokens", record.usage.cached)
       .EndObject()
       .EndObject();
+  writer.Field("reported_tokens", record.usage.reported);
+  writer.Field("exact_usage", ExactWord(record.usage.reported == 0));
   writer.Field("emitted_tokens", record.emitted).Field("computed_tokens", record.computed);
   writer.FieldNumber("chip_ms", Millis(record.chip_ns));
   writer.FieldNumber("opened", FractionalSeconds(record.opened));

@@ -1,9 +1,13 @@
 // How requests, usage and models look as JSON: one form for /v1 and /admin/v1 (gateway/admin.h describes it).
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "fleet/guarantees.h"
 #include "gateway/api.h"
+#include "gateway/json_out.h"
 
 namespace penstock::gateway {
 
@@ -16,6 +20,11 @@ Result<TeamId> FindTeam(const Call& call, std::string_view name);
 // understood too. Errors: kNotFound.
 Result<RequestRecord> FindRequest(const Call& call);
 std::string_view ModelStateName(wire::ModelState::State state);
+// What every connected engine keeps that has the model, or of a family any variant; nothing where none has
+// it.
+std::optional<Guarantees> GuaranteesFor(std::string_view model, const std::vector<EngineView>& engines);
+// The field "guarantees" of an object; empty for none.
+void AppendGuarantees(const std::optional<Guarantees>& guarantees, JsonWriter& writer);
 // Wall nanoseconds as Unix seconds with a fraction.
 double FractionalSeconds(Nanos wall);
 

@@ -76,6 +76,7 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
       story.live_->state = LiveState(event);
     }
     void OnPlaced(const Placed& placed) override {
+      story.reported_ |= !placed.exact_usage;
       if (story.renderer_) story.renderer_->SetFingerprint(FingerprintOf(placed));
     }
     void OnTokens(const wire::TokenEvent& event) override { story.OnTokens(*this, event); }
@@ -133,6 +134,7 @@ class Story final : public Reply::Listener, public std::enable_shared_from_this<
   std::vector<Choice> choices_;
   std::vector<std::pair<Part*, wire::TokenEvent>> early_;  // tokens that came before the record was durable
   AnswerUsage usage_;
+  bool reported_ = false;  // an engine had a part in it that counts as its upstream does
   size_t choices_left_ = 0;
   bool durable_ = false, ended_ = false, cut_by_length_ = false;
   Nanos first_token_ = 0, last_write_ = 0;
@@ -384,6 +386,7 @@ void Story::Accepted(const Cookie& cookie) {
   if (ended_) return;
   const int64_t tokens = request_.chat.stream ? cookie.bill : usage_.completion;
   if (tokens > 0) ticket_->Billed(tokens);
+  if (tokens > 0 && reported_) ticket_->Reported(tokens);
   if (cookie.last) return End(200, cut_by_length_ ? "length" : "stop", "");
   Choice& choice = choices_[cookie.choice];
   choice.ungranted += cookie.grant;

@@ -92,7 +92,8 @@ class FakeFleet final : public Fleet {
                     .model = jobs[id].job.submit.model(),
                     .path = "/models/m",
                     .contract = "fake",
-                    .kernel = "avx2"});
+                    .kernel = "avx2",
+                    .exact_usage = exact_usage});
     sink->OnTokens(event);
   }
   // Answers every job at once with these pieces, one token each, then the end.
@@ -117,6 +118,7 @@ class FakeFleet final : public Fleet {
   bool draining = false;
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;
+  bool exact_usage = true;
   FleetStats stats;
   std::vector<std::string> log_levels;  // that engines were told
 
@@ -245,6 +247,7 @@ class FakeTicket final : public Ticket {
     Mine().billed.push_back(tokens);
     Mine().record.usage.billed += tokens;
   }
+  void Reported(int64_t tokens) override { Mine().record.usage.reported += tokens; }
   void Emitted(int64_t tokens) override { Mine().record.emitted += tokens; }
   void Cached(int64_t tokens) override { Mine().record.usage.cached += tokens; }
   void Charged(Nanos chip_time, int64_t computed) override {

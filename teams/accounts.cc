@@ -71,6 +71,7 @@ class TicketImpl final : public Ticket {
     request_->waiting.push_back(std::move(ready));
   }
   void Billed(int64_t tokens) override { Count(&Counters::billed, tokens); }
+  void Reported(int64_t tokens) override { Count(&Counters::reported, tokens); }
   void Emitted(int64_t tokens) override { Count(&Counters::emitted, tokens); }
   void Cached(int64_t prompt_tokens) override { Count(&Counters::cached, prompt_tokens); }
   void Charged(Nanos chip_time, int64_t computed) override {
@@ -79,7 +80,8 @@ class TicketImpl final : public Ticket {
   }
   void Event(std::string_view kind, std::string_view why) override;
   Usage usage() const override {
-    return {request_->prompt, request_->counters.cached, request_->counters.billed};
+    const Counters& counters = request_->counters;
+    return {request_->prompt, counters.cached, counters.billed, counters.reported};
   }
   void End(std::string_view outcome, std::string_view detail) override;
 

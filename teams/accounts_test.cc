@@ -103,6 +103,31 @@ TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
   EXPECT_EQ(narrow[0].key, red.key_name);
 }
 
+TEST(Accounts, UsageTellsWhatWasCountedAsAnUpstreamDoesBeforeAndAfterItIsStored) {
+  World world;
+  const Principal who = world.NewPrincipal("red");
+  auto exact = world.Open(who, "qwen", 10), mixed = world.Open(who, "qwen", 10);
+  exact->Billed(5);
+  mixed->Billed(3);
+  mixed->Billed(4);
+  mixed->Reported(4);
+  EXPECT_EQ(mixed->usage().reported, 4);
+  for (const auto& ticket : {exact.get(), mixed.get()}) ticket->End("stop", "");
+  const auto told = [&] {
+    const UsageRow row = world->UsageOf({})->at(0);
+    return std::pair(row.output, row.reported);
+  };
+  EXPECT_EQ(told(), std::pair(int64_t{12}, int64_t{4}));
+  world.Settle();
+  EXPECT_EQ(told(), std::pair(int64_t{12}, int64_t{4}));
+  UsageQuery by_hour;
+  by_hour.bucket = 3600 * kSecond;
+  by_hour.until = world.clock.Wall() + kSecond;
+  EXPECT_EQ(world->UsageOf(by_hour)->at(0).reported, 4);
+  EXPECT_EQ(world->Find(exact->id())->usage.reported, 0);
+  EXPECT_EQ(world->Find(mixed->id())->usage.reported, 4);
+}
+
 TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
   World world;
   const Principal who = world.NewPrincipal("red");
@@ -231,6 +256,7 @@ TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
     survivor = world.Open(world.NewPrincipal("red"), "qwen", 11);
     survivor->Cached(8);
     survivor->Billed(5);
+    survivor->Reported(2);
     world.Durable(*survivor);
     id = survivor->id();
   }
@@ -242,6 +268,7 @@ TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
   EXPECT_EQ(record.outcome, "gateway_restarted");
   EXPECT_EQ(record.usage.billed, 5);
   EXPECT_EQ(record.usage.cached, 8);
+  EXPECT_EQ(record.usage.reported, 2);
   EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
 }
 
@@ -288,6 +315,7 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
     ASSERT_TRUE(
         database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
                          "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
+                         "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
                          "PRAGMA user_version=1"));
   }
   World world(dir.path);

@@ -20,7 +20,6 @@ namespace penstock {
 namespace {
 
 constexpr char kMagic[8] = {'P', 'N', 'S', 'T', 'J', 'R', 'N', '1'};
-constexpr uint32_t kVersion = 1;
 constexpr size_t kHeaderBytes = 4096;
 constexpr size_t kMaxSlots = size_t{1} << 22;
 constexpr auto kSyncEvery = std::chrono::seconds(1);
@@ -43,15 +42,17 @@ struct Slot {
   uint64_t state;                                   // 0: free; else Checksum(identity)
   int64_t cached, billed, emitted, computed, chip;  // beside `state`: one cache line
   Identity identity;
+  int64_t reported;  // in version 1: the last characters of a model's name
 };
 static_assert(sizeof(Slot) == 256 && kHeaderBytes % sizeof(Slot) == 0, "a slot never spans two pages");
 static_assert(std::has_unique_object_representations_v<Identity>, "no padding in the checksum");
 
-uint64_t Checksum(const Identity& identity) {
+uint64_t Checksum(const Slot& slot, uint32_t version) {
   uint64_t words[sizeof(Identity) / 8];
-  std::memcpy(words, &identity, sizeof words);
-  uint64_t sum = kVersion;
+  std::memcpy(words, &slot.identity, sizeof words);
+  uint64_t sum = version;
   for (const uint64_t word : words) sum = Mix(sum ^ word);
+  if (version == 1) sum = Mix(sum ^ static_cast<uint64_t>(slot.reported));
   return sum == 0 ? 1 : sum;
 }
 
@@ -60,25 +61,30 @@ int64_t Sane(int64_t counter) {
   return std::clamp<int64_t>(counter, 0, int64_t{1} << 56);
 }
 
-std::optional<JournalEntry> ReadSlot(const Slot& slot) {
+std::optional<JournalEntry> ReadSlot(const Slot& slot, uint32_t version) {
   const Identity& identity = slot.identity;
-  if (slot.state != Checksum(identity) || identity.model_bytes > kJournalModelBytes) return std::nullopt;
+  const size_t longest = kJournalModelBytes + (version == 1 ? sizeof slot.reported : 0);
+  if (slot.state != Checksum(slot, version) || identity.model_bytes > longest) return std::nullopt;
   JournalEntry entry;
   entry.id = {identity.sequence, identity.nonce};
   entry.team = identity.team;
   entry.key = identity.key;
   entry.prompt = Sane(identity.prompt);
   entry.opened = identity.opened;
-  entry.model.assign(identity.model, identity.model_bytes);
-  entry.counters = {Sane(slot.cached), Sane(slot.billed), Sane(slot.emitted), Sane(slot.computed),
-                    Sane(slot.chip)};
+  entry.model.assign(identity.model, std::min<size_t>(identity.model_bytes, kJournalModelBytes));
+  entry.counters = {Sane(slot.cached),   Sane(slot.billed), Sane(slot.emitted),
+                    Sane(slot.computed), Sane(slot.chip),   version == 1 ? 0 : Sane(slot.reported)};
   return entry;
 }
 
 class Mapped final : public Journal {
  public:
-  Mapped(std::byte* map, size_t bytes, size_t slots)
-      : map_(map), bytes_(bytes), slots_(reinterpret_cast<Slot*>(map + kHeaderBytes)), count_(slots) {
+  Mapped(std::byte* map, size_t bytes, size_t slots, uint32_t version)
+      : map_(map),
+        bytes_(bytes),
+        slots_(reinterpret_cast<Slot*>(map + kHeaderBytes)),
+        count_(slots),
+        version_(version) {
     free_.reserve(slots);
     for (size_t i = slots; i-- > 0;) free_.push_back(static_cast<uint32_t>(i));
     sync_ = std::thread([this] { SyncLoop(); });
@@ -112,6 +118,7 @@ class Mapped final : public Journal {
   const size_t bytes_;
   Slot* const slots_;
   const size_t count_;
+  const uint32_t version_;
   std::vector<uint32_t> free_;  // the last freed goes first: few pages are dirty
 
   std::atomic<bool> touched_ = false;
@@ -131,7 +138,7 @@ std::optional<uint32_t> Mapped::Take(const JournalEntry& entry) {
   slot.identity.model_bytes = std::min(entry.model.size(), kJournalModelBytes);
   std::memcpy(slot.identity.model, entry.model.data(), slot.identity.model_bytes);
   Store(index, entry.counters);
-  Put(slot.state, Checksum(slot.identity), std::memory_order_release);  // from here on it is readable
+  Put(slot.state, Checksum(slot, version_), std::memory_order_release);  // from here on it is readable
   return index;
 }
 
@@ -149,6 +156,7 @@ void Mapped::Store(uint32_t index, const Counters& counters) {
   Put(slot.emitted, counters.emitted);
   Put(slot.computed, counters.computed);
   Put(slot.chip, counters.chip_ns);
+  if (version_ > 1) Put(slot.reported, counters.reported);
   Put(slot.billed, counters.billed, std::memory_order_release);
   Touch();
 }
@@ -165,10 +173,10 @@ void Mapped::SyncLoop() {
 
 // Zeros are written, not merely reserved: a store into the map can then never run out of disk (SIGBUS),
 // and the file system has no extent to convert later.
-Status WriteEmpty(int fd, size_t slots) {
+Status WriteEmpty(int fd, size_t slots, uint32_t version) {
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
-  header.version = kVersion;
+  header.version = version;
   header.slot_bytes = sizeof(Slot);
   header.slots = slots;
   std::vector<std::byte> block(1 << 20);
@@ -185,11 +193,11 @@ Status WriteEmpty(int fd, size_t slots) {
   return {};
 }
 
-Result<std::unique_ptr<Journal>> Map(int fd, size_t slots) {
+Result<std::unique_ptr<Journal>> Map(int fd, size_t slots, uint32_t version) {
   const size_t bytes = kHeaderBytes + slots * sizeof(Slot);
   void* const map = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (map == MAP_FAILED) return FailErrno(Code::kIo, "cannot map the journal");
-  return std::make_unique<Mapped>(static_cast<std::byte*>(map), bytes, slots);
+  return std::make_unique<Mapped>(static_cast<std::byte*>(map), bytes, slots, version);
 }
 
 }  // namespace
@@ -199,8 +207,8 @@ Result<JournalContents> ReadJournal(std::span<const std::byte> bytes) {
   if (bytes.size() < kHeaderBytes) return Fail(Code::kCorrupt, "shorter than a journal's header");
   std::memcpy(&header, bytes.data(), sizeof header);
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) return Fail(Code::kCorrupt, "not a journal");
-  if (header.version > kVersion) {
-    return Fail(Code::kUnsupported, "of version {}; this Penstock knows {}", header.version, kVersion);
+  if (header.version == 0 || header.version > kJournalVersion) {
+    return Fail(Code::kUnsupported, "of version {}; this Penstock knows {}", header.version, kJournalVersion);
   }
   if (header.slot_bytes != sizeof(Slot) || header.slots > kMaxSlots ||
       bytes.size() < kHeaderBytes + header.slots * sizeof(Slot)) {
@@ -211,7 +219,7 @@ Result<JournalContents> ReadJournal(std::span<const std::byte> bytes) {
     Slot slot;
     std::memcpy(&slot, bytes.data() + kHeaderBytes + i * sizeof(Slot), sizeof slot);
     if (slot.state == 0) continue;
-    if (auto entry = ReadSlot(slot)) {
+    if (auto entry = ReadSlot(slot, header.version)) {
       contents.open.push_back(*std::move(entry));
     } else {
       ++contents.damaged;
@@ -230,18 +238,18 @@ Result<JournalContents> ReadJournalFile(const std::string& path) {
   return contents;
 }
 
-Result<std::unique_ptr<Journal>> Journal::Create(const std::string& path, size_t slots) {
+Result<std::unique_ptr<Journal>> Journal::Create(const std::string& path, size_t slots, uint32_t version) {
   PENSTOCK_CHECK(slots > 0 && slots <= kMaxSlots);
   const std::string fresh = path + ".new";
   const int fd = ::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   if (fd < 0) return FailErrno(Code::kIo, "cannot create " + fresh);
   Result<std::unique_ptr<Journal>> journal;
-  if (const Status written = WriteEmpty(fd, slots); !written) {
+  if (const Status written = WriteEmpty(fd, slots, version); !written) {
     journal = std::unexpected(written.error());
   } else if (::rename(fresh.c_str(), path.c_str()) != 0) {
     journal = FailErrno(Code::kIo, "cannot replace " + path);
   } else {
-    journal = Map(fd, slots);
+    journal = Map(fd, slots, version);
   }
   ::close(fd);
   return journal;

@@ -4,6 +4,7 @@
 // its counters are aligned 8-byte words that are stored in place.
 //
 //   header   4,096 bytes: magic "PNSTJRN1", uint32 version, uint32 bytes of a slot, uint64 slots
+//            version 1 had no `reported`: a backup of a store of that time is written so
 //   slot       256 bytes: state, counters, identity, model; see Slot in journal.cc
 //
 // A slot's state word is stored last and is a checksum of the slot's identity: 0 is free, anything that
@@ -32,7 +33,7 @@
 namespace penstock {
 
 struct Counters {
-  int64_t cached = 0, billed = 0, emitted = 0, computed = 0, chip_ns = 0;
+  int64_t cached = 0, billed = 0, emitted = 0, computed = 0, chip_ns = 0, reported = 0;
 };
 
 struct JournalEntry {
@@ -43,7 +44,8 @@ struct JournalEntry {
   std::string model;  // its first kJournalModelBytes: longer names are whole in the open record
   Counters counters;
 };
-constexpr size_t kJournalModelBytes = 152;
+constexpr size_t kJournalModelBytes = 144;
+constexpr uint32_t kJournalVersion = 2;
 
 struct JournalContents {
   std::vector<JournalEntry> open;
@@ -58,7 +60,8 @@ Result<JournalContents> ReadJournalFile(const std::string& path);
 class Journal {
  public:
   // Makes a fresh journal of `slots` free slots at `path`, replacing what is there.
-  static Result<std::unique_ptr<Journal>> Create(const std::string& path, size_t slots);
+  static Result<std::unique_ptr<Journal>> Create(const std::string& path, size_t slots,
+                                                 uint32_t version = kJournalVersion);
   virtual ~Journal() = default;
 
   // A slot that holds `entry`; nothing if all are taken.

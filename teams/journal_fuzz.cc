@@ -47,7 +47,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   PENSTOCK_CHECK(contents->open.size() + contents->damaged <= kSlots);
   for (const auto& entry : contents->open) {
     const Counters& c = entry.counters;
-    PENSTOCK_CHECK(c.billed >= 0 && c.emitted >= 0 && c.cached >= 0 && c.computed >= 0 && c.chip_ns >= 0);
+    PENSTOCK_CHECK(c.billed >= 0 && c.emitted >= 0 && c.cached >= 0 && c.computed >= 0 && c.chip_ns >= 0 &&
+                   c.reported >= 0);
     PENSTOCK_CHECK(entry.model.size() <= kJournalModelBytes);
     (void)FormatId(entry.id);
   }

@@ -37,7 +37,8 @@ TEST(Journal, WhatWasStoredIsReadBackWithoutAnySync) {
   const std::string path = dir.path + "/journal";
   auto journal = *Journal::Create(path, 8);
   const auto one = journal->Take(Entry(1)), two = journal->Take(Entry(2));
-  journal->Store(*one, {.cached = 64, .billed = 5, .emitted = 6, .computed = 90, .chip_ns = 1234});
+  journal->Store(*one,
+                 {.cached = 64, .billed = 5, .emitted = 6, .computed = 90, .chip_ns = 1234, .reported = 2});
   journal->Free(*two);
   EXPECT_EQ(journal->taken(), 1u);
 
@@ -56,6 +57,23 @@ TEST(Journal, WhatWasStoredIsReadBackWithoutAnySync) {
   EXPECT_EQ(entry.counters.emitted, 6);
   EXPECT_EQ(entry.counters.computed, 90);
   EXPECT_EQ(entry.counters.chip_ns, 1234);
+  EXPECT_EQ(entry.counters.reported, 2);
+}
+
+TEST(Journal, OfTheFirstVersionIsReadAndWritten) {
+  TempDir dir;
+  const std::string path = dir.path + "/journal";
+  auto journal = *Journal::Create(path, 8, 1);
+  JournalEntry entry = Entry(1);
+  entry.counters = {.billed = 5, .reported = 5};
+  const uint32_t slot = *journal->Take(entry);
+  journal->Store(slot, {.billed = 6, .reported = 6});
+  const auto contents = *ReadJournalFile(path);
+  EXPECT_EQ(contents.damaged, 0u);
+  ASSERT_EQ(contents.open.size(), 1u);
+  EXPECT_EQ(contents.open[0].model, "qwen");
+  EXPECT_EQ(contents.open[0].counters.billed, 6);
+  EXPECT_EQ(contents.open[0].counters.reported, 0) << "it had no room for it";
 }
 
 TEST(Journal, SlotsAreUsedAgainAndNoneIsHandedOutTwice) {
@@ -109,12 +127,12 @@ TEST(Journal, ADamagedSlotIsNotRead) {
   auto journal = *Journal::Create(dir.path + "/journal", 1);
   journal->Take(Entry(1));
   const std::string good = Bytes(dir.path + "/journal");
-  constexpr size_t kSlot = 4096, kCounters = kSlot + 8, kIdentity = kSlot + 48;
+  constexpr size_t kSlot = 4096, kCounters = kSlot + 8, kIdentity = kSlot + 48, kReported = kSlot + 248;
   for (size_t at = kSlot; at < good.size(); ++at) {
     std::string bad = good;
     bad[at] = static_cast<char>(bad[at] ^ 0x80);
     const auto contents = *Read(bad);
-    const bool in_counters = at >= kCounters && at < kIdentity;
+    const bool in_counters = (at >= kCounters && at < kIdentity) || at >= kReported;
     EXPECT_EQ(contents.open.size(), in_counters ? 1u : 0u) << at;
     EXPECT_EQ(contents.damaged, in_counters ? 0u : 1u) << at;
     for (const auto& entry : contents.open) {

@@ -64,10 +64,12 @@ class Reports::Tally {
     row.input += sums.input;
     row.cached_input += sums.cached_input;
     row.output += sums.output;
+    row.reported += sums.reported;
     row.chip_ns += sums.chip_ns;
   }
 
-  // Adds the rows of a query of the form: team, key, model, requests, input, cached, output, chip_ns.
+  // Adds the rows of a query of the form: team, key, model, requests, input, cached, output, chip_ns,
+  // reported.
   Status AddAll(Statement& statement, int64_t from, int64_t to) {
     if (from >= to) return {};
     statement.Bind(from, to);
@@ -80,6 +82,7 @@ class Reports::Tally {
       sums.cached_input = statement.Int(5);
       sums.output = statement.Int(6);
       sums.chip_ns = statement.Int(7);
+      sums.reported = statement.Int(8);
       Add(statement.Int(0), statement.Int(1), statement.Text(2), sums);
     }
   }
@@ -109,17 +112,17 @@ Result<Reports> Reports::Open(const std::string& path) {
   PENSTOCK_TRY(ConfigureReader(reports.database_));
   PENSTOCK_ASSIGN(reports.find_, reports.database_.Prepare(
                                      "SELECT nonce, team, key, model, opened, ended, outcome, detail, prompt,"
-                                     " cached, billed, emitted, computed, chip_ns, trail"
+                                     " cached, billed, emitted, computed, chip_ns, trail, reported"
                                      " FROM requests WHERE sequence=?1"));
   PENSTOCK_ASSIGN(reports.ended_,
                   reports.database_.Prepare("SELECT 1 FROM requests WHERE sequence=?1 AND ended<>0"));
   PENSTOCK_ASSIGN(reports.hours_,
                   reports.database_.Prepare("SELECT team, key, model, sum(requests), sum(input), sum(cached),"
-                                            " sum(output), sum(chip_ns) FROM usage"
+                                            " sum(output), sum(chip_ns), sum(reported) FROM usage"
                                             " WHERE hour>=?1 AND hour<?2 GROUP BY team, key, model"));
   PENSTOCK_ASSIGN(reports.rows_,
                   reports.database_.Prepare("SELECT team, key, model, count(*), sum(prompt), sum(cached),"
-                                            " sum(billed), sum(chip_ns) FROM requests"
+                                            " sum(billed), sum(chip_ns), sum(reported) FROM requests"
                                             " WHERE sequence>=?1 AND sequence<?2 AND ended<>0"
                                             " GROUP BY team, key, model"));
   PENSTOCK_ASSIGN(reports.first_,
@@ -146,7 +149,7 @@ Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& direct
   record.state = record.ended == 0 ? "running" : "ended";
   record.outcome = find_.Text(6);
   record.detail = find_.Text(7);
-  record.usage = {find_.Int(8), find_.Int(9), find_.Int(10)};
+  record.usage = {find_.Int(8), find_.Int(9), find_.Int(10), find_.Int(15)};
   record.emitted = find_.Int(11);
   record.computed = find_.Int(12);
   record.chip_ns = find_.Int(13);
@@ -205,6 +208,7 @@ Result<std::vector<UsageRow>> Reports::ReadUsage(const UsageQuery& query,
     one.input = request->prompt;
     one.cached_input = c.cached;
     one.output = c.billed;
+    one.reported = c.reported;
     one.chip_ns = c.chip_ns;
     tally.Begin(*span);
     tally.Add(request->team, request->key, request->model, one);

@@ -16,7 +16,8 @@ RequestRecord RecordOf(const RequestEntry& request) {
   record.state = request.ended == 0 ? "running" : "ended";
   record.outcome = request.outcome;
   record.detail = request.detail;
-  record.usage = {request.prompt, request.counters.cached, request.counters.billed};
+  record.usage = {request.prompt, request.counters.cached, request.counters.billed,
+                  request.counters.reported};
   record.emitted = request.counters.emitted;
   record.computed = request.counters.computed;
   record.chip_ns = request.counters.chip_ns;

@@ -90,13 +90,16 @@ Status AddExternal(Database& database) {
   return database.Execute("ALTER TABLE teams ADD COLUMN external INTEGER NOT NULL DEFAULT 0");
 }
 
+// Of the output, what was counted as an upstream counts.
+Status AddReported(Database& database) {
+  PENSTOCK_TRY(database.Execute("ALTER TABLE requests ADD COLUMN reported INTEGER NOT NULL DEFAULT 0"));
+  return database.Execute("ALTER TABLE usage ADD COLUMN reported INTEGER NOT NULL DEFAULT 0");
+}
+
 // kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
 using Step = Status (*)(Database&);
 constexpr Step kSteps[] = {
-    CreateTables,
-    AddLogins,
-    AddUpgrades,
-    AddExternal,
+    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported,
 };
 
 Status RunSteps(Database& database, int64_t from) {

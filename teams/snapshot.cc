@@ -15,7 +15,8 @@
 namespace penstock {
 namespace {
 
-constexpr int kJournalReads = 20;  // a slot that changes hands while it is read looks damaged
+constexpr int64_t kReportedSince = 5;  // the store's version that counts what upstreams report
+constexpr int kJournalReads = 20;      // a slot that changes hands while it is read looks damaged
 
 std::string StoreFile(const std::string& dir) {
   return dir + "/penstock.db";
@@ -63,7 +64,7 @@ Result<std::optional<JournalEntry>> FromEndedRow(Statement& row, int64_t sequenc
   entry.model = row.Text(3);
   entry.opened = row.Int(4);
   entry.prompt = row.Int(5);
-  entry.counters = {row.Int(6), row.Int(7), row.Int(8), row.Int(9), row.Int(10)};
+  entry.counters = {row.Int(6), row.Int(7), row.Int(8), row.Int(9), row.Int(10), row.Int(11)};
   row.Reset();
   return entry;
 }
@@ -71,7 +72,7 @@ Result<std::optional<JournalEntry>> FromEndedRow(Statement& row, int64_t sequenc
 // The slots that belong to `copy`. A request that came after it is taken along: it is open in the journal
 // only, as after a kill before its record was written.
 Result<std::vector<JournalEntry>> SlotsFor(const Database& copy, const Database& live,
-                                           const std::string& journal) {
+                                           const std::string& journal, int64_t version) {
   PENSTOCK_ASSIGN(auto open, OpenSequences(copy));
   PENSTOCK_ASSIGN(JournalContents now, ReadLiveJournal(journal));
   PENSTOCK_ASSIGN(Statement ended, copy.Prepare("SELECT 1 FROM requests WHERE sequence=?1 AND ended<>0"));
@@ -83,9 +84,10 @@ Result<std::vector<JournalEntry>> SlotsFor(const Database& copy, const Database&
     if (!over) slots.push_back(std::move(entry));
   }
   PENSTOCK_ASSIGN(Statement row,
-                  live.Prepare("SELECT nonce, team, key, model, opened, prompt, cached, billed,"
-                               " emitted, computed, chip_ns FROM requests"
-                               " WHERE sequence=?1 AND ended<>0"));
+                  live.Prepare(fmt::format("SELECT nonce, team, key, model, opened, prompt, cached, billed,"
+                                           " emitted, computed, chip_ns, {} FROM requests"
+                                           " WHERE sequence=?1 AND ended<>0",
+                                           version < kReportedSince ? "0" : "reported")));
   for (const int64_t sequence : open) {
     PENSTOCK_ASSIGN(auto entry, FromEndedRow(row, sequence));
     if (entry) slots.push_back(*std::move(entry));
@@ -93,8 +95,10 @@ Result<std::vector<JournalEntry>> SlotsFor(const Database& copy, const Database&
   return slots;
 }
 
-Status WriteJournal(const std::string& path, const std::vector<JournalEntry>& slots) {
-  PENSTOCK_ASSIGN(const auto journal, Journal::Create(path, std::max<size_t>(slots.size(), 1)));
+// As the program that wrote the store reads it: it may be the one that the backup is for.
+Status WriteJournal(const std::string& path, const std::vector<JournalEntry>& slots, int64_t version) {
+  PENSTOCK_ASSIGN(const auto journal, Journal::Create(path, std::max<size_t>(slots.size(), 1),
+                                                      version < kReportedSince ? 1 : kJournalVersion));
   for (const JournalEntry& entry : slots) PENSTOCK_CHECK(journal->Take(entry).has_value());
   return {};
 }
@@ -125,7 +129,7 @@ Result<std::string> IntegrityOf(const Database& database) {
 
 Status CopyStore(const std::string& from, const std::string& to) {
   PENSTOCK_ASSIGN(Database live, OpenLive(from));
-  PENSTOCK_TRY(ReadStoreVersion(live));
+  PENSTOCK_ASSIGN(const StoreVersion store, ReadStoreVersion(live));
   PENSTOCK_TRY(TouchPrivate(StoreFile(to)));
   PENSTOCK_ASSIGN(Database copy, Database::Open(StoreFile(to), Database::Mode::kReadWrite));
   // The directory is of no use until it is whole and synced, so nothing is synced page by page.
@@ -135,8 +139,8 @@ Status CopyStore(const std::string& from, const std::string& to) {
   PENSTOCK_TRY(CopyPages(live, copy));
   PENSTOCK_TRY(live.Execute("COMMIT"));
   PENSTOCK_TRY(copy.Execute("PRAGMA journal_mode=DELETE"));  // one file, without a log beside it
-  PENSTOCK_ASSIGN(const auto slots, SlotsFor(copy, live, JournalFile(from)));
-  return WriteJournal(JournalFile(to), slots);
+  PENSTOCK_ASSIGN(const auto slots, SlotsFor(copy, live, JournalFile(from), store.version));
+  return WriteJournal(JournalFile(to), slots, store.version);
 }
 
 Result<StoreCounts> CheckStore(const std::string& dir) {

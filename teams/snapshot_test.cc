@@ -22,6 +22,7 @@ TEST(Snapshot, AnOpenRequestIsOpenInTheCopyAndEndsThereWithWhatWasBilledByThen) 
   ended->Billed(3);
   ended->End("stop", "");
   open->Billed(7);
+  open->Reported(1);
   world.Settle();
 
   ASSERT_TRUE(CopyStore(world.dir(), copy.path));
@@ -36,6 +37,7 @@ TEST(Snapshot, AnOpenRequestIsOpenInTheCopyAndEndsThereWithWhatWasBilledByThen) 
   EXPECT_EQ(other->Find(ended->id())->usage.billed, 3);
   EXPECT_EQ(other->Find(open->id())->outcome, "gateway_restarted");
   EXPECT_EQ(other->Find(open->id())->usage.billed, 7);
+  EXPECT_EQ(other->Find(open->id())->usage.reported, 1);
   EXPECT_EQ(other->UsageOf({})->at(0).output, 10);
   EXPECT_EQ(world->Find(open->id())->usage.billed, 107) << "the source knows nothing of its copy";
 }
@@ -131,6 +133,7 @@ void MakeVersion2(const std::string& dir) {
   auto database = *Database::Open(dir + "/penstock.db", Database::Mode::kReadWrite);
   ASSERT_TRUE(
       database.Execute("ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
+                       "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
                        "PRAGMA user_version=2"));
 }
 

@@ -32,19 +32,20 @@ Result<RequestWriter> RequestWriter::Prepare(Database& database) {
   PENSTOCK_ASSIGN(
       writer.end_,
       database.Prepare("INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
-                       " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail)"
-                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
+                       " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported)"
+                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
                        " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
                        " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
                        " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
-                       " trail=excluded.trail WHERE ended=0"));
+                       " trail=excluded.trail, reported=excluded.reported WHERE ended=0"));
   PENSTOCK_ASSIGN(
       writer.usage_,
       database.Prepare(
-          "INSERT INTO usage VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+          "INSERT INTO usage VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
           " ON CONFLICT(hour, team, key, model) DO UPDATE SET requests=requests+excluded.requests,"
           " input=input+excluded.input, cached=cached+excluded.cached,"
-          " output=output+excluded.output, chip_ns=chip_ns+excluded.chip_ns"));
+          " output=output+excluded.output, chip_ns=chip_ns+excluded.chip_ns,"
+          " reported=reported+excluded.reported"));
   return writer;
 }
 
@@ -59,7 +60,7 @@ Status RequestWriter::End(const RequestEntry& r) {
   const Counters& c = r.counters;
   PENSTOCK_TRY(end_.Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened,
                          r.prompt, r.ended, r.outcome, r.detail, c.cached, c.billed, c.emitted, c.computed,
-                         c.chip_ns, trail)
+                         c.chip_ns, trail, c.reported)
                    .Run());
   if (database_->Changes() == 1) Add(r);
   return {};
@@ -70,19 +71,21 @@ void RequestWriter::Add(const RequestEntry& r) {
   auto sum = std::ranges::find_if(sums_, [&](const Sum& s) {
     return s.hour == hour && s.team == r.team && s.key == r.key && s.model == r.model;
   });
-  if (sum == sums_.end()) sum = sums_.insert(sum, Sum{hour, r.team, r.key, r.model, 0, 0, 0, 0, 0});
+  if (sum == sums_.end()) sum = sums_.insert(sum, Sum{hour, r.team, r.key, r.model, 0, 0, 0, 0, 0, 0});
   ++sum->requests;
   sum->input += r.prompt;
   sum->cached += r.counters.cached;
   sum->output += r.counters.billed;
   sum->chip_ns += r.counters.chip_ns;
+  sum->reported += r.counters.reported;
 }
 
 Status RequestWriter::WriteUsage() {
   for (const Sum& s : std::exchange(sums_, {})) {
-    PENSTOCK_TRY(
-        usage_.Bind(s.hour, s.team, s.key, s.model, s.requests, s.input, s.cached, s.output, s.chip_ns)
-            .Run());
+    PENSTOCK_TRY(usage_
+                     .Bind(s.hour, s.team, s.key, s.model, s.requests, s.input, s.cached, s.output, s.chip_ns,
+                           s.reported)
+                     .Run());
   }
   return {};
 }

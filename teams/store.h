@@ -39,7 +39,7 @@ class RequestWriter {
   struct Sum {
     int64_t hour, team, key;
     std::string model;
-    int64_t requests, input, cached, output, chip_ns;
+    int64_t requests, input, cached, output, chip_ns, reported;
   };
   void Add(const RequestEntry& request);
 

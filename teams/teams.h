@@ -81,6 +81,8 @@ struct Usage {
   int64_t prompt = 0;  // input tokens, cached ones included
   int64_t cached = 0;  // of `prompt`, from the prefix cache
   int64_t billed = 0;  // output tokens accepted by the client's socket
+  // Of `billed`, those of answers in which an engine had a part that counts as its upstream does.
+  int64_t reported = 0;
 };
 
 // The three counters of one request, and its story.
@@ -108,6 +110,7 @@ struct UsageRow {
   Nanos since = 0, until = 0;    // of its hour or day, cut to what was asked; 0 unless asked for by those
   std::string team, model, key;  // key empty unless asked for by key
   int64_t requests = 0, input = 0, cached_input = 0, output = 0;
+  int64_t reported = 0;  // of `output`: see Usage
   int64_t chip_ns = 0;
 };
 
@@ -132,6 +135,7 @@ class Ticket {
   virtual void WhenDurable(std::function<void(Status)> ready) = 0;
   // The client's socket took `tokens` more output tokens. Survives a kill from here on.
   virtual void Billed(int64_t tokens) = 0;
+  virtual void Reported(int64_t tokens) = 0;  // of those billed: see Usage
   virtual void Emitted(int64_t tokens) = 0;
   virtual void Cached(int64_t prompt_tokens) = 0;
   virtual void Charged(Nanos chip_time, int64_t computed) = 0;

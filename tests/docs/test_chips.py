@@ -1,9 +1,10 @@
 """docs/chips.md says of each kind of engine what the running ones say of themselves."""
 import json
+import subprocess
 
 import pytest
 
-from bench.lib import cloud
+from bench.lib import cloud, sse
 
 PAGE = cloud.ROOT / "docs/chips.md"
 COLUMNS = {"reclaim at a token": "reclaim", "resume": "resume", "exact usage": "exact_usage", "hard budget": "hard_budget",
@@ -36,6 +37,37 @@ def told_by(ours):
 def test_native_keeps_what_the_page_says(live):
     assert told_by(live) == of_kind("`native`")
     assert "penstock-1" in live.run("engine", "ls", "--guarantees").stdout
+
+
+def test_an_attached_engine_keeps_what_the_page_says_and_models_and_usage_say_the_same(live, smollm2):
+    settings = {"engine.url": f"http://127.0.0.1:{live.port}", "engine.url_key": live.key(),
+                "engine.upstream_models": "small=smollm2-135m"}
+    with cloud.Cloud({"small": smollm2}, settings=settings) as ours:
+        promised_here = of_kind("attached by URL")
+        assert told_by(ours) == promised_here
+        assert sse.call(ours.port, "/v1/models/small", key=ours.key()).json()["guarantees"] == promised_here
+        assert json.loads(ours.run("model", "ls", "--guarantees", "--json").stdout)["data"] == [
+            {"name": "small", "guarantees": promised_here}]
+
+        answer = sse.call(ours.port, "/v1/chat/completions", key=ours.key(), timeout=60, body={
+            "model": "small", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 6, "ignore_eos": True})
+        assert answer.json()["usage"]["completion_tokens"] == 6, answer.body
+        record = sse.call(ours.port, f"/v1/requests/{answer.request_id}", key=ours.key()).json()
+        assert (record["exact_usage"], record["reported_tokens"]) == (promised_here["exact_usage"], 6)
+        row = ours.admin("/usage")["data"][0]
+        assert (row["exact_usage"], row["reported_tokens"], row["output_tokens"]) == ("partly", 6, 6)
+        assert "OF IT REPORTED" in ours.run("usage").stdout
+
+
+def test_doctor_says_of_the_configured_engines_what_the_page_says(penstock, tmp_path):
+    def said(*settings):
+        done = subprocess.run([penstock, "doctor", "--data", tmp_path, *settings], text=True, stdout=subprocess.PIPE)
+        line = next(line for line in done.stdout.splitlines() if "Guarantees:" in line)
+        return {name.strip().replace(" ", "_"): kept for part in line.split("Guarantees: ")[1].split("; ")
+                for names, kept in [part.rsplit(": ", 1)] for name in names.split(",")}
+
+    assert said() == of_kind("`native`")
+    assert said("--set", "engine.url=http://127.0.0.1:9") == of_kind("attached by URL")
 
 
 def test_ggml_keeps_what_the_page_says(penstock, smollm2):

@@ -1,0 +1,28 @@
+// Abilities: what each kind of engine can do, as it says in its hello and `penstock doctor` says before.
+#pragma once
+
+#include "engine/wire.pb.h"
+
+namespace penstock {
+
+// Our own planner over any runner.
+inline wire::Abilities OurAbilities() {
+  wire::Abilities abilities;
+  abilities.set_reclaim(true);
+  abilities.set_exact_usage(true);
+  abilities.set_chip_time(true);
+  abilities.set_resume(true);
+  abilities.set_many_models(true);
+  return abilities;
+}
+
+// Another server behind an OpenAI-compatible API.
+inline wire::Abilities AttachedAbilities() {
+  wire::Abilities abilities;
+  abilities.set_resume(true);  // by a prompt that ends with what another engine said
+  abilities.set_many_models(true);
+  abilities.set_wants_text(true);
+  return abilities;
+}
+
+}  // namespace penstock
