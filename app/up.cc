@@ -404,7 +404,9 @@ Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
     return MakeGgmlRunner(
         {.device = config.ggml_device,
          .layers = static_cast<int32_t>(std::min<int64_t>(config.ggml_layers, INT32_MAX)),
-         .max_sequences = static_cast<int32_t>(std::min<int64_t>(config.max_sequences, INT32_MAX))});
+         .max_sequences = static_cast<int32_t>(std::min<int64_t>(config.max_sequences, INT32_MAX)),
+         .threads = 0,
+         .pause_bytes = static_cast<int64_t>(config.pause_memory.value)});
   }
   if (config.runner == "native") {
     NativeOptions options;

@@ -507,6 +507,7 @@ wire::Load EngineLoop::Load() const {
   load.set_cached_pages(stats.cached_pages);
   load.set_resident_bytes(resident_bytes_);
   load.set_preemptions(stats.preemptions);
+  load.set_restored_tokens(stats.restored_tokens);
   load.set_prefix_hit_tokens(stats.prefix_hit_tokens);
   load.set_computed_tokens(stats.computed_tokens);
   return load;

@@ -32,11 +32,12 @@ std::string Golden(const std::string& name) {
   return std::string(PENSTOCK_SOURCE_DIR) + "/model/testdata/logits/" + name + ".gguf";
 }
 
-Result<std::unique_ptr<Runner>> Make(const Device& device) {
+Result<std::unique_ptr<Runner>> Make(const Device& device, int64_t pause_bytes = 0) {
   // Mesa's llvmpipe is no GPU: ggml passes it over unless it is asked for.
   ::setenv("GGML_VK_VISIBLE_DEVICES", "0", 0);
   if (device.runner == "native") return MakeNativeRunner({.threads = 2, .isa = {}});
-  return MakeGgmlRunner({.device = device.name, .max_sequences = 16, .threads = 2});
+  return MakeGgmlRunner(
+      {.device = device.name, .max_sequences = 16, .threads = 2, .pause_bytes = pause_bytes});
 }
 
 // What one choice said, and how far its best token was from the next at each place.
@@ -243,12 +244,17 @@ TEST_P(EveryRunner, ACancelledRequestLeavesTheOthersAndItsPages) {
 }
 
 TEST_P(EveryRunner, APreemptedRequestResumesAsIfNothingHadHappened) {
-  for (const bool cache : {false, true}) {
-    Engine engine(*runner_, Golden("llama"), 6, {.prefix_cache = cache});
+  for (const auto [cache, pause_bytes] :
+       {std::pair(false, 0), {true, 0}, {false, 1 << 20}, {true, 1 << 20}}) {
+    const auto runner = *Make(GetParam(), pause_bytes);
+    Engine engine(*runner, Golden("llama"), 6, {.prefix_cache = cache});
     EXPECT_EQ(engine.state().pages(), 6U);
     for (uint64_t id = 1; id <= 4; ++id) engine.Submit(Request(id, Prompt(id, 9 + id), 40));
     engine.Run();
     EXPECT_GT(engine.loop().Load().preemptions(), 0U);
+    const bool aside = pause_bytes > 0 && GetParam().runner == "ggml";
+    EXPECT_EQ(engine.loop().Load().restored_tokens() > 0, aside);
+    if (aside) EXPECT_EQ(engine.loop().Load().computed_tokens(), 4 * 39U + 10 + 11 + 12 + 13);
     size_t agreed = 0;
     for (uint64_t id = 1; id <= 4; ++id) {
       agreed += ExpectAgree(Alone(Request(id, Prompt(id, 9 + id), 40)), engine.Of(id),

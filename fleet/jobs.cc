@@ -89,7 +89,7 @@ void FleetImpl::OnNote(Member& member, const wire::Note& note) {
       if (first) sink->OnEvent(JobEvent::kAdmitted, "engine " + member.name());
       break;
     case wire::Note::PREEMPTED:
-      sink->OnEvent(JobEvent::kPaused, "its memory went to earlier requests; it will be recomputed");
+      sink->OnEvent(JobEvent::kPaused, "its memory went to earlier requests; it goes on when there is room");
       break;
     case wire::Note::STARVED:
       sink->OnEvent(JobEvent::kPaused, "the client reads more slowly than tokens come");

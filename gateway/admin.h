@@ -62,7 +62,7 @@
 //            "guarantees":{"reclaim":"yes"|"partly"|"no",…},   (fleet/guarantees.h)
 //            "contract","external","draining","memory_bytes",
 //            "resident_bytes","sent","running","waiting","free_pages","cached_pages",
-//            "preemptions","prefix_hit_tokens","computed_tokens",
+//            "preemptions","restored_tokens","prefix_hit_tokens","computed_tokens",
 //            "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
 //                       "context","pages","page_bytes","weight_bytes","kernel"}],
 //            "profiles":[{"model","step_us","prefill_token_us","decode_token_us","position_ns","drift","steps"}]}

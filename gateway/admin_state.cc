@@ -46,6 +46,7 @@ void AppendEngine(const EngineView& engine, JsonWriter& writer) {
   count("free_pages", engine.load.free_pages());
   count("cached_pages", engine.load.cached_pages());
   count("preemptions", engine.load.preemptions());
+  count("restored_tokens", engine.load.restored_tokens());
   count("prefix_hit_tokens", engine.load.prefix_hit_tokens());
   count("computed_tokens", engine.load.computed_tokens());
   writer.Key("models").Array();

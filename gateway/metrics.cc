@@ -81,6 +81,8 @@ void AddEngines(const std::vector<EngineView>& engines, Scrape& scrape) {
         [](const auto& e) { return e.load.cached_pages(); });
   gauge("penstock_engine_resident_bytes", "Measured memory of the engine",
         [](const auto& e) { return e.load.resident_bytes(); });
+  counter("penstock_engine_restored_tokens_total", "Tokens of paused sequences that were not computed again",
+          [](const auto& e) { return e.load.restored_tokens(); });
   counter("penstock_engine_preemptions_total", "Sequences that lost their pages",
           [](const auto& e) { return e.load.preemptions(); });
   counter("penstock_engine_prefix_hit_tokens_total", "Prompt tokens from the prefix cache",

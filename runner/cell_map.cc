@@ -40,9 +40,17 @@ Status CellMap::Check(const StepPlan& plan) const {
                 slots_.size());
   }
   for (const SequenceOp& op : plan.ops) {
-    if (!InRange(op.to_page) || (op.kind == SequenceOp::Kind::kCopyPage && !InRange(op.from_page))) {
-      return Fail(Code::kInternal, "the plan names page {} or {} of {}", op.from_page, op.to_page,
+    const bool copies = op.kind == SequenceOp::Kind::kCopyPage,
+               zeroes = op.kind == SequenceOp::Kind::kZeroPage;
+    if (((copies || zeroes) && !InRange(op.to_page)) || (copies && !InRange(op.from_page)) ||
+        !std::ranges::all_of(op.pages, [&](PageId page) { return InRange(page); })) {
+      return Fail(Code::kInternal, "the plan names page {} or {}, or others, of {}", op.from_page, op.to_page,
                   pages_.size());
+    }
+    const bool aside = op.kind == SequenceOp::Kind::kSave || op.kind == SequenceOp::Kind::kRestore;
+    if (aside && static_cast<int32_t>(op.pages.size()) != PagesFor(op.tokens)) {
+      return Fail(Code::kInternal, "{} tokens to put aside or back do not fit {} pages", op.tokens,
+                  op.pages.size());
     }
   }
   for (const SequenceStep& step : plan.work) {
@@ -76,6 +84,16 @@ Result<std::vector<int32_t>> CellMap::Prepare(const StepPlan& plan, Actions& act
         At(op.to_page).count = std::min(op.tokens, At(op.from_page).count);
         copies_[op.to_page] = op.from_page;
         break;
+      case SequenceOp::Kind::kSave:
+        Save(op, actions);
+        break;
+      case SequenceOp::Kind::kRestore:
+        PENSTOCK_TRY(Restore(op, actions));
+        break;
+      case SequenceOp::Kind::kDrop:
+        aside_.erase(op.from);
+        Push(actions, {.kind = Kind::kDrop, .sequence = op.from});
+        break;
     }
   }
   std::vector<int32_t> slots;
@@ -103,6 +121,45 @@ void CellMap::Zero(PageId page, Actions& actions) {
     slot.length = std::min(slot.length, static_cast<int32_t>(slot.pages.size()) * kPageTokens);
   }
   At(page).count = 0;
+}
+
+// Its text is what its pages hold; its slot may be lost already.
+void CellMap::Save(const SequenceOp& op, Actions& actions) {
+  std::vector<Token>& text = aside_[op.from];
+  text.clear();
+  for (int32_t at = 0; at < op.tokens; ++at) {
+    text.push_back(
+        At(op.pages[static_cast<size_t>(at / kPageTokens)]).tokens[static_cast<size_t>(at % kPageTokens)]);
+  }
+  const auto it = by_sequence_.find(op.from);
+  if (it == by_sequence_.end() || SlotAt(it->second).length != op.tokens) return;
+  Push(actions, {.kind = Kind::kSave, .slot = it->second, .sequence = op.from});
+}
+
+Status CellMap::Restore(const SequenceOp& op, Actions& actions) {
+  auto text = aside_.extract(op.to);
+  if (text.empty() || static_cast<int32_t>(text.mapped().size()) != op.tokens) {
+    return Fail(Code::kInternal, "nothing is kept of {} tokens of sequence {}", op.tokens, op.to);
+  }
+  if (const auto it = by_sequence_.find(op.to); it != by_sequence_.end()) Disown(it->second);
+  const int32_t index = TakeSlot(actions);
+  SlotAt(index).owner = op.to;
+  by_sequence_[op.to] = index;
+  for (int32_t at = 0; at < op.tokens; ++at) {
+    const int32_t place = at / kPageTokens, in_page = at % kPageTokens;
+    const PageId page = op.pages[static_cast<size_t>(place)];
+    List(index, static_cast<size_t>(place), page);
+    At(page).tokens[static_cast<size_t>(in_page)] = text.mapped()[static_cast<size_t>(at)];
+    At(page).count = in_page + 1;
+  }
+  SlotAt(index).length = op.tokens;
+  Push(actions, {.kind = Kind::kRestore,
+                 .slot = index,
+                 .begin = 0,
+                 .end = op.tokens,
+                 .tokens = std::move(text.mapped()),
+                 .sequence = op.to});
+  return {};
 }
 
 Result<int32_t> CellMap::Place(const SequenceStep& step, Actions& actions) {
@@ -252,6 +309,11 @@ void CellMap::Computed(const StepPlan& plan) {
 }
 
 void CellMap::Failed(const StepPlan& plan, Actions& actions) {
+  for (const SequenceOp& op : plan.ops) {
+    if (op.kind != SequenceOp::Kind::kRestore) continue;
+    aside_.erase(op.to);
+    Push(actions, {.kind = Kind::kDrop, .sequence = op.to});
+  }
   for (const SequenceStep& step : plan.work) {
     const auto it = by_sequence_.find(step.sequence);
     if (it == by_sequence_.end()) continue;

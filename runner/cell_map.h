@@ -16,6 +16,8 @@
 // - There are fewer slots than texts to remember. When one is needed, the one least recently used is emptied,
 //   first such whose pages others list too. The planner does not know; so the tokens of each page are kept
 //   here, and what a sequence finds lost is computed again before its step.
+// - A paused sequence's text is kept here while its keys and values are put aside, so that it can be computed
+//   again should they not come back.
 // - Where a slot's beginning cannot be given to another, nor a slot be cut (`shares` = false: models with a
 //   running state, LoadedModel::shares_pages), the same way computes it again.
 //
@@ -41,11 +43,15 @@ class CellMap {
       kCopy,     // `slot` gets the cells of `from` at [begin, end)
       kRemove,   // `slot` loses its cells at [begin, end); end < 0: to the last
       kCompute,  // `tokens` are computed at [begin, end) of `slot`
+      kSave,     // what `slot` holds is put aside for `sequence`
+      kRestore,  // `slot`, which is empty, gets it back, or computes `tokens`; nothing stays aside
+      kDrop,     // what is aside for `sequence`, if anything, goes
     };
     Kind kind = Kind::kCopy;
     int32_t slot = -1, from = -1;
     int32_t begin = 0, end = -1;
     std::vector<Token> tokens = {};
+    SequenceId sequence = 0;
   };
   using Actions = std::vector<Action>;
 
@@ -86,6 +92,8 @@ class CellMap {
 
   Status Check(const StepPlan& plan) const;
   void Zero(PageId page, Actions& actions);
+  void Save(const SequenceOp& op, Actions& actions);
+  Status Restore(const SequenceOp& op, Actions& actions);
   Result<int32_t> Place(const SequenceStep& step, Actions& actions);
   bool Continues(const Slot& slot, const SequenceStep& step) const;
   Status Fill(int32_t slot, const SequenceStep& step, Actions& actions);
@@ -102,6 +110,7 @@ class CellMap {
   std::vector<Page> pages_;
   std::vector<Slot> slots_;
   std::unordered_map<SequenceId, int32_t> by_sequence_;
+  std::unordered_map<SequenceId, std::vector<Token>> aside_;
   std::unordered_map<PageId, PageId> copies_;  // in the plan under way: page → the page it begins as
   uint64_t plans_ = 0, recomputed_ = 0;
 };

@@ -57,10 +57,31 @@ class FakeModel {
   const LoadedModel& info() const { return info_; }
 
   void Execute(const SequenceOp& op) {
-    if (op.kind == SequenceOp::Kind::kZeroPage) std::fill_n(&Slot(op.to_page, 0), kPageTokens, kEmpty);
-    if (op.kind == SequenceOp::Kind::kCopyPage) {
-      const int32_t tokens = op.tokens > 0 ? op.tokens : kPageTokens;
-      std::copy_n(&Slot(op.from_page, 0), tokens, &Slot(op.to_page, 0));
+    switch (op.kind) {
+      case SequenceOp::Kind::kZeroPage:
+        std::fill_n(&Slot(op.to_page, 0), kPageTokens, kEmpty);
+        break;
+      case SequenceOp::Kind::kCopyPage:
+        std::copy_n(&Slot(op.from_page, 0), op.tokens > 0 ? op.tokens : kPageTokens, &Slot(op.to_page, 0));
+        break;
+      case SequenceOp::Kind::kSave: {
+        std::vector<uint64_t>& kept = aside_[op.from];
+        kept.clear();
+        for (int32_t at = 0; at < op.tokens; ++at)
+          kept.push_back(Slot(op.pages[static_cast<size_t>(at / kPageTokens)], at % kPageTokens));
+        break;
+      }
+      case SequenceOp::Kind::kRestore: {
+        const auto kept = aside_.extract(op.to);
+        for (int32_t at = 0; !kept.empty() && at < op.tokens; ++at) {
+          Slot(op.pages[static_cast<size_t>(at / kPageTokens)], at % kPageTokens) =
+              kept.mapped().at(static_cast<size_t>(at));
+        }
+        break;
+      }
+      case SequenceOp::Kind::kDrop:
+        aside_.erase(op.from);
+        break;
     }
   }
 
@@ -140,6 +161,7 @@ class FakeModel {
   LoadedModel info_;
   std::vector<Token> words_;     // what it may say; empty: any token
   std::vector<uint64_t> slots_;  // [pages][kPageTokens]
+  std::map<SequenceId, std::vector<uint64_t>> aside_;
 };
 
 Result<LoadedModel> Describe(std::string_view path, std::string& error) {
@@ -151,6 +173,7 @@ Result<LoadedModel> Describe(std::string_view path, std::string& error) {
     if (name == "vocabulary") return Parse(value, info.vocabulary) && info.vocabulary > 0;
     if (name == "context") return Parse(value, info.context) && info.context > 0;
     if (name == "pages") return Parse(value, info.pages) && info.pages > 0;
+    if (name == "aside") return Parse(value, info.aside_pages) && info.aside_pages >= 0;
     if (name == "page_bytes") return Parse(value, info.page_bytes) && info.page_bytes > 0;
     if (name == "error") error = value;
     return name == "error";

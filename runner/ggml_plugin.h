@@ -17,6 +17,7 @@ struct GgmlOptions {
   int32_t layers = 1000;       // that a GPU computes, the CPU the others
   int32_t max_sequences = 64;  // running at once, of one model; at most kGgmlSequences
   int threads = 0;             // ≤ 0: one per usable CPU
+  int64_t pause_bytes = 0;     // of this machine's memory, for what paused sequences of a model had computed
 };
 
 // libllama keeps at most 256 sequences; as many as run are kept for prompts that may come again.

@@ -237,6 +237,10 @@ void NativeRunner::Apply(const SequenceOp& op, const KvPages& kv) {
       return kv.Copy(op.from_page, op.to_page);
     case SequenceOp::Kind::kZeroPage:
       return kv.Zero(op.to_page);
+    case SequenceOp::Kind::kSave:  // its KV memory is this machine's: it has no room aside
+    case SequenceOp::Kind::kRestore:
+    case SequenceOp::Kind::kDrop:
+      return;
   }
 }
 

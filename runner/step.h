@@ -52,11 +52,17 @@ struct SequenceOp {
   enum class Kind : uint8_t {
     kCopyPage,  // page `to` becomes a copy of page `from` (a fork's last, partly filled page)
     kZeroPage,  // page `to` forgets what it held: nobody needs it, and another owner may get it
+    // For runners that have room aside (LoadedModel::aside_pages): a sequence that is paused keeps what it
+    // computed, at most once, under its id.
+    kSave,     // the first `tokens` tokens of `from`, which are in `pages`, are put aside
+    kRestore,  // `pages`, new to `to`, get its first `tokens` tokens back; nothing of it stays aside
+    kDrop,     // what was put aside of `from`, if anything, is not needed
   };
   Kind kind = Kind::kCopyPage;
   PageId from_page = -1, to_page = -1;
   SequenceId from = 0, to = 0;
   int32_t tokens = 0;
+  std::vector<PageId> pages = {};
 };
 
 struct StepPlan {
@@ -90,7 +96,8 @@ struct LoadedModel {
   int32_t pages = 0;         // KV pages that this model was given
   int64_t weight_bytes = 0;  // measured: resident
   int64_t page_bytes = 0;
-  std::string kernel;  // e.g. "avx512": named in every bench row
+  std::string kernel;       // e.g. "avx512": named in every bench row
+  int32_t aside_pages = 0;  // pages' worth that it can put aside of paused sequences (SequenceOp::kSave)
   // False: it keeps a running state in place of keys and values, which no other sequence can go on from.
   bool shares_pages = true;
 };

@@ -40,6 +40,8 @@ class Cells {
 
   size_t size() const { return cells_.size(); }
   size_t computed() const { return computed_; }
+  size_t restored() const { return restored_; }
+  size_t aside() const { return aside_.size(); }  // sequences
 
  private:
   struct Cell {
@@ -51,6 +53,9 @@ class Cells {
   void Do(const CellMap::Action& action) {
     using Kind = CellMap::Action::Kind;
     if (action.kind == Kind::kCompute) return Compute(action.slot, action.begin, action.tokens);
+    if (action.kind == Kind::kSave) return void(aside_[action.sequence] = Text(action.slot));
+    if (action.kind == Kind::kDrop) return void(aside_.erase(action.sequence));
+    if (action.kind == Kind::kRestore) return Restore(action);
     for (Cell& cell : cells_) {
       if (cell.position < action.begin || (action.end >= 0 && cell.position >= action.end)) continue;
       if (action.kind == Kind::kRemove) cell.slots.erase(action.slot);
@@ -59,8 +64,19 @@ class Cells {
     std::erase_if(cells_, [](const Cell& cell) { return cell.slots.empty(); });
   }
 
+  void Restore(const CellMap::Action& action) {
+    const auto kept = aside_.extract(action.sequence);
+    EXPECT_TRUE(Text(action.slot).empty());
+    if (kept.empty()) return Compute(action.slot, 0, action.tokens);
+    EXPECT_EQ(kept.mapped(), action.tokens);
+    int32_t position = 0;
+    for (const Token token : kept.mapped()) cells_.push_back({position++, token, {action.slot}});
+    restored_ += kept.mapped().size();
+  }
+
   std::vector<Cell> cells_;
-  size_t computed_ = 0;
+  std::map<SequenceId, std::vector<Token>> aside_;
+  size_t computed_ = 0, restored_ = 0;
 };
 
 }  // namespace penstock::testing

@@ -14,14 +14,15 @@ namespace {
 struct Setting {
   int32_t pages = 0, slots = 0;
   bool shares = true;
+  int32_t aside = 0;
 };
 
 class CellsOfAPlanner : public ::testing::TestWithParam<Setting> {};
 
 // Prompts of a few shared beginnings, forks, cancels, starvation, failed steps, and too few pages and slots.
 TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
-  const auto [pages, slots, shares] = GetParam();
-  uint64_t recomputed = 0, preemptions = 0, hits = 0;
+  const auto [pages, slots, shares, aside] = GetParam();
+  uint64_t recomputed = 0, preemptions = 0, hits = 0, restored = 0;
   for (uint64_t seed = 0; seed < 30; ++seed) {
     Random random(seed);
     Scheduler scheduler({.max_sequences = 8, .step_tokens = 24, .prefix_cache = true});
@@ -30,6 +31,7 @@ TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
     model.vocabulary = 50;
     model.context = 160;
     model.pages = pages;
+    model.aside_pages = aside;
     model.shares_pages = shares;
     scheduler.AddModel(model);
     CellMap map(pages, slots, shares);
@@ -103,6 +105,14 @@ TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
         if (sequence.known() - sequence.prompt_tokens >= 40) close(i);
       }
     }
+    // All end, and a last step clears away what was aside of them.
+    while (!open.empty()) close(open.size() - 1);
+    open.push_back(*scheduler.Add({.model = 1, .prompt = {1}, .sampling = {}, .prefix_scope = ""}));
+    CellMap::Actions last;
+    ASSERT_TRUE(map.Prepare(*scheduler.Next(), last).has_value());
+    cells.Do(last);
+    EXPECT_EQ(cells.aside(), 0u) << "seed " << seed;
+    restored += cells.restored();
     recomputed += map.recomputed();
     preemptions += scheduler.Stats().preemptions;
     hits += scheduler.Stats().prefix_hit_tokens;
@@ -110,15 +120,19 @@ TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
   EXPECT_GT(preemptions, 0U);
   EXPECT_EQ(hits > 0, shares);
   EXPECT_GT(recomputed, 0U);
+  EXPECT_EQ(restored > 0, aside > 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Some, CellsOfAPlanner,
                          ::testing::Values(Setting{.pages = 24, .slots = 9},
                                            Setting{.pages = 40, .slots = 16},
-                                           Setting{.pages = 24, .slots = 12, .shares = false}),
+                                           Setting{.pages = 24, .slots = 12, .shares = false},
+                                           Setting{.pages = 24, .slots = 12, .aside = 30},
+                                           Setting{.pages = 24, .slots = 12, .shares = false, .aside = 8}),
                          [](const auto& param) {
                            return "Pages" + std::to_string(param.param.pages) + "Slots" +
-                                  std::to_string(param.param.slots) + (param.param.shares ? "" : "Unshared");
+                                  std::to_string(param.param.slots) + (param.param.shares ? "" : "Unshared") +
+                                  (param.param.aside > 0 ? "Aside" : "");
                          });
 
 }  // namespace

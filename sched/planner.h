@@ -5,9 +5,9 @@
 //   2. what is left of the step's budget goes to longer remainders, in chunks, oldest first;
 //   3. then waiting sequences are admitted, oldest first, while their pages fit; nobody overtakes.
 // A sequence gets the pages of all its known tokens when it is admitted, and one page more each
-// kPageTokens tokens. When there is none, the youngest gives all its pages back and waits to be computed
-// again (recomputed, bit-equal), those that wait for their reader before all others. The oldest is never
-// a victim of younger ones, so it always ends: no deadlock, no starvation.
+// kPageTokens tokens. When there is none, the youngest gives all its pages back and waits to go on (from what
+// the runner put aside, or computed again; bit-equal), those that wait for their reader before all others.
+// The oldest is never a victim of younger ones, so it always ends: no deadlock, no starvation.
 #pragma once
 
 #include <cstdint>

@@ -16,6 +16,10 @@ struct Scheduler::Model {
   PagePool pool;
   PrefixCache cache;
   ByAge running, waiting;
+  // Until a step ended well that had them: what to put aside and what to forget of that, and the pages that
+  // nobody needs any more.
+  std::vector<SequenceOp> aside;
+  int32_t aside_used = 0;       // pages' worth
   std::vector<PageId> to_zero;  // not kept any more, and not yet zeroed by a step that ended well
   Nanos served = 0;             // chip time, lifted when it returns from idling
 
@@ -33,10 +37,13 @@ struct Scheduler::Start {
   std::vector<PageId> shared = {};
   PageId copy = -1;
   int32_t copied_tokens = 0;
+  int32_t restored_tokens = 0;  // put aside: then nothing is shared
   PrefixCache::Serial serial = 0;
   bool from_lead = false;
 
-  int32_t tokens() const { return static_cast<int32_t>(shared.size()) * kPageTokens + copied_tokens; }
+  int32_t tokens() const {
+    return static_cast<int32_t>(shared.size()) * kPageTokens + copied_tokens + restored_tokens;
+  }
 };
 
 Scheduler::Scheduler(SchedulerOptions options) : options_(options) {}
@@ -117,6 +124,7 @@ void Scheduler::Finish(SequenceId id) {
   const auto it = sequences_.find(id);
   PENSTOCK_CHECK(it != sequences_.end());
   Model& model = *it->second->model;
+  Drop(model, it->second->sequence);
   ReleasePages(model, it->second->sequence);
   running_ -= static_cast<int32_t>(model.running.erase(id));
   model.waiting.erase(id);
@@ -179,6 +187,9 @@ bool Scheduler::Eligible(const Sequence& sequence) const {
 
 Scheduler::Start Scheduler::FindStart(const Model& model, const Sequence& sequence) const {
   PrefixCache::Hit hit = model.cache.Find(sequence.root, sequence.tokens);
+  if (sequence.saved > static_cast<int32_t>(hit.pages.size()) * kPageTokens) {
+    return {.restored_tokens = sequence.saved, .serial = sequence.root};
+  }
   const Sequence* lead = sequence.lead == 0 ? nullptr : Find(sequence.lead);
   // The last prompt token is computed again: each choice draws from its logits with its own seed.
   const int32_t common = sequence.prompt_tokens - 1;
@@ -240,6 +251,7 @@ std::optional<StepPlan> Scheduler::NextOf(Model& model) {
     StepPlan plan;
     plan.model = model.info.id;
     for (SequenceId id : decision.preempt) Preempt(model, id);
+    plan.ops = model.aside;
     // Before anything may take them: nobody's text stays in memory, and runners see what is no longer needed.
     for (PageId page : model.to_zero) {
       plan.ops.push_back({.kind = SequenceOp::Kind::kZeroPage, .to_page = page});
@@ -263,11 +275,30 @@ std::optional<StepPlan> Scheduler::NextOf(Model& model) {
 
 void Scheduler::Preempt(Model& model, SequenceId id) {
   const auto node = model.running.extract(id);
+  Save(model, *node.mapped());
   ReleasePages(model, *node.mapped());
   model.waiting.emplace(id, node.mapped());
   --running_;
   ++preemptions_;
   turns_.emplace_back(id, Turn::kPreempted);
+}
+
+// Before its pages are given back: what it computed is put aside if there is room.
+void Scheduler::Save(Model& model, Sequence& sequence) {
+  const int32_t pages = PagesFor(sequence.computed);
+  if (pages == 0 || pages > model.info.aside_pages - model.aside_used) return;
+  model.aside_used += pages;
+  sequence.saved = sequence.computed;
+  model.aside.push_back({.kind = SequenceOp::Kind::kSave,
+                         .from = sequence.id,
+                         .tokens = sequence.saved,
+                         .pages = {sequence.pages.begin(), sequence.pages.begin() + pages}});
+}
+
+void Scheduler::Drop(Model& model, Sequence& sequence) {
+  if (sequence.saved == 0) return;
+  model.aside_used -= PagesFor(std::exchange(sequence.saved, 0));
+  model.aside.push_back({.kind = SequenceOp::Kind::kDrop, .from = sequence.id});
 }
 
 bool Scheduler::Admit(Model& model, SequenceId id, StepPlan& plan) {
@@ -289,10 +320,23 @@ bool Scheduler::Admit(Model& model, SequenceId id, StepPlan& plan) {
                         .to = id,
                         .tokens = start.copied_tokens});
   }
+  if (start.restored_tokens > 0) {
+    const auto first = sequence.pages.begin();
+    plan.ops.push_back({.kind = SequenceOp::Kind::kRestore,
+                        .to = id,
+                        .tokens = start.restored_tokens,
+                        .pages = {first, first + PagesFor(start.restored_tokens)}});
+    model.aside_used -= PagesFor(std::exchange(sequence.saved, 0));
+    restored_tokens_ += static_cast<uint64_t>(start.restored_tokens);
+  } else if (sequence.saved > 0) {  // the prefix cache has more
+    Drop(model, sequence);
+    plan.ops.push_back(model.aside.back());
+  }
   sequence.computed = start.tokens();
   sequence.remembered = static_cast<int32_t>(start.shared.size());
   sequence.serial = start.serial;
-  if (!start.from_lead) prefix_hit_tokens_ += static_cast<uint64_t>(start.tokens());
+  if (!start.from_lead && start.restored_tokens == 0)
+    prefix_hit_tokens_ += static_cast<uint64_t>(start.tokens());
   if (!sequence.admitted_before) {
     sequence.cached_tokens = start.from_lead ? Find(sequence.lead)->cached_tokens : start.tokens();
   }
@@ -337,6 +381,13 @@ void Scheduler::Compute(Model& model, Sequence& sequence, int32_t tokens, StepPl
 void Scheduler::Abort() {
   // Who took one of these in the failed step ends, or goes on with what a copy put there.
   std::erase_if(stepping_->to_zero, [&](PageId page) { return stepping_->pool.references(page) > 0; });
+  // What was to be put aside is in no page any more.
+  for (SequenceOp& op : stepping_->aside) {
+    if (op.kind != SequenceOp::Kind::kSave) continue;
+    Sequence& sequence = sequences_.at(op.from)->sequence;
+    stepping_->aside_used -= PagesFor(std::exchange(sequence.saved, 0));
+    op = {.kind = SequenceOp::Kind::kDrop, .from = op.from};
+  }
   stepping_ = nullptr;
 }
 
@@ -367,6 +418,7 @@ Status Scheduler::Commit(const StepResult& result) {
   }
   stepping_->served += result.chip_time;
   stepping_->to_zero.clear();
+  stepping_->aside.clear();
   stepping_ = nullptr;
   return {};
 }
@@ -387,7 +439,8 @@ SchedulerStats Scheduler::Stats() const {
   SchedulerStats stats{.running = static_cast<uint32_t>(running_),
                        .preemptions = preemptions_,
                        .prefix_hit_tokens = prefix_hit_tokens_,
-                       .computed_tokens = computed_tokens_};
+                       .computed_tokens = computed_tokens_,
+                       .restored_tokens = restored_tokens_};
   for (const auto& [id, model] : models_) {
     stats.waiting += static_cast<uint32_t>(model->waiting.size());
     stats.free_pages += static_cast<uint32_t>(model->pool.available());
@@ -406,7 +459,12 @@ void Scheduler::CheckIntegrity() const {
       PENSTOCK_CHECK(PagesFor(sequence->computed) <= static_cast<int32_t>(sequence->pages.size()));
       for (PageId page : sequence->pages) ++references[static_cast<size_t>(page)];
     }
-    for (const auto& [sequence_id, sequence] : model->waiting) PENSTOCK_CHECK(sequence->pages.empty());
+    int32_t aside = 0;
+    for (const auto& [sequence_id, sequence] : model->waiting) {
+      PENSTOCK_CHECK(sequence->pages.empty());
+      aside += PagesFor(sequence->saved);
+    }
+    PENSTOCK_CHECK(aside == model->aside_used && aside <= model->info.aside_pages);
     for (PageId page = 0; page < model->info.pages; ++page) {
       PENSTOCK_CHECK(references[static_cast<size_t>(page)] == model->pool.references(page));
     }

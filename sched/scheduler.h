@@ -44,6 +44,7 @@ struct SchedulerStats {
   uint32_t free_pages = 0;            // cached ones that nobody uses included
   uint32_t cached_pages = 0;
   uint64_t preemptions = 0, prefix_hit_tokens = 0, computed_tokens = 0;  // since start
+  uint64_t restored_tokens = 0;  // of paused sequences, that were put aside and not computed again
 };
 
 class Scheduler {
@@ -102,6 +103,8 @@ class Scheduler {
   std::vector<RunningView> ViewRunning(Model& model);
   std::vector<WaitingView> ViewWaiting(const Model& model, int32_t slots) const;
   void Preempt(Model& model, SequenceId id);
+  void Save(Model& model, Sequence& sequence);
+  void Drop(Model& model, Sequence& sequence);
   bool Admit(Model& model, SequenceId id, StepPlan& plan);
   void Compute(Model& model, Sequence& sequence, int32_t tokens, StepPlan& plan);
   PageId TakePage(Model& model, StepPlan& plan);
@@ -117,7 +120,7 @@ class Scheduler {
   std::vector<std::pair<SequenceId, Turn>> turns_;
   SequenceId next_id_ = 1;
   int32_t running_ = 0;
-  uint64_t preemptions_ = 0, prefix_hit_tokens_ = 0, computed_tokens_ = 0;
+  uint64_t preemptions_ = 0, prefix_hit_tokens_ = 0, computed_tokens_ = 0, restored_tokens_ = 0;
 };
 
 }  // namespace penstock

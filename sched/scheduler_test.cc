@@ -118,12 +118,32 @@ TEST(Scheduler, BatchEqualsAloneHoweverPromptsAreChunked) {
 
 TEST(Scheduler, PreemptedEqualsNotPreempted) {
   for (bool cache : {true, false}) {
-    Bench bench({.prefix_cache = cache}, "fake:m?pages=14");
-    std::vector<SequenceId> ids;
-    for (uint64_t i = 0; i < 8; ++i) ids.push_back(bench.Add(Prompt(i, 10), 150));
-    bench.Run();
-    EXPECT_GT(bench.scheduler.Stats().preemptions, 5U);
-    for (uint64_t i = 0; i < 8; ++i) EXPECT_EQ(bench.said[ids[i]], Alone(Prompt(i, 10), 150));
+    for (int aside : {0, 9, 100}) {
+      Bench bench({.prefix_cache = cache}, fmt::format("fake:m?pages=14&aside={}", aside));
+      std::vector<SequenceId> ids;
+      for (uint64_t i = 0; i < 8; ++i) ids.push_back(bench.Add(Prompt(i, 10), 150));
+      bench.Run();
+      const SchedulerStats stats = bench.scheduler.Stats();
+      EXPECT_GT(stats.preemptions, 5U);
+      EXPECT_EQ(stats.restored_tokens > 0, aside > 0);
+      for (uint64_t i = 0; i < 8; ++i) EXPECT_EQ(bench.said[ids[i]], Alone(Prompt(i, 10), 150));
+      if (aside == 100) EXPECT_EQ(stats.computed_tokens, 8U * 159) << "nothing is computed twice";
+    }
+  }
+}
+
+TEST(Scheduler, WhatIsAsideOfACancelledSequenceIsDropped) {
+  Bench bench({}, "fake:m?pages=14&aside=100");
+  std::vector<SequenceId> ids;
+  for (uint64_t i = 0; i < 8; ++i) ids.push_back(bench.Add(Prompt(i, 10), 150));
+  const auto aside = [&](SequenceId id) { return bench.IsOpen(id) && bench.scheduler.Find(id)->saved > 0; };
+  while (!std::ranges::any_of(ids, aside)) ASSERT_TRUE(bench.Step());
+  const auto paused = std::ranges::find_if(ids, aside) - ids.begin();
+  bench.Cancel(ids[static_cast<size_t>(paused)]);
+  bench.scheduler.CheckIntegrity();  // counts what is aside
+  bench.Run();
+  for (uint64_t i = 0; i < 8; ++i) {
+    if (static_cast<ptrdiff_t>(i) != paused) EXPECT_EQ(bench.said[ids[i]], Alone(Prompt(i, 10), 150));
   }
 }
 

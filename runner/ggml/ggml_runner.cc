@@ -202,6 +202,7 @@ struct Loaded {
   ContextPtr context;  // after the model it is of
   std::unique_ptr<Batch> batch;
   std::unique_ptr<CellMap> cells;
+  std::map<SequenceId, std::vector<uint8_t>> aside;  // states of paused sequences
   int32_t vocabulary = 0, longest = 0;
 };
 
@@ -233,6 +234,8 @@ class GgmlRunner final : public Runner {
   Status Check(const StepPlan& plan, const Loaded& loaded) const;
   Status Run(Loaded& loaded, const StepPlan& plan, StepResult& result);
   Status Do(Loaded& loaded, const CellMap::Actions& actions, StepResult& result);
+  static void Save(Loaded& loaded, const CellMap::Action& action, StepResult& result);
+  Status Restore(Loaded& loaded, const CellMap::Action& action, StepResult& result);
   Status Compute(Loaded& loaded, int32_t slot, int32_t begin, std::span<const Token> tokens,
                  const SequenceStep* sampled, StepResult& result);
   Status Decode(Loaded& loaded, StepResult& result);
@@ -363,18 +366,21 @@ Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
   PENSTOCK_ASSIGN(ContextPtr made, MakeContext(model.get(), options.path,
                                                std::max(kCellsAtLeast, pages * kPageTokens), slots));
   const bool shares = !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
-  const LoadedModel info{.id = next_model_++,
-                         .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
-                         .context = std::min(context, pages * kPageTokens),
-                         .pages = pages,
-                         .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
-                         .page_bytes = page,
-                         .kernel = KernelName(device_),
-                         .shares_pages = shares};
+  const LoadedModel info{
+      .id = next_model_++,
+      .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
+      .context = std::min(context, pages * kPageTokens),
+      .pages = pages,
+      .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
+      .page_bytes = page,
+      .kernel = KernelName(device_),
+      .aside_pages = static_cast<int32_t>(std::min<int64_t>(options_.pause_bytes / page, INT32_MAX)),
+      .shares_pages = shares};
   Loaded loaded{.model = std::move(model),
                 .context = std::move(made),
                 .batch = nullptr,
                 .cells = std::make_unique<CellMap>(pages, slots, shares),
+                .aside = {},
                 .vocabulary = info.vocabulary,
                 .longest = info.context};
   loaded.batch = std::make_unique<Batch>(static_cast<int32_t>(llama_n_batch(loaded.context.get())));
@@ -460,9 +466,40 @@ Status GgmlRunner::Do(Loaded& loaded, const CellMap::Actions& actions, StepResul
         PENSTOCK_TRY(Compute(loaded, action.slot, action.begin, action.tokens, nullptr, result));
         PENSTOCK_TRY(Decode(loaded, result));
         break;
+      case Kind::kSave:
+        Save(loaded, action, result);
+        break;
+      case Kind::kRestore:
+        PENSTOCK_TRY(Restore(loaded, action, result));
+        break;
+      case Kind::kDrop:
+        loaded.aside.erase(action.sequence);
+        break;
     }
   }
   return {};
+}
+
+// Where libllama does not give or take a state, the sequence is computed again.
+void GgmlRunner::Save(Loaded& loaded, const CellMap::Action& action, StepResult& result) {
+  const Nanos begin = SystemClock().Monotonic();
+  std::vector<uint8_t> state(llama_state_seq_get_size(loaded.context.get(), action.slot));
+  const size_t got = llama_state_seq_get_data(loaded.context.get(), state.data(), state.size(), action.slot);
+  if (got > 0 && got == state.size()) loaded.aside[action.sequence] = std::move(state);
+  result.chip_time += SystemClock().Monotonic() - begin;
+}
+
+Status GgmlRunner::Restore(Loaded& loaded, const CellMap::Action& action, StepResult& result) {
+  const auto kept = loaded.aside.extract(action.sequence);
+  const Nanos begin = SystemClock().Monotonic();
+  const size_t read = kept.empty() ? 0
+                                   : llama_state_seq_set_data(loaded.context.get(), kept.mapped().data(),
+                                                              kept.mapped().size(), action.slot);
+  result.chip_time += SystemClock().Monotonic() - begin;
+  if (read > 0) return {};
+  llama_memory_seq_rm(llama_get_memory(loaded.context.get()), action.slot, -1, -1);
+  PENSTOCK_TRY(Compute(loaded, action.slot, 0, action.tokens, nullptr, result));
+  return Decode(loaded, result);
 }
 
 // Puts tokens into the batch; a full batch is computed. `sampled`: the last token's logits are for it.
