@@ -10,6 +10,7 @@ const SPARK = { width: 240, height: 36 };
 
 let page = 0;
 let latest = null;
+let turn = 0, made = 0;  // each row's figures change with every other snapshot: to draw a page of them costs
 let whose = '';  // what the listed requests are to this seat: "yours"; empty: all there are
 
 // ---- parts ----
@@ -158,6 +159,7 @@ const wanted = () => $('filter').value.trim().toLowerCase();
 export const listed = () => (wanted() === '' ? Math.min(MOST, (page + 1) * ROWS) : MOST);
 
 function showRequests(snapshot) {
+  turn = 1 - turn;
   const { data, total } = snapshot.requests;
   const found = data.filter((request) => fits(request, wanted()));
   const number = wanted() === '' ? Math.min(total, MOST) : found.length;
@@ -172,10 +174,12 @@ function showRequests(snapshot) {
       setText(node.cells_[1], request.model);
       setText(node.cells_[2], request.team);
       setText(node.cells_[4], count(request.prompt_tokens));
+      node.turn = ++made % 2;
       return node;
     },
     (node, request) => {
       setBadge(node.badge, request.state);
+      if (node.turn !== turn && node.cells_[5].textContent !== '') return;
       setText(node.cells_[5], count(request.tokens));
       setText(node.cells_[6], age(request.age_ms));
     });
