@@ -150,7 +150,9 @@ TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
 
 TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
   for (int i = 0; i < 5; ++i) {
-    SetStoreVersion(data_->path(), 2, "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades");
+    SetStoreVersion(data_->path(), 2,
+                    "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                    "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
     const auto upgraded = UpgradeData(*data_);
     ASSERT_TRUE(upgraded) << upgraded.error().message;
     EXPECT_EQ(StoreVersionOf(data_->path())->version, kSchemaVersion);
@@ -170,7 +172,9 @@ TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
 }
 
 TEST_F(BackupTest, AStoreOfTheFutureIsRefusedWithTheWayBack) {
-  SetStoreVersion(data_->path(), 2, "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades");
+  SetStoreVersion(data_->path(), 2,
+                  "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                  "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
   ASSERT_TRUE(UpgradeData(*data_));
   SetStoreVersion(data_->path(), 99, "INSERT INTO upgrades VALUES(99, '9.9.9', 1)");
   const auto refused = UpgradeData(*data_);

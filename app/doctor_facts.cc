@@ -14,6 +14,7 @@
 #include "app/cloud.h"
 #include "app/engines.h"
 #include "app/guarantees.h"
+#include "app/json_get.h"
 #include "app/listen.h"
 #include "app/model_store.h"
 #include "app/process.h"
@@ -63,6 +64,24 @@ DoctorFacts::Engines LookAtEngines(const Config& config) {
                     place.empty() ? "" : ", ", place, memory > 0 ? ", memory " + HumanBytes(memory) : "",
                     own.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.takes, ", ")),
                     GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
+  }
+  return engines;
+}
+
+// The cloud has taken its memory and cores: what it made of them is what there is to say. Nothing if it does
+// not answer; why not is another finding.
+DoctorFacts::Engines AskEngines(const Config& config) {
+  DoctorFacts::Engines engines;
+  const auto cloud = Cloud::OpenLocal(config);
+  const auto answer = cloud ? cloud->Get("/admin/v1/engines") : std::unexpected(cloud.error());
+  if (!answer) return engines;
+  for (const auto& value : GetArray(*answer, "data")) {
+    const auto& engine = value.as_object();
+    const std::string place = GetText(engine, "place");
+    engines.words.push_back(fmt::format(
+        "{} is {}: {} runner, {}{}{}. Guarantees: {}", GetText(engine, "name"), GetText(engine, "state"),
+        GetText(engine, "runner"), GetText(engine, "kernel"), place.empty() ? "" : ", ", place,
+        GuaranteeText(GuaranteesFrom(GetObject(engine, "guarantees")))));
   }
   return engines;
 }
@@ -185,7 +204,7 @@ DoctorFacts GatherFacts(const Config& config, const DataDir& data, const GatherO
   DoctorFacts facts;
   facts.cloud = LookAtCloud(config, data);
   facts.machine = LookAtMachineItself(config, data, !options.quick && !facts.cloud.runs);
-  if (!facts.cloud.runs) facts.engines = LookAtEngines(config);  // it has taken its memory: status shows them
+  facts.engines = facts.cloud.runs ? AskEngines(config) : LookAtEngines(config);
   facts.clock = LookAtClock(data);
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) facts.open_files = files.rlim_max;

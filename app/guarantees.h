@@ -19,6 +19,16 @@ inline std::vector<std::string> GuaranteeCells(const boost::json::object& kept) 
   return cells;
 }
 
+// As the API told them; valid as long as `kept`.
+inline Guarantees GuaranteesFrom(const boost::json::object& kept) {
+  Guarantees guarantees = GuaranteesOf({});
+  for (Guarantee& guarantee : guarantees) {
+    const auto* const word = kept.if_contains(guarantee.name);
+    if (word != nullptr && word->is_string()) guarantee.kept = word->get_string();
+  }
+  return guarantees;
+}
+
 // "reclaim, resume: yes; exact usage: partly; training: no".
 inline std::string GuaranteeText(const Guarantees& guarantees) {
   std::string text;

@@ -59,14 +59,15 @@ def test_an_attached_engine_keeps_what_the_page_says_and_models_and_usage_say_th
         assert "OF IT REPORTED" in ours.run("usage").stdout
 
 
-def test_doctor_says_of_the_configured_engines_what_the_page_says(penstock, tmp_path):
-    def said(*settings):
-        done = subprocess.run([penstock, "doctor", "--data", tmp_path, *settings], text=True, stdout=subprocess.PIPE)
+def test_doctor_says_of_configured_and_running_engines_what_the_page_says(penstock, live, tmp_path):
+    def said(*settings, data=tmp_path):
+        done = subprocess.run([penstock, "doctor", "--data", data, *settings], text=True, stdout=subprocess.PIPE)
         line = next(line for line in done.stdout.splitlines() if "Guarantees:" in line)
         return {name.strip().replace(" ", "_"): kept for part in line.split("Guarantees: ")[1].split("; ")
                 for names, kept in [part.rsplit(": ", 1)] for name in names.split(",")}
 
     assert said() == of_kind("`native`")
+    assert said("--listen", f"127.0.0.1:{live.port}", data=live.data) == of_kind("`native`")
     assert said("--set", "engine.url=http://127.0.0.1:9") == of_kind("attached by URL")
 
 
