@@ -148,10 +148,9 @@ void AddChatCommand(CLI::App& app, Cli& cli) {
       ->type_name("MODEL");
   chat->add_option("prompt", options->words, "one question; without it, a conversation");
   chat->add_option("--system", options->system, "the system message");
-  chat->add_option("--max-tokens", options->max_tokens, "at most so many tokens of answer")
-      ->check(CLI::PositiveNumber);
+  chat->add_option("--max-tokens", options->max_tokens, "at most so many tokens of answer")->check(Count());
   chat->add_option("--temperature", options->temperature, "0: always the likeliest token; default 0.6")
-      ->check(CLI::NonNegativeNumber);
+      ->check(NotNegative());
   chat->add_flag("--json", options->as_json, "the answer and its figures as JSON");
   chat->footer(
       "The figures go to stderr, the answer to stdout.\n\n"

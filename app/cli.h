@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "app/config.h"
 #include "base/result.h"
@@ -16,6 +17,16 @@ struct Cli {
   // Set by the command that was chosen; returns the exit status. An Error is printed, and ends with 1.
   std::function<Result<int>(const LoadedConfig&)> run;
 };
+
+// What an option takes: one of some words; a number; a time such as 30s; a size such as 2GiB.
+CLI::Validator OneOf(std::vector<std::string> values);
+CLI::Validator Count();  // above 0
+CLI::Validator NotNegative();
+CLI::Validator Duration();
+CLI::Validator Size();
+
+// What is wrong with a command line that could not be parsed, and which --help tells more: two lines.
+std::string MistakeText(const CLI::App& app, const CLI::ParseError& error);
 
 void AddUpCommand(CLI::App& app, Cli& cli);
 void AddHiddenCommands(CLI::App& app, Cli& cli);  // gateway, engine, inspect: the supervisor's children

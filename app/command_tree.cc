@@ -17,11 +17,7 @@ OptionFacts FactsOf(const CLI::Option& option) {
   for (const auto& name : option.get_snames()) facts.names.push_back("-" + name);
   for (const auto& name : option.get_lnames()) facts.names.push_back("--" + name);
   if (facts.names.empty()) facts.names.push_back(option.get_name(true));
-  if (option.get_items_expected_max() > 0) {
-    facts.value = option.get_type_name();
-    for (const std::string_view check : {":POSITIVE", ":NONNEGATIVE"})
-      facts.value.resize(std::min(facts.value.find(check), facts.value.size()));
-  }
+  if (option.get_items_expected_max() > 0) facts.value = option.get_type_name();
   return facts;
 }
 

@@ -22,7 +22,6 @@ void PrintPart(const boost::json::object& levels, std::string_view part) {
 Result<int> Run(const LoadedConfig& loaded, const Options& options) {
   boost::json::object body;
   if (!options.level.empty()) {
-    PENSTOCK_TRY(ParseLogLevel(options.level));
     body = {{"level", options.level}, {"component", options.component}};
     if (!options.lasting.empty()) {
       PENSTOCK_ASSIGN(const Nanos lasting, ParseDuration(options.lasting));
@@ -46,9 +45,12 @@ Result<int> Run(const LoadedConfig& loaded, const Options& options) {
 void AddLogCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
   CLI::App* log = app.add_subcommand("log", "Show or change how much is logged, while the cloud runs");
-  log->add_option("level", options->level, "error, warning, info, debug or trace; none: show what holds");
-  log->add_option("--for", options->component, "gateway, engine or all (default)");
-  log->add_option("--during", options->lasting, "return by itself after this time, such as 10m");
+  log->add_option("level", options->level, "error, warning, info, debug or trace; none: show what holds")
+      ->check(OneOf({"error", "warning", "info", "debug", "trace"}));
+  log->add_option("--for", options->component, "gateway, engine or all (default)")
+      ->check(OneOf({"gateway", "engine", "all"}));
+  log->add_option("--during", options->lasting, "return by itself after this time, such as 10m")
+      ->check(Duration());
   log->add_flag("--json", options->as_json, "as JSON");
   log->footer(
       "No level writes a prompt, an answer or a key. `log.level` sets where each start begins.\n\n"

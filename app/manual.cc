@@ -1,6 +1,7 @@
 // The manual in its two forms: roff for man, Markdown for docs/commands.md.
 #include <fmt/chrono.h>
 #include <fmt/ranges.h>
+#include <boost/algorithm/string/replace.hpp>
 
 #include <cctype>
 #include <cstdlib>
@@ -122,7 +123,8 @@ std::string MarkdownOptions(const std::vector<OptionFacts>& options, std::string
   for (const auto& option : options) {
     if (!group.empty() && option.group != group) continue;
     const bool argument = !option.names.front().starts_with('-');
-    const std::string value = option.value.empty() || argument ? "" : " " + option.value;
+    std::string value = option.value.empty() || argument ? "" : " " + option.value;
+    boost::algorithm::replace_all(value, "|", "\\|");  // in a table's cell
     text += fmt::format("| `{}{}` | {} |\n", fmt::join(option.names, "`, `"), value, option.help);
   }
   return text;

@@ -83,13 +83,13 @@ void AddManualCommands(CLI::App& app, Cli& cli) {
   CLI::App* completion = app.add_subcommand("completion", "A shell's completion script")->group("");
   completion->add_option("shell", options->shell, "bash, zsh or fish")
       ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+      ->check(OneOf({"bash", "zsh", "fish"}));
   completion->callback([&app, &cli, options] {
     cli.run = [&app, options](const LoadedConfig&) { return Completion(app, *options); };
   });
 
   CLI::App* names = app.add_subcommand("names", "What a completion offers")->group("");
-  names->add_option("kind", options->kind)->required()->check(CLI::IsMember({"MODEL", "TEAM", "SOURCE"}));
+  names->add_option("kind", options->kind)->required()->check(OneOf({"MODEL", "TEAM", "SOURCE"}));
   names->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return Names(loaded.config, options->kind); };
   });

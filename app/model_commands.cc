@@ -449,9 +449,10 @@ Result<int> UnloadModel(const Place& place, const Options& options) {
 
 void AddLimits(CLI::App* command, const Shared& options) {
   command->add_option("--name", options->name, "what clients write in \"model\"");
-  command->add_option("--context", options->context, "cap on its context, in tokens")
-      ->check(CLI::PositiveNumber);
-  command->add_option("--kv", options->kv, "memory for its KV, such as 2GiB")->type_name("BYTES");
+  command->add_option("--context", options->context, "cap on its context, in tokens")->check(Count());
+  command->add_option("--kv", options->kv, "memory for its KV, such as 2GiB")
+      ->type_name("BYTES")
+      ->check(Size());
   command->add_flag("--json", options->as_json, "as JSON");
 }
 

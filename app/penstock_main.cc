@@ -71,7 +71,9 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    fmt::print(stderr, "penstock: {}\n", MistakeText(app, error));
+    return 2;
   }
   const auto loaded = LoadConfig(cli.input);
   const Result<int> status = loaded.has_value() ? cli.run(*loaded) : std::unexpected(loaded.error());

@@ -139,7 +139,7 @@ void AddStatusCommand(CLI::App& app, Cli& cli) {
   auto interval = std::make_shared<std::string>("1s");
   auto once = std::make_shared<bool>(false);
   CLI::App* top = app.add_subcommand("top", "Watch engines, teams and requests, live");
-  top->add_option("--interval", *interval, "how often it looks (default 1s)");
+  top->add_option("--interval", *interval, "how often it looks (default 1s)")->check(Duration());
   top->add_flag("--once", *once, "print one interval as plain text, as where there is no terminal");
   top->footer(
       "Keys: s sorts teams by another column, q or Ctrl-C quits.\n\nExample:\n  penstock top\n  penstock top "

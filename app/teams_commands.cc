@@ -176,7 +176,8 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
   create->add_option("--team", options->team, "whose key it is (an operator key has no team)")
       ->type_name("TEAM");
   create->add_option("--name", options->name, "to tell it from others");
-  create->add_option("--role", options->role, "developer (default), team_lead, finance or operator");
+  create->add_option("--role", options->role, "developer (default), team_lead, finance or operator")
+      ->check(OneOf({"developer", "team_lead", "finance", "operator"}));
   create->add_option("--model", options->models, "a model it may use; again for more (default: all)")
       ->type_name("MODEL")
       ->allow_extra_args(false);
@@ -228,7 +229,7 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
   set->add_option("--external", options->external,
                   "whether it may go to engines outside the organisation: yes or no")
       ->required()
-      ->check(CLI::IsMember({"yes", "no"}));
+      ->check(OneOf({"yes", "no"}));
   set->add_flag("--json", options->as_json, "as JSON");
   set->footer("Example:\n  penstock team set research --external yes");
   OnChosen(set, cli, options, SetTeam);

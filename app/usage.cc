@@ -147,7 +147,7 @@ void AddUsageCommand(CLI::App& app, Cli& cli) {
   usage->add_option("--until", options->until, "likewise; default: now");
   usage->add_flag("--by-key", options->by_key, "a row for each key");
   usage->add_option("--by", options->by, "a row for each hour or day, by this machine's clock")
-      ->check(CLI::IsMember({"hour", "day"}))
+      ->check(OneOf({"hour", "day"}))
       ->type_name("hour|day");
   usage->add_flag("--json", options->as_json, "as JSON");
   usage->footer(

@@ -45,8 +45,33 @@ def penstock_binary():
         pytest.fail(f"{cloud.PENSTOCK} is not built")
 
 
-def test_an_unknown_command_is_a_usage_error(penstock_binary):
-    assert penstock("frobnicate").returncode == 2
+@pytest.mark.parametrize("words, said", [
+    (["usage", "--by", "week"], "--by wants one of hour, day, not 'week'"),
+    (["usage", "--by"], "--by wants"),
+    (["team", "set", "x", "--external", "maybe"], "--external wants one of yes, no, not 'maybe'"),
+    (["key", "create", "--role", "king"], "--role wants one of developer, team_lead, finance, operator, not 'king'"),
+    (["log", "loud"], "level wants one of error, warning, info, debug, trace, not 'loud'"),
+    (["log", "info", "--for", "me"], "--for wants one of gateway, engine, all, not 'me'"),
+    (["log", "info", "--during", "x"], "--during wants a time such as 500ms, 30s or 10m, not 'x'"),
+    (["top", "--interval", "x"], "--interval wants a time such as 500ms, 30s or 10m, not 'x'"),
+    (["chat", "m", "--max-tokens", "-1"], "--max-tokens wants a whole number above 0, not '-1'"),
+    (["chat", "m", "--max-tokens", "0.5"], "--max-tokens wants a whole number above 0, not '0.5'"),
+    (["chat", "m", "--temperature", "hot"], "--temperature wants a number of 0 or more, not 'hot'"),
+    (["model", "import", "f", "--kv", "lots"], "--kv wants a size such as 16MiB or 8GiB, not 'lots'"),
+    (["completion", "ksh"], "shell wants one of bash, zsh, fish, not 'ksh'"),
+    (["usage", "--sinc", "24h"], "usage has no option '--sinc' (did you mean '--since'?)"),
+    (["usage", "a"], "usage does not take 'a'"),
+    (["usag"], "penstock has no command 'usag' (did you mean 'usage'?)"),
+    (["model", "pul"], "model has no command 'pul' (did you mean 'pull'?)"),
+    (["model"], "a command is wanted: pull, import, ls,"),
+    (["chat"], "chat: model is required"),
+    (["up", "--engine-runner", "foo"], "engine.runner wants one of native, ggml, fake, not 'foo'"),
+])
+def test_a_slip_on_the_command_line_is_named_with_what_is_allowed(penstock_binary, tmp_path, words, said):
+    done = penstock(*words, env={"PENSTOCK_DATA": str(tmp_path)})
+    assert done.returncode != 0 and done.stdout == ""
+    assert done.stderr.startswith("penstock: ") and said in done.stderr, done.stderr
+    assert len(done.stderr.splitlines()) <= 2
 
 
 def test_the_commands_of_a_cloud_that_does_not_run_say_how_to_start_it(penstock_binary, tmp_path):
