@@ -11,7 +11,6 @@ namespace penstock {
 namespace json = boost::json;
 namespace {
 
-constexpr std::string_view kRoute = "/admin/v1/status";
 // Where there is no terminal.
 constexpr size_t kPlainRows = 50, kPlainColumns = 100;
 
@@ -31,7 +30,7 @@ int ShowSeat(const Cloud& cloud, const json::object& seat, bool as_json) {
 
 Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
-  const auto answer = cloud.Get(std::string(kRoute));
+  const auto answer = cloud.Get("/admin/v1/status");
   if (!answer.has_value() && answer.error().code == Code::kForbidden) {
     PENSTOCK_ASSIGN(const json::object seat, cloud.Get("/v1/seat"));
     return ShowSeat(cloud, seat, as_json);
@@ -48,28 +47,16 @@ Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
 
 // ---- top -------------------------------------------------------------------------------------------
 
-struct Sample {
-  json::object status, live;
-  Nanos at = 0;
-};
-
-// With as many requests as so many rows can show.
-Result<Sample> Take(const Cloud& cloud, size_t rows) {
-  PENSTOCK_ASSIGN(json::object live, cloud.Get(fmt::format("/v1/live?requests={}", rows)));
-  PENSTOCK_ASSIGN(json::object status, cloud.Get(std::string(kRoute)));
-  return Sample{.status = std::move(status), .live = std::move(live), .at = SystemClock().Monotonic()};
-}
-
-std::string Frame(const Sample& before, const Sample& now, const Cloud& cloud, const TopView& view) {
-  return TopText(before.status, now.status, static_cast<double>(now.at - before.at) / kSecond, now.live,
-                 cloud.url(), view);
+// What the seat may see now, with as many requests as so many rows can show.
+Result<json::object> Snapshot(const Cloud& cloud, size_t rows) {
+  return cloud.Get(fmt::format("/v1/live?requests={}", rows));
 }
 
 Result<int> TopOnce(const Cloud& cloud, Nanos interval) {
-  PENSTOCK_ASSIGN(const Sample before, Take(cloud, 0));
+  PENSTOCK_ASSIGN(const json::object before, Snapshot(cloud, 0));
   std::this_thread::sleep_for(std::chrono::nanoseconds(interval));
-  PENSTOCK_ASSIGN(const Sample now, Take(cloud, kPlainRows));
-  fmt::print("{}", Frame(before, now, cloud, {.rows = kPlainRows, .columns = kPlainColumns}));
+  PENSTOCK_ASSIGN(const json::object now, Snapshot(cloud, kPlainRows));
+  fmt::print("{}", TopText(before, now, cloud.url(), {.rows = kPlainRows, .columns = kPlainColumns}));
   return 0;
 }
 
@@ -106,16 +93,16 @@ bool Watch(const Terminal& terminal, Nanos interval, TopView& view, const std::f
 Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
   if (once || !IsTerminal()) return TopOnce(cloud, interval);
-  PENSTOCK_ASSIGN(Sample before, Take(cloud, SizeOfTerminal().rows));
-  Sample now = before;
+  PENSTOCK_ASSIGN(json::object before, Snapshot(cloud, SizeOfTerminal().rows));
+  json::object now = before;
   std::string trouble;
   TopView view;
   PENSTOCK_ASSIGN(const Terminal terminal, Terminal::Open());
   while (Watch(terminal, interval, view, [&] {
-    terminal.Draw(Fit(trouble + Frame(before, now, cloud, view), view.rows, view.columns));
+    terminal.Draw(Fit(trouble + TopText(before, now, cloud.url(), view), view.rows, view.columns));
   })) {
     // A cloud that is started again is watched on.
-    if (auto next = Take(cloud, view.rows); next.has_value()) {
+    if (auto next = Snapshot(cloud, view.rows); next.has_value()) {
       trouble.clear();
       before = std::exchange(now, *std::move(next));
     } else {
@@ -138,12 +125,14 @@ void AddStatusCommand(CLI::App& app, Cli& cli) {
 
   auto interval = std::make_shared<std::string>("1s");
   auto once = std::make_shared<bool>(false);
-  CLI::App* top = app.add_subcommand("top", "Watch engines, teams and requests, live");
+  CLI::App* top =
+      app.add_subcommand("top", "Watch engines, teams and requests, live, as far as your role sees");
   top->add_option("--interval", *interval, "how often it looks (default 1s)")->check(Duration());
   top->add_flag("--once", *once, "print one interval as plain text, as where there is no terminal");
   top->footer(
-      "Keys: s sorts teams by another column, q or Ctrl-C quits.\n\nExample:\n  penstock top\n  penstock top "
-      "--once");
+      "What a team used is shown to those who may read its usage.\n"
+      "Keys: s sorts teams by another column, q or Ctrl-C quits.\n\n"
+      "Example:\n  penstock top\n  penstock top --once");
   top->callback([&cli, interval, once] {
     cli.run = [interval, once](const LoadedConfig& loaded) -> Result<int> {
       PENSTOCK_ASSIGN(const Nanos every, ParseDuration(*interval));

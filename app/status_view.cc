@@ -40,19 +40,12 @@ std::string Headline(const json::object& status, const std::string& url) {
                      reason.empty() ? "" : state + ": " + reason + "\n");
 }
 
-std::string Traffic(const json::object& status, double tokens_per_second) {
-  return fmt::format("{} running, {} waiting, {} open streams, {} connections, {} tokens/s\n",
-                     GetInt(status, "running"), GetInt(status, "waiting"), GetInt(status, "open_streams"),
-                     GetInt(status, "connections"), Rate(tokens_per_second));
-}
-
-std::string Memory(const json::object& engine) {
-  const double used = GetReal(engine, "resident_bytes"), whole = GetReal(engine, "memory_bytes");
-  std::string part = Bytes(engine, "resident_bytes");
-  const std::string all = Bytes(engine, "memory_bytes");
+std::string Memory(const json::object& object, std::string_view used, std::string_view whole) {
+  std::string part = Bytes(object, used);
+  const std::string all = Bytes(object, whole);
   if (part.substr(part.find(' ')) == all.substr(all.find(' ')))
     part.erase(part.find(' '));  // "1.0 of 4.0 GB"
-  return fmt::format("{} {} of {}", Bar(used, whole, kBarWidth), part, all);
+  return fmt::format("{} {} of {}", Bar(GetReal(object, used), GetReal(object, whole), kBarWidth), part, all);
 }
 
 std::string StateOf(const json::object& engine) {
@@ -75,10 +68,16 @@ std::vector<json::object> Objects(const json::object& status, std::string_view k
 
 // ---- status ----------------------------------------------------------------------------------------
 
+std::string Traffic(const json::object& status) {
+  return fmt::format("{} running, {} waiting, {} open streams, {} connections, {} tokens/s\n",
+                     GetInt(status, "running"), GetInt(status, "waiting"), GetInt(status, "open_streams"),
+                     GetInt(status, "connections"), Rate(GetReal(status, "tokens_per_second")));
+}
+
 std::string Engines(const json::object& status) {
   Table table({"ENGINE", "STATE", "MEMORY", ">RUNNING", ">WAITING", "RUNNER", "KERNEL", "CHIP"});
   for (const auto& engine : Objects(status, "engines")) {
-    table.Row({GetText(engine, "name"), StateOf(engine), Memory(engine),
+    table.Row({GetText(engine, "name"), StateOf(engine), Memory(engine, "resident_bytes", "memory_bytes"),
                std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
                GetText(engine, "runner"), GetText(engine, "kernel"), GetText(engine, "chip")});
   }
@@ -194,7 +193,8 @@ std::string TopEngines(const json::object& before, const json::object& now, doub
   Table table({"ENGINE", "STATE", "MEMORY", ">RUNNING", ">WAITING", ">COMPUTED/S", ">PREEMPTED"});
   for (const auto& engine : Objects(now, "engines")) {
     const json::object then = Same(previous, engine, "name");
-    table.Row({GetText(engine, "name"), StateOf(engine), Memory(engine),
+    table.Row({GetText(engine, "name"), StateOf(engine),
+               Memory(GetObject(engine, "memory"), "used_bytes", "total_bytes"),
                std::to_string(GetInt(engine, "running")), std::to_string(GetInt(engine, "waiting")),
                Rate(PerSecond(then, engine, "computed_tokens", seconds)),
                HumanCount(GetInt(engine, "preemptions"))});
@@ -204,29 +204,39 @@ std::string TopEngines(const json::object& before, const json::object& now, doub
 
 struct TeamLine {
   std::string name;
+  int64_t running = 0, waiting = 0;
+  bool knows_usage = false;
   double rate = 0, chip = 0;
-  int64_t running = 0, waiting = 0, tokens = 0;
+  int64_t tokens = 0;
 };
 
+TeamLine LineOf(const json::object& before, const json::object& team, double seconds) {
+  return {.name = GetText(team, "team"),
+          .running = GetInt(team, "running"),
+          .waiting = GetInt(team, "waiting"),
+          .knows_usage = team.contains("tokens"),
+          .rate = PerSecond(before, team, "tokens", seconds),
+          .chip = PerSecond(before, team, "chip_ms", seconds) / 10,
+          .tokens = GetInt(team, "tokens")};
+}
+
+// All that are told by name, sorted; then what the others come to.
 std::vector<TeamLine> TeamLines(const json::object& before, const json::object& now, double seconds,
                                 TopView::Sort sort) {
-  const auto previous = Objects(before, "queue");
+  const auto previous = Objects(before, "teams");
   std::vector<TeamLine> lines;
-  for (const auto& team : Objects(now, "queue")) {
-    const json::object then = Same(previous, team, "team");
-    lines.push_back({.name = GetText(team, "team"),
-                     .rate = PerSecond(then, team, "tokens", seconds),
-                     .chip = PerSecond(then, team, "chip_ms", seconds) / 10,
-                     .running = GetInt(team, "running"),
-                     .waiting = GetInt(team, "waiting"),
-                     .tokens = GetInt(team, "tokens")});
-  }
+  for (const auto& team : Objects(now, "teams"))
+    lines.push_back(LineOf(Same(previous, team, "team"), team, seconds));
   std::ranges::sort(lines, {}, [sort](const TeamLine& line) {
     const double most = sort == TopView::Sort::kRate      ? line.rate
                         : sort == TopView::Sort::kWaiting ? static_cast<double>(line.waiting)
                                                           : 0;
     return std::pair(-most, line.name);
   });
+  if (now.contains("other_teams")) {
+    lines.push_back(LineOf({}, GetObject(now, "other_teams"), seconds));
+    lines.back().name = "all other teams";
+  }
   return lines;
 }
 
@@ -234,8 +244,10 @@ std::string TopTeams(const std::vector<TeamLine>& lines, size_t most) {
   Table table({"TEAM", ">TOKENS/S", ">OF A CHIP", ">RUNNING", ">WAITING", ">TOKENS"});
   for (const auto& line : lines) {
     if (table.size() == most) break;
-    table.Row({line.name, Rate(line.rate), fmt::format("{:.0f}%", line.chip), std::to_string(line.running),
-               std::to_string(line.waiting), HumanCount(line.tokens)});
+    const auto if_known = [&](std::string text) { return line.knows_usage ? std::move(text) : "-"; };
+    table.Row({line.name, if_known(Rate(line.rate)), if_known(fmt::format("{:.0f}%", line.chip)),
+               std::to_string(line.running), std::to_string(line.waiting),
+               if_known(HumanCount(line.tokens))});
   }
   if (table.empty()) return "no team has asked anything yet\n";
   return table.Text() + More(lines.size(), most, "penstock usage");
@@ -291,22 +303,26 @@ std::string Fit(const std::string& text, size_t rows, size_t columns) {
 }
 
 std::string StatusText(const json::object& status, const std::string& url, size_t columns) {
-  const std::string text = Headline(status, url) + Traffic(status, GetReal(status, "tokens_per_second")) +
-                           "\n" + Engines(status) + "\n" + Models(status) + Teams(status) + "\n" +
-                           Store(status) + Logs(status) + Warnings(status);
+  const std::string text = Headline(status, url) + Traffic(status) + "\n" + Engines(status) + "\n" +
+                           Models(status) + Teams(status) + "\n" + Store(status) + Logs(status) +
+                           Warnings(status);
   return Fit(text, std::numeric_limits<size_t>::max(), columns);
 }
 
-std::string TopText(const json::object& before, const json::object& now, double seconds,
-                    const json::object& live, const std::string& url, const TopView& view) {
+std::string TopText(const json::object& before, const json::object& now, const std::string& url,
+                    const TopView& view) {
+  const double seconds = GetReal(now, "at") - GetReal(before, "at");
+  const auto& pool = GetObject(now, "pool");
   const std::string text =
-      Headline(now, url) + Traffic(now, PerSecond(before, now, "tokens", seconds)) + "\n" +
+      Headline(now, url) +
+      fmt::format("{} running, {} waiting, {} tokens/s\n\n", GetInt(pool, "running"), GetInt(pool, "waiting"),
+                  Rate(GetReal(pool, "tokens_per_second"))) +
       TopEngines(before, now, seconds) + "\n" +
       TopTeams(TeamLines(before, now, seconds, view.sort), std::max(kTeamsShown, view.rows / 4)) +
       fmt::format("teams by {}; s: by another, q: quit\n", SortName(view.sort)) + Warnings(now) + "\n";
   constexpr size_t kHeaderAndRest = 2;
   const size_t left = view.rows - std::min(view.rows, Lines(text) + kHeaderAndRest);
-  return Fit(text + TopRequests(live, left), view.rows, view.columns);
+  return Fit(text + TopRequests(now, left), view.rows, view.columns);
 }
 
 }  // namespace penstock

@@ -1,5 +1,6 @@
-// The state of a running cloud as text: pure functions of what GET /admin/v1/status answered
-// (gateway/admin.h), so that what `penstock status` and `penstock top` show can be tested without either.
+// The state of a running cloud as text: pure functions of what GET /admin/v1/status (gateway/admin.h) and GET
+// /v1/live (docs/api.md) answered, so that what `penstock status` and `penstock top` show can be tested
+// without either.
 #pragma once
 
 #include <boost/json.hpp>
@@ -16,10 +17,10 @@ struct TopView {
   Sort sort = Sort::kRate;
   size_t rows = 24, columns = 80;
 };
-// What happened between two answers that are `seconds` apart: rates are differences. `live` is what GET
-// /v1/live answered: its requests are listed, the longest first, as far as there is room. Fits the view.
-std::string TopText(const boost::json::object& before, const boost::json::object& now, double seconds,
-                    const boost::json::object& live, const std::string& url, const TopView& view);
+// Two snapshots of GET /v1/live, and what happened between them: a rate is a difference. Requests are listed,
+// the longest first, as far as there is room. What the seat is not told is "-". Fits the view.
+std::string TopText(const boost::json::object& before, const boost::json::object& now, const std::string& url,
+                    const TopView& view);
 
 // "[####......]": `part` of `whole` in so many characters between the brackets.
 std::string Bar(double part, double whole, size_t width);

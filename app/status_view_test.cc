@@ -37,17 +37,6 @@ json::object& Item(json::object& status, std::string_view list, size_t index) {
   return status[list].get_array()[index].get_object();
 }
 
-// Two seconds later.
-json::object Later() {
-  json::object now = Status();
-  now["tokens"] = 1300;
-  Item(now, "engines", 0)["computed_tokens"] = 7000;
-  Item(now, "queue", 0)["tokens"] = 600;
-  Item(now, "queue", 1)["tokens"] = 700;
-  Item(now, "queue", 0)["chip_ms"] = 1500;
-  return now;
-}
-
 size_t Lines(const std::string& text) {
   return static_cast<size_t>(std::ranges::count(text, '\n'));
 }
@@ -106,22 +95,67 @@ TEST(StatusText, ManyModelsAndTeamsAreCountedNotListed) {
 
 TEST(StatusText, AnAnswerWithoutAnythingIsNoCrash) {
   EXPECT_THAT(StatusText({}, "u", 80), HasSubstr("not ready"));
-  EXPECT_FALSE(TopText({}, {}, 0, {}, "u", {}).empty());
+  EXPECT_FALSE(TopText({}, {}, "u", {}).empty());
 }
 
 // ---- top ----
 
+// What GET /v1/live tells an operator.
+constexpr std::string_view kLive = R"({"object":"live","version":"0.1.0","at":1700000000.5,"uptime_s":125,
+  "ready":true,"reason":"","draining":false,
+  "pool":{"tokens_per_second":812.4,"computed_per_second":900,"running":12,"waiting":3},
+  "engines":[{"name":"cpu0","chip":"2 cores","kernel":"avx512","runner":"native","state":"up","why":"",
+    "running":12,"waiting":0,"computed_tokens":5000,"preemptions":1,
+    "memory":{"used_bytes":1000000000,"total_bytes":4000000000}}],
+  "teams":[{"team":"blue","running":2,"waiting":0,"tokens":400,"chip_ms":500},
+           {"team":"red","running":10,"waiting":3,"tokens":600,"chip_ms":1500}],
+  "requests":{"data":[],"total":0},
+  "warnings":[{"at":1700000000.5,"level":"warning","text":"engine cpu0 is gone: connection reset"}]})";
+
+json::object Live() {
+  return json::parse({kLive.data(), kLive.size()}).get_object();
+}
+
+// Two seconds after Live().
+json::object Later() {
+  json::object now = Live();
+  now["at"] = 1700000002.5;
+  Item(now, "engines", 0)["computed_tokens"] = 7000;
+  Item(now, "teams", 0)["tokens"] = 600;
+  Item(now, "teams", 1)["tokens"] = 700;
+  Item(now, "teams", 0)["chip_ms"] = 1500;
+  return now;
+}
+
+TEST(TopText, TellsHowTheCloudIs) {
+  const std::string text = TopText(Live(), Later(), "http://h:1", {});
+  EXPECT_THAT(text, HasSubstr("http://h:1 is ready, up for 2 min 5 s (Penstock 0.1.0)"));
+  EXPECT_THAT(text, HasSubstr("12 running, 3 waiting, 812 tokens/s"));
+  EXPECT_THAT(text, HasSubstr("[##......] 1.0 of 4.0 GB"));
+  EXPECT_THAT(text, HasSubstr("engine cpu0 is gone"));
+}
+
 TEST(TopText, RatesAreDifferences) {
-  const std::string text = TopText(Status(), Later(), 2, {}, "u", {});
-  EXPECT_THAT(text, HasSubstr("150 tokens/s"));
+  const std::string text = TopText(Live(), Later(), "u", {});
   EXPECT_THAT(text, testing::ContainsRegex("cpu0 .* 1,000 +1\n"));
   EXPECT_THAT(text, testing::ContainsRegex("blue +100 +50% +2 +0 +600\n"));
   EXPECT_THAT(text, testing::ContainsRegex("red +50 +0% +10 +3 +700\n"));
 }
 
+// A developer is told no counters; neither is anybody of the sum of other teams.
+TEST(TopText, WhatTheSeatIsNotToldIsADash) {
+  json::object now = Later();
+  now.erase("warnings");
+  now["teams"] = {{{"team", "red"}, {"running", 10}, {"waiting", 3}}};
+  now["other_teams"] = {{"running", 2}, {"waiting", 0}};
+  const std::string text = TopText(now, now, "u", {});
+  EXPECT_THAT(text, testing::ContainsRegex("red +- +- +10 +3 +-\nall other teams +- +- +2 +0 +-\n"));
+  EXPECT_THAT(text, Not(HasSubstr("warning")));
+}
+
 TEST(TopText, SortsAsAsked) {
   const auto first = [](TopView::Sort sort) {
-    const std::string text = TopText(Status(), Later(), 2, {}, "u", {.sort = sort});
+    const std::string text = TopText(Live(), Later(), "u", {.sort = sort});
     return text.find("\nblue") < text.find("\nred") ? "blue" : "red";
   };
   EXPECT_STREQ(first(TopView::Sort::kRate), "blue");
@@ -132,19 +166,17 @@ TEST(TopText, SortsAsAsked) {
 TEST(TopText, AnEngineThatBeganAnewHasNoNegativeRate) {
   json::object now = Later();
   Item(now, "engines", 0)["computed_tokens"] = 100;
-  now["tokens"] = 0;
-  EXPECT_THAT(TopText(Status(), now, 2, {}, "u", {}), testing::ContainsRegex("cpu0 .* 50 +1\n"));
-  EXPECT_THAT(TopText(Status(), now, 2, {}, "u", {}), Not(HasSubstr(" -")));
+  EXPECT_THAT(TopText(Live(), now, "u", {}), testing::ContainsRegex("cpu0 .* 50 +1\n"));
+  EXPECT_THAT(TopText(Live(), now, "u", {}), Not(HasSubstr(" -")));
 }
 
 TEST(TopText, FitsTheTerminal) {
-  const std::string text =
-      TopText(Status(), Later(), 2, {}, "http://a.long.name:8700", {.rows = 5, .columns = 30});
+  const std::string text = TopText(Live(), Later(), "http://a.long.name:8700", {.rows = 5, .columns = 30});
   EXPECT_LE(Lines(text), 5u);
   EXPECT_LE(Widest(text), 30u);
 }
 
-json::object Live(int running) {
+json::object WithRequests(int running) {
   json::array data;
   for (int i = 0; i < running; ++i) {
     data.push_back(json::object{{"id", fmt::format("req_{:026}", i)},
@@ -155,12 +187,14 @@ json::object Live(int running) {
                                 {"tokens", 1200},
                                 {"age_ms", 65'000}});
   }
-  return {{"requests", {{"data", data}, {"total", running}}}};
+  json::object now = Later();
+  now["requests"] = {{"data", data}, {"total", running}};
+  return now;
 }
 
 TEST(TopText, ListsWhatRunsAsFarAsThereIsRoom) {
   const auto text = [](int running, size_t rows) {
-    return TopText(Status(), Later(), 2, Live(running), "u", {.rows = rows, .columns = 100});
+    return TopText(Live(), WithRequests(running), "u", {.rows = rows, .columns = 100});
   };
   EXPECT_THAT(text(0, 40), HasSubstr("nothing runs or waits\n"));
   EXPECT_THAT(text(3, 40), testing::ContainsRegex("req_0+2 +red +small +running +40 +1,200 +1 min 5 s\n$"));

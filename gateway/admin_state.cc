@@ -117,17 +117,6 @@ void AppendDisk(const std::string& path, JsonWriter& writer) {
   writer.Field("free_bytes", bytes(info.f_bavail)).EndObject();
 }
 
-void AppendWarnings(JsonWriter& writer) {
-  writer.Key("warnings").Array();
-  for (const Warning& warning : LatestWarnings()) {
-    writer.Object()
-        .FieldNumber("at", FractionalSeconds(warning.at))
-        .Field("level", LogLevelName(warning.level));
-    writer.Field("text", warning.text).EndObject();
-  }
-  writer.EndArray();
-}
-
 void SendLog(const Call& call) {
   std::string out;
   JsonWriter writer(out);

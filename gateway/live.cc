@@ -61,6 +61,8 @@ void AppendEngine(const Call& call, const EngineView& engine, JsonWriter& writer
   writer.Field("runner", engine.runner).Field("state", engine.State());
   if (May(call.principal.role, Capability::kReadStatus)) writer.Field("why", engine.why);
   writer.Field("running", engine.load.running()).Field("waiting", engine.load.waiting());
+  writer.Field("computed_tokens", static_cast<int64_t>(engine.load.computed_tokens()));
+  writer.Field("preemptions", static_cast<int64_t>(engine.load.preemptions()));
   writer.Key("memory").Object();
   writer.Field("used_bytes", static_cast<int64_t>(engine.load.resident_bytes()));
   writer.Field("total_bytes", static_cast<int64_t>(engine.memory_bytes)).EndObject();
@@ -74,26 +76,34 @@ void AppendEngine(const Call& call, const EngineView& engine, JsonWriter& writer
   writer.EndArray().EndObject();
 }
 
-void AppendTeam(std::string_view name, uint32_t running, uint32_t waiting, JsonWriter& writer) {
-  writer.Object().Field("team", name).Field("running", running).Field("waiting", waiting).EndObject();
+// What a team used since the start is for those who may read its usage: a developer reads the own key's.
+void AppendTeam(const TeamQueueView& team, bool with_usage, JsonWriter& writer) {
+  writer.Object().Field("team", team.name).Field("running", team.running).Field("waiting", team.waiting);
+  if (with_usage) {
+    writer.Field("tokens", static_cast<int64_t>(team.tokens));
+    writer.FieldNumber("chip_ms", static_cast<double>(team.chip_ns) / kMillisecond);
+  }
+  writer.EndObject();
 }
 
-// Those that the scope covers by name, the own one always; of the others what they come to.
+// Those that the scope covers by name, the own one always; of the others what waits and runs in all.
 void AppendTeams(const Call& call, JsonWriter& writer) {
   const auto own_team = static_cast<uint64_t>(call.principal.team);
   const bool all = call.scope.reach == Reach::kAll;
-  TeamQueueView own, others;
+  TeamQueueView own{.team = own_team, .name = call.principal.team_name}, others;
   writer.Key("teams").Array();
-  for (const TeamQueueView& team : call.service.fleet.Queue()) {
+  for (TeamQueueView team : call.service.fleet.Queue()) {
+    if (team.name.empty()) team.name = "operator";
     if (all) {
-      AppendTeam(team.name.empty() ? "operator" : team.name, team.running, team.waiting, writer);
-      continue;
+      AppendTeam(team, true, writer);
+    } else if (team.team == own_team) {
+      own = std::move(team);
+    } else {
+      others.running += team.running;
+      others.waiting += team.waiting;
     }
-    TeamQueueView& sum = team.team == own_team ? own : others;
-    sum.running += team.running;
-    sum.waiting += team.waiting;
   }
-  if (!all) AppendTeam(call.principal.team_name, own.running, own.waiting, writer);
+  if (!all) AppendTeam(own, call.scope.reach != Reach::kOwn, writer);
   writer.EndArray();
   if (all) return;
   writer.Key("other_teams").Object().Field("running", others.running).Field("waiting", others.waiting);
@@ -160,7 +170,8 @@ void HandleSnapshot(Call& call) {
   JsonWriter writer(out);
   writer.Object().Field("object", "live").Field("version", PENSTOCK_VERSION);
   writer.FieldNumber("at", FractionalSeconds(service.clock.Wall()));
-  writer.FieldBool("ready", reason.empty()).Field("reason", reason);
+  writer.Field("uptime_s", (service.clock.Monotonic() - service.started) / kSecond);
+  writer.FieldBool("ready", reason.empty()).Field("reason", reason).FieldBool("draining", service.draining);
   AppendPool(service, writer);
   writer.Key("engines").Array();
   for (const EngineView& engine : engines) AppendEngine(call, engine, writer);
@@ -168,6 +179,7 @@ void HandleSnapshot(Call& call) {
   AppendModels(call, engines, writer);
   AppendTeams(call, writer);
   AppendRequests(call, *most, writer);
+  if (May(call.principal.role, Capability::kReadStatus)) AppendWarnings(writer);
   writer.EndObject();
   call.SendJson(std::move(out));
 }

@@ -35,8 +35,8 @@ class Live : public ::testing::Test {
     principals["finance"].team_name = "";
     principals["finance"].role = Role::kFinance;
     world.Do([this] {
-      world.fleet.queue = {{.team = 1, .name = "search", .waiting = 2, .running = 5},
-                           {.team = 2, .name = "ads", .waiting = 30, .running = 4},
+      world.fleet.queue = {{.team = 1, .name = "search", .waiting = 2, .running = 5, .tokens = 123},
+                           {.team = 2, .name = "ads", .waiting = 30, .running = 4, .tokens = 77},
                            {.team = 3, .name = "maps", .waiting = 1, .running = 2}};
     });
   }
@@ -79,7 +79,22 @@ TEST_F(Live, OperatorsAndFinanceSeeEveryTeam) {
     EXPECT_THAT(TeamsOf(snapshot), ElementsAre("search", "ads", "maps"));
     EXPECT_FALSE(snapshot.as_object().contains("other_teams"));
     EXPECT_EQ(snapshot.at("teams").at(1).at("waiting").as_int64(), 30);
+    EXPECT_EQ(snapshot.at("teams").at(1).at("tokens").as_int64(), 77);
   }
+}
+
+TEST_F(Live, WhatATeamUsedIsToldToThoseWhoMayReadItsUsage) {
+  const value lead = Ask("lead-a").Json(), developer = Ask("key-a").Json();
+  EXPECT_EQ(lead.at("teams").at(0).at("tokens").as_int64(), 123);
+  EXPECT_FALSE(lead.at("other_teams").as_object().contains("tokens"));
+  EXPECT_FALSE(developer.at("teams").at(0).as_object().contains("tokens"));
+  EXPECT_FALSE(developer.at("teams").at(0).as_object().contains("chip_ms"));
+}
+
+TEST_F(Live, WarningsAreTheOperatorsToRead) {
+  EXPECT_TRUE(Ask("operator").Json().as_object().contains("warnings"));
+  for (const char* key : {"finance", "lead-a", "key-a"})
+    EXPECT_FALSE(Ask(key).Json().as_object().contains("warnings")) << key;
 }
 
 TEST_F(Live, EnginesAndModelsTellTheirState) {

@@ -4,6 +4,8 @@
 #include <charconv>
 #include <limits>
 
+#include "gateway/log.h"
+
 namespace penstock::gateway {
 namespace {
 
@@ -122,6 +124,15 @@ void AppendGuarantees(const std::optional<Guarantees>& guarantees, JsonWriter& w
     for (const auto& [name, kept] : *guarantees) writer.Field(name, kept);
   }
   writer.EndObject();
+}
+
+void AppendWarnings(JsonWriter& writer) {
+  writer.Key("warnings").Array();
+  for (const Warning& warning : LatestWarnings()) {
+    writer.Object().FieldNumber("at", FractionalSeconds(warning.at));
+    writer.Field("level", LogLevelName(warning.level)).Field("text", warning.text).EndObject();
+  }
+  writer.EndArray();
 }
 
 double FractionalSeconds(Nanos wall) {

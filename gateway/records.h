@@ -19,6 +19,8 @@ Result<TeamId> FindTeam(const Call& call, std::string_view name);
 // A request by the id in the path, of those that the call's scope covers; ids of answers ("chatcmpl-…") are
 // understood too. Errors: kNotFound.
 Result<RequestRecord> FindRequest(const Call& call);
+// "warnings": the last few of this process; they may name files: for those who may read the status.
+void AppendWarnings(JsonWriter& writer);
 std::string_view ModelStateName(wire::ModelState::State state);
 // What every connected engine keeps that has the model, or of a family any variant; nothing where none has
 // it.

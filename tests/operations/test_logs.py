@@ -1,5 +1,6 @@
 """Logs at their loudest: what they tell, and what they must never tell."""
 import json
+import re
 import time
 
 import pytest
@@ -64,3 +65,15 @@ def test_top_prints_one_frame_where_there_is_no_terminal(ours):
     ours.key("watched")
     frame = ours.run("top", "--once", "--interval", "200ms", "--url", f"http://127.0.0.1:{ours.port}").stdout
     assert "is ready" in frame and "cpu0" in frame and "\x1b" not in frame
+
+
+def test_top_shows_each_seat_what_it_may_see(ours):
+    for team in ("seen", "unseen"):
+        ours.admin("/teams", {"name": team})
+    url = f"http://127.0.0.1:{ours.port}"
+    for role, team, named in (("finance", None, True), ("team_lead", "seen", False), ("developer", "seen", False)):
+        key = ours.admin("/keys", {"role": role, "name": role, **({"team": team} if team else {})})["secret"]
+        frame = ours.run("top", "--once", "--interval", "200ms", "--url", url, "--key", key).stdout
+        assert f"{url} is ready" in frame and "cpu0" in frame, frame
+        assert ("all other teams" in frame) != named and "unseen" not in frame, frame
+        assert re.search(r"^seen +- +- +0 +0 +-$", frame, re.M) if role == "developer" else not re.search(r"^seen +-", frame, re.M), frame
