@@ -233,6 +233,9 @@ const std::array kSettings = {
     Make<&Config::ggml_device>(
         "engine.ggml_device", "NAME",
         "the ggml runner's chip: CPU, CUDA0, Vulkan0, …; empty: the first GPU, else the CPU"),
+    Make<&Config::ggml_libraries>(
+        "engine.ggml_libraries", "DIR",
+        "where libllama and its backends are, for the ggml runner; empty: DATA/ggml"),
     Make<&Config::ggml_layers>("engine.ggml_layers", "N",
                                "layers that the ggml runner's GPU computes, the CPU the others; 1000: all"),
     Make<&Config::engine_memory>("engine.memory", "BYTES",

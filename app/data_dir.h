@@ -8,6 +8,7 @@
 //   logs/                    gateway.log, engine-NAME.log
 //   backups/                 what was here before each upgrade (app/backup.h)
 //   engine.sock              where engines dial in
+//   ggml/                    libllama for the ggml runner, where somebody put it (packaging/get-ggml)
 //   machine.json             what this machine's memory and CPU were measured to do
 //   lock                     held while `penstock up` runs; names its process
 #pragma once

@@ -399,6 +399,13 @@ Result<int> Gateway(const LoadedConfig& loaded, const ChildOptions& child) {
   return status.has_value() ? *status : FailChild(status.error());
 }
 
+// Where libllama is looked for: as it was said, else in the data directory, else where the build has it.
+std::vector<std::string> GgmlFolders(const Config& config) {
+  if (!config.ggml_libraries.empty()) return {config.ggml_libraries};
+  const auto beside = std::filesystem::path(GgmlPluginPath()).parent_path() / "ggml";
+  return {config.data + "/ggml", beside.string()};
+}
+
 Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
   if (config.runner == "ggml") {
     return MakeGgmlRunner(
@@ -406,7 +413,8 @@ Result<std::unique_ptr<Runner>> MakeRunner(const Config& config) {
          .layers = static_cast<int32_t>(std::min<int64_t>(config.ggml_layers, INT32_MAX)),
          .max_sequences = static_cast<int32_t>(std::min<int64_t>(config.max_sequences, INT32_MAX)),
          .threads = 0,
-         .pause_bytes = static_cast<int64_t>(config.pause_memory.value)});
+         .pause_bytes = static_cast<int64_t>(config.pause_memory.value),
+         .libraries = GgmlFolders(config)});
   }
   if (config.runner == "native") {
     NativeOptions options;

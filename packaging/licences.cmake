@@ -1,5 +1,6 @@
 # Beside each library of the tarball, the licence that its Debian package states.
 file(GLOB libraries ${CMAKE_INSTALL_PREFIX}/lib/penstock/*.so*)
+list(FILTER libraries EXCLUDE REGEX "/libpenstock_")  # ours
 foreach(library ${libraries})
   get_filename_component(name ${library} NAME)
   execute_process(COMMAND dpkg-query -S "*/${name}" OUTPUT_VARIABLE owners ERROR_QUIET)

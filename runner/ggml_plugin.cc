@@ -48,8 +48,9 @@ Result<std::unique_ptr<Runner>> MakeGgmlRunner(const GgmlOptions& options) {
                 "the ggml runner is not there: no {} in {}, ../lib/penstock or ../runner/ggml; {}", kFile,
                 Folder(), kWayOut);
   }
-  // Never closed: its threads and the drivers that it loads do not survive that.
-  void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  // Never closed: its threads and the drivers that it loads do not survive that. Lazy: it opens libllama
+  // itself.
+  void* library = ::dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
   if (library == nullptr) {
     return Fail(Code::kUnsupported, "the ggml runner does not load: {}; {}", ::dlerror(), kWayOut);
   }

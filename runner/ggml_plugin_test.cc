@@ -60,6 +60,55 @@ TEST(GgmlPlugin, IsNamedWithTheWayToGetItWhereItIsMissing) {
   EXPECT_THAT(MakeGgmlRunner({}).error().message, HasSubstr("./dev setup --ggml"));
 }
 
+// A process opens one libllama for good: each of these gets a process of its own, which says what it was
+// told.
+class GgmlLibraries : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (GgmlPluginPath().empty()) GTEST_SKIP() << "the plug-in is not built: ./dev setup --ggml";
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+  }
+  static std::string Beside(const std::string& name) {
+    return GgmlPluginPath().substr(0, GgmlPluginPath().rfind('/') + 1) + name;
+  }
+  [[noreturn]] static void SayAndExit(const std::vector<std::string>& folders) {
+    const auto made = MakeGgmlRunner({.device = "CPU", .libraries = folders});
+    fmt::print(stderr, "{}\n", made.has_value() ? (*made)->Chip().kernel : made.error().message);
+    std::_Exit(made.has_value() ? 0 : 1);  // its drivers' exit handlers are not ours to test
+  }
+};
+
+TEST_F(GgmlLibraries, WhereThereAreNoneTheMessageNamesTheFoldersTheVersionAndTheWayOut) {
+  EXPECT_EXIT(SayAndExit({"/nowhere", "/nor/here"}), ::testing::ExitedWithCode(1),
+              "finds no libllama [^ ]+ in /nowhere or /nor/here: `./dev setup --ggml` fetches it; "
+              "engine.ggml_libraries names a folder");
+}
+
+TEST_F(GgmlLibraries, AnotherVersionIsRefusedByName) {
+  EXPECT_EXIT(SayAndExit({Beside("other")}), ::testing::ExitedWithCode(1),
+              "was built for libllama [^ ]+, and .*/other/libllama.so is 0.0.1");
+}
+
+TEST_F(GgmlLibraries, WhatIsNoLibraryIsRefusedByName) {
+  const std::string folder = ::testing::TempDir() + "/penstock_no_ggml_" + std::to_string(::getpid());
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder + "/libllama.so") << "no library";
+  EXPECT_EXIT(SayAndExit({folder}), ::testing::ExitedWithCode(1), "libllama does not load: .*libllama.so");
+  std::filesystem::remove_all(folder);
+}
+
+// As npm's archive has it: by its version alone, without the link that a compiler looks for.
+TEST_F(GgmlLibraries, AFolderOfTheOperatorsServesWhateverTheFileIsCalled) {
+  const std::string folder = ::testing::TempDir() + "/penstock_own_ggml_" + std::to_string(::getpid());
+  std::filesystem::create_directories(folder);
+  for (const auto& entry : std::filesystem::directory_iterator(Beside("ggml"))) {
+    const auto name = entry.path().filename();
+    if (name != "libllama.so" && name != "libggml.so") std::filesystem::create_symlink(entry, folder / name);
+  }
+  EXPECT_EXIT(SayAndExit({"/nowhere", folder}), ::testing::ExitedWithCode(0), "ggml-cpu");
+  std::filesystem::remove_all(folder);
+}
+
 TEST_F(GgmlRunner, SaysWhatItRunsOn) {
   EXPECT_EQ(runner_->Name(), "ggml");
   EXPECT_THAT(runner_->Chip().kernel, HasSubstr("ggml-cpu"));

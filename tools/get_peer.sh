@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Gets llama.cpp, the peer that benches measure against: tools/get_peer.sh [server]
 #
-# Ready-built libllama and ggml (npm @node-llama-cpp/linux-x64), and the sources they were built from
+# Ready-built libllama and ggml (packaging/get-ggml), and the sources they were built from
 # (the git bundle in npm node-llama-cpp) for their headers. With `server`, also builds llama.cpp's own
 # llama-server from those sources against the ready-built libraries (some minutes).
 #
@@ -13,9 +13,10 @@
 # Prints that folder's path. A second call does nothing.
 set -euo pipefail
 
-version=3.22.1
+self="$(readlink -f "$0")"
+get="$(dirname "$self")/../packaging/get-ggml"
+version="$("$get" --release)"
 sources_sha256=a0d9dd80eacd2ab1cfe71aee57ac8a806487fd70b3d2a38fbec637752d9e5c5f
-binaries_sha256=0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0
 
 peer="${PENSTOCK_BENCH_MODELS:-$HOME/.cache/penstock-dev}/peer"
 mkdir -p "$peer"
@@ -37,10 +38,7 @@ install_libraries() {
   scratch="$(mktemp -d "$peer/.fetch.XXXXXX")"
   trap 'rm -rf "$scratch"' RETURN
   cd "$scratch"
-  tar xzf "$(fetch_package @node-llama-cpp/linux-x64 $binaries_sha256)"
-  mv package/bins/linux-x64 lib
-  (cd lib && ln -s libllama.v*.so libllama.so && ln -s libggml.v*.so libggml.so)
-  rm -rf package
+  "$get" lib
   tar xzf "$(fetch_package node-llama-cpp $sources_sha256)" package/llama/gitRelease.bundle
   git -c advice.detachedHead=false clone --quiet package/llama/gitRelease.bundle src
   rm -rf src/.git
@@ -58,7 +56,6 @@ build_server() {
   "$(dirname "$self")/peer_server/build.sh" "$peer"
 }
 
-self="$(readlink -f "$0")"
 [[ -f "$peer/VERSION" && "$(cat "$peer/VERSION")" == "node-llama-cpp $version" ]] || install_libraries
 [[ "${1:-}" != server || -x "$peer/bin/llama-server" ]] || build_server
 echo "$peer"

@@ -1,6 +1,5 @@
 #include "runner/ggml/ggml_runner.h"
 
-#include <dlfcn.h>
 #include <ggml-backend.h>
 #include <ggml-cpu.h>
 #include <llama.h>
@@ -20,6 +19,7 @@
 #include "chip/cpu.h"
 #include "kernels/kernels.h"
 #include "runner/cell_map.h"
+#include "runner/ggml/libllama.h"
 #include "runner/sampler.h"
 
 namespace penstock::ggml {
@@ -63,12 +63,6 @@ class LlamaLog {
   std::string error_;
 };
 
-// The file of the shared library that `address` lies in.
-std::filesystem::path LibraryOf(const void* address) {
-  Dl_info info{};
-  return ::dladdr(address, &info) != 0 && info.dli_fname != nullptr ? info.dli_fname : "";
-}
-
 // ---- devices ---------------------------------------------------------------------------------------
 
 bool IsGpu(ggml_backend_dev_t device) {
@@ -85,12 +79,10 @@ std::vector<ggml_backend_dev_t> Devices() {
   return devices;
 }
 
-Result<ggml_backend_dev_t> ChooseDevice(const std::string& wanted) {
+Result<ggml_backend_dev_t> ChooseDevice(const std::string& wanted, const std::string& folder) {
   const auto devices = Devices();
-  if (devices.empty()) {
-    return Fail(Code::kUnsupported, "no ggml backend runs here: {} has none for this machine",
-                LibraryOf(reinterpret_cast<const void*>(&llama_version)).parent_path().string());
-  }
+  if (devices.empty())
+    return Fail(Code::kUnsupported, "no ggml backend runs here: {} has none for this machine", folder);
   std::string names;
   for (ggml_backend_dev_t device : devices) {
     const char* name = ggml_backend_dev_name(device);
@@ -105,28 +97,19 @@ Result<ggml_backend_dev_t> ChooseDevice(const std::string& wanted) {
 
 // "ggml-cpu-zen4 0.5.0": the file that ggml chose among its versions, and the release.
 std::string KernelName(ggml_backend_dev_t device) {
-  std::string stem = LibraryOf(ggml_backend_dev_backend_reg(device)).stem().string();
+  std::string stem = std::filesystem::path(FileOf(ggml_backend_dev_backend_reg(device))).stem().string();
   if (stem.starts_with("lib")) stem.erase(0, 3);
   return fmt::format("{} {}", stem, llama_version());
 }
 
-Status LoadBackends() {
-  if (std::string_view(llama_version()) != PENSTOCK_LLAMA_VERSION) {
-    return Fail(
-        Code::kUnsupported,
-        "the ggml runner was built for libllama {} and finds {}: ./dev setup --ggml fetches the right one, "
-        "./dev build builds for the one there is",
-        PENSTOCK_LLAMA_VERSION, llama_version());
-  }
+void LoadBackends(const std::string& folder) {
   static std::once_flag once;
-  std::call_once(once, [] {
+  std::call_once(once, [&] {
     LlamaLog::Get().Install();
     llama_backend_init();
-    const auto folder = LibraryOf(reinterpret_cast<const void*>(&llama_version)).parent_path();
     ggml_backend_load_all_from_path(folder.c_str());
     if (ggml_backend_dev_count() == 0) ggml_backend_load_all();  // the system's own place
   });
-  return {};
 }
 
 // ---- owners ----------------------------------------------------------------------------------------
@@ -544,8 +527,9 @@ Result<std::unique_ptr<Runner>> MakeRunner(const GgmlOptions& options) {
     return Fail(Code::kInvalid, "engine.max_sequences: {} at once; the ggml runner serves 1 to {}",
                 options.max_sequences, kGgmlSequences);
   }
-  PENSTOCK_TRY(LoadBackends());
-  PENSTOCK_ASSIGN(ggml_backend_dev_t const device, ChooseDevice(options.device));
+  PENSTOCK_ASSIGN(const std::string folder, OpenLibllama(options.libraries));
+  LoadBackends(folder);
+  PENSTOCK_ASSIGN(ggml_backend_dev_t const device, ChooseDevice(options.device, folder));
   return std::make_unique<GgmlRunner>(options, device);
 }
 
