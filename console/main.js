@@ -92,7 +92,8 @@ function banner(text) {
 
 // ---- signing in and out ----
 
-async function enter() {
+// `moveFocus`: somebody just signed in; the field that had the focus is gone.
+async function enter(moveFocus) {
   const seat = await api.get('/v1/seat');
   views = Object.keys(VIEWS).filter((name) => !(name in NEEDS) || seat.may.includes(NEEDS[name]));
   setHidden($('view-signin'), true);
@@ -104,7 +105,7 @@ async function enter() {
   startUsage(seat);
   addEventListener('hashchange', () => go(true));
   document.addEventListener('visibilitychange', () => { if (!document.hidden) pollNow(); });
-  go(false);
+  go(moveFocus);
 }
 
 function askForKey(error) {
@@ -145,7 +146,7 @@ async function signIn(event) {
   $('signin-go').disabled = true;
   api.useKey(secret);
   try {
-    await enter();
+    await enter(true);
     api.keepKey(secret, $('keep').checked);
   } catch (error) {
     askForKey(error.message);
@@ -192,7 +193,7 @@ reachWhatScrolls(document.querySelectorAll('.scroll'));
 const kept = api.storedKey();
 if (kept) {
   api.useKey(kept);
-  enter().catch((error) => (error.status === 401 ? signOut(error.message) : askForKey(error.message)));
+  enter(false).catch((error) => (error.status === 401 ? signOut(error.message) : askForKey(error.message)));
 } else {
   askForKey(reasonForSignOut());
 }

@@ -7,19 +7,20 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 from bench.lib.rows import read_rows  # noqa: E402
 from bench.lib.verdict import Verdict, percentile  # noqa: E402
 
-SEATS, THEMES, FEWEST = ("operator", "team_lead", "developer"), ("light", "dark"), 35
+# How many claims are due of each seat at least; finance has no chat.
+SEATS, THEMES = {"operator": 35, "team_lead": 35, "developer": 35, "finance": 25}, ("light", "dark")
 STREAMS, UPDATES = 500, 50
 SHARE, UPDATE_MS, PICTURE_BYTES = 0.01, 8.0, 150 << 10
 
 
 def judge_walks(verdict, rows):
     claims = [row for row in rows if row["part"] == "walk"]
-    for seat in SEATS:
+    for seat, due in SEATS.items():
         for theme in THEMES:
             mine = [row for row in claims if (row.get("seat"), row.get("theme")) == (seat, theme)]
             name = f"walk as {seat}, {theme}"
-            if len(mine) < FEWEST:
-                verdict.missing(name, f"{len(mine)} claims were tried, {FEWEST} are due")
+            if len(mine) < due:
+                verdict.missing(name, f"{len(mine)} claims were tried, {due} are due")
                 continue
             failed = [row["check"] for row in mine if not row["ok"]]
             verdict.holds(name, len(mine) - len(failed), len(mine), "; ".join(failed))

@@ -1,4 +1,4 @@
-// Walks the console as an operator, a team lead and a developer, against a cloud that serves a real model.
+// Walks the console as an operator, a team lead, a developer and finance, against a cloud that serves a real model.
 // One row a claim: {part: "walk", seat, theme, check, ok, detail}. Pictures go into PENSTOCK_PICTURES.
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
@@ -7,9 +7,11 @@ import { promisify } from 'node:util';
 import { api, axeFaults, demand, eventually, launch, MODEL, openPage, pause, row, signIn, URL_ } from './browser.mjs';
 
 const run = promisify(execFile);
-const KEYS = JSON.parse(process.env.PENSTOCK_SEATS);  // operator, team_lead, developer, colleague of one team; stranger
+const KEYS = JSON.parse(process.env.PENSTOCK_SEATS);  // operator, finance; team_lead, developer, colleague of one team; stranger
 const TEAM = 'research', OTHER_TEAM = 'harbour';
-const ROLES = { operator: 'operator', team_lead: 'team lead', developer: 'developer' };
+const ROLES = { operator: 'operator', team_lead: 'team lead', developer: 'developer', finance: 'finance' };
+const seesAll = (seat) => seat === 'operator' || seat === 'finance';
+const viewsOf = (seat) => (seat === 'finance' ? ['cloud', 'usage'] : ['chat', 'cloud', 'usage']);
 const PICTURES = process.env.PENSTOCK_PICTURES;
 const ASKED = 'Write a Python function that reverses a string. It\'s "simple": 5% of $HOME, ünïcode 🌊.';
 
@@ -77,8 +79,9 @@ async function walkSignIn(page, seat) {
     await page.keyboard.press('Enter');
     await page.waitForSelector('#bar:visible');
     demand((await page.textContent('#seat-role')) === ROLES[seat], await page.textContent('#seat-role'));
-    demand((await page.textContent('#seat-team')) === (seat === 'operator' ? 'all teams' : TEAM), await page.textContent('#seat-team'));
-    demand(await page.evaluate(() => document.activeElement.id === 'draft'), 'the message field has not the focus');
+    demand((await page.textContent('#seat-team')) === (seesAll(seat) ? 'all teams' : TEAM), await page.textContent('#seat-team'));
+    const first = seat === 'finance' ? 'cloud-title' : 'draft';
+    await eventually(() => page.evaluate((id) => document.activeElement.id === id, first), `${first} has not the focus`);
   });
   await claim('the key stays in this tab unless it is to be kept', async () => {
     const where = await page.evaluate(() => [sessionStorage.length, Object.keys(localStorage).join()]);
@@ -242,6 +245,24 @@ async function walkCode(page, key, text) {
   await claim('axe finds no serious fault in the chat, code open', () => noFaults(page));
 }
 
+// A seat that may not use models has no chat, on the page or behind it.
+async function walkWithoutChat(page, key) {
+  await claim('there is no chat, and its address leads to the first view there is', async () => {
+    const links = await page.$$eval('.views a', (all) => all.filter((a) => a.checkVisibility()).map((a) => a.textContent.trim()));
+    demand(links.join() === 'Cloud,Usage', links.join());
+    await page.goto(`${URL_}/#/chat`);
+    await page.reload();
+    await page.waitForSelector('#view-cloud:visible');
+    demand(!(await page.isVisible('#view-chat')), 'the chat is shown');
+    await page.goto(`${URL_}/#/cloud`);
+  });
+  await claim('the cloud refuses this key a chat by its role', async () => {
+    const { status, json } = await api('/v1/chat/completions', key, { model: MODEL, messages: [{ role: 'user', content: 'Hello' }] });
+    demand(status === 403 && json.error.message.includes('finance'), `${status} ${json.error?.message}`);
+    return json.error.message;
+  });
+}
+
 // ---- errors ----
 
 async function walkErrors(page, seat) {
@@ -266,6 +287,9 @@ async function walkErrors(page, seat) {
     await idle(page);
     return error;
   });
+}
+
+async function walkLoss(page) {
   await claim('a lost server is told at the top, and its return is noticed', async () => {
     await page.context().setOffline(true);
     await goTo(page, 'cloud');
@@ -280,7 +304,7 @@ async function walkErrors(page, seat) {
 async function walkCloud(page, seat, key) {
   const stops = [];
   for (const who of ['developer', 'colleague', 'colleague', 'stranger']) stops.push(await keepRunning(KEYS[who]));
-  const seen = { operator: 4, team_lead: 3, developer: 1 }[seat];
+  const seen = { operator: 4, finance: 4, team_lead: 3, developer: 1 }[seat];
   await goTo(page, 'cloud');
   await claim('models, engines and their memory are shown as the cloud tells them', async () => {
     await page.waitForSelector('#models tr');
@@ -305,11 +329,11 @@ async function walkCloud(page, seat, key) {
     demand(shown > 1, `${shown}`);
     return `${shown} tokens/s`;
   });
-  await claim(seat === 'operator' ? 'sees every team' : 'sees the own team and the sum of the others, without names', async () => {
+  await claim(seesAll(seat) ? 'sees every team' : 'sees the own team and the sum of the others, without names', async () => {
     const teams = await page.$$eval('#teams tr', (rows) => rows.map((tr) => [...tr.cells].slice(0, 3).map((cell) => cell.textContent)));
     const running = Object.fromEntries(teams.map(([team, n]) => [team, Number(n)]));
     demand(running[TEAM] === 3, JSON.stringify(teams));
-    if (seat === 'operator') {
+    if (seesAll(seat)) {
       demand(running[OTHER_TEAM] === 1, JSON.stringify(teams));
     } else {
       demand(running['All other teams'] === 1, JSON.stringify(teams));
@@ -325,10 +349,20 @@ async function walkCloud(page, seat, key) {
     demand((await page.locator('#requests tr').count()) === seen, 'some are missing');
     await page.fill('#filter', '');
   });
+  await claim('the story of a request that is listed is told, and Escape closes it', async () => {
+    await page.locator('#requests tr .link').first().click();
+    await page.waitForSelector('#story-trail li');
+    const story = await page.textContent('#story');
+    for (const word of ['Queued', TEAM, MODEL]) demand(story.includes(word), `no ${word} in it: ${story}`);
+    demand(!story.includes('very long story'), 'it tells the prompt');
+    await page.keyboard.press('Escape');
+    demand(!(await page.isVisible('#story')), 'it is still open');
+  });
   await claim('axe finds no serious fault in the cloud', () => noFaults(page));
   await pause(now.theme === 'light' ? 20000 : 6000);  // a line to look at
   await page.evaluate(() => document.activeElement.blur());
-  if (seat !== 'developer') await picture(page, `cloud-${seat === 'operator' ? '' : 'lead-'}${now.theme}`, { fullPage: true });
+  const pictured = { operator: 'cloud', team_lead: 'cloud-lead', finance: 'cloud-finance' }[seat];
+  if (pictured) await picture(page, `${pictured}-${now.theme}`, { fullPage: true });
   for (const stop of stops) stop();
   await claim('what ended is gone within seconds', () => page.waitForFunction(() => document.querySelectorAll('#requests tr').length === 0).then(() => ''));
   await claim('the page asks nothing while it is hidden', async () => {
@@ -366,10 +400,10 @@ async function walkUsage(page, seat, key) {
     demand(JSON.stringify(shown) === JSON.stringify(booked), `shows ${shown}, the API says ${booked}`);
     return `${cells[0]}: ${shown}`;
   });
-  await claim(seat === 'operator' ? 'usage by team' : seat === 'team_lead' ? 'usage by key of the team' : 'usage of nobody else', async () => {
+  await claim(seesAll(seat) ? 'usage by team' : seat === 'team_lead' ? 'usage by key of the team' : 'usage of nobody else', async () => {
     const parts = await page.$$eval('#usage-parts tr', (rows) => rows.map((tr) => tr.cells[0].textContent));
     const text = await page.textContent('#view-usage');
-    if (seat === 'operator') demand(parts.includes(TEAM) && parts.includes(OTHER_TEAM), parts.join());
+    if (seesAll(seat)) demand(parts.includes(TEAM) && parts.includes(OTHER_TEAM), parts.join());
     else demand(!text.includes(OTHER_TEAM), 'another team is named');
     if (seat === 'team_lead') demand(parts.length > 1, parts.join());
     if (seat === 'developer') demand(!(await page.isVisible('#usage-parts-box')), 'parts are shown');
@@ -383,12 +417,13 @@ async function walkUsage(page, seat, key) {
     await page.waitForFunction(() => document.getElementById('chart-title').textContent.includes('by hour'));
   });
   await claim('axe finds no serious fault in the usage', () => noFaults(page));
-  if (seat === 'operator') await picture(page, `usage-${now.theme}`);
+  await page.evaluate(() => document.activeElement.blur());
+  if (seesAll(seat)) await picture(page, `usage-${seat === 'finance' ? 'finance-' : ''}${now.theme}`, { fullPage: true });
 }
 
 // ---- keyboard and structure ----
 
-async function walkKeyboard(page) {
+async function walkKeyboard(page, seat) {
   await claim('the first Tab leads to a link that skips to the content', async () => {
     await goTo(page, 'usage');
     await page.reload();
@@ -400,7 +435,7 @@ async function walkKeyboard(page) {
   });
   await claim('every stop of the Tab key can be seen', async () => {
     const unseen = [], stops = new Set();
-    for (const view of ['usage', 'cloud', 'chat']) {
+    for (const view of viewsOf(seat).reverse()) {
       await goTo(page, view);
       for (let i = 0; i < 20; ++i) {
         await page.keyboard.press('Tab');
@@ -418,16 +453,17 @@ async function walkKeyboard(page) {
         if (!stop.seen) unseen.push(stop.label);
       }
     }
-    demand(unseen.length === 0 && stops.size > 12, `without a ring: ${unseen.join()} of ${[...stops].join()}`);
+    demand(unseen.length === 0 && stops.size > (seat === 'finance' ? 7 : 12), `without a ring: ${unseen.join()} of ${[...stops].join()}`);
     return [...stops].join();
   });
   await claim('a view\'s heading takes the focus when one goes there', async () => {
+    await goTo(page, 'usage');
     await page.focus('.views a[href="#/cloud"]');
     await page.keyboard.press('Enter');
     await eventually(() => page.evaluate(() => document.activeElement.id === 'cloud-title'), 'it does not');
   });
   await claim('landmarks: a banner, a main, named navigation; one visible first heading a view', async () => {
-    for (const view of ['chat', 'cloud', 'usage']) {
+    for (const view of viewsOf(seat)) {
       await goTo(page, view);
       demand((await page.getByRole('main').count()) === 1 && (await page.getByRole('banner').count()) === 1, 'landmarks');
       demand((await page.getByRole('navigation', { name: 'Console' }).count()) === 1, 'navigation');
@@ -510,11 +546,16 @@ async function walk(browser, seat, theme) {
   const key = KEYS[seat];
   try {
     await walkSignIn(page, seat);
-    await walkChat(page, seat, key);
-    await walkErrors(page, seat);
+    if (viewsOf(seat).includes('chat')) {
+      await walkChat(page, seat, key);
+      await walkErrors(page, seat);
+    } else {
+      await walkWithoutChat(page, key);
+    }
+    await walkLoss(page);
     await walkCloud(page, seat, key);
     await walkUsage(page, seat, key);
-    await walkKeyboard(page);
+    await walkKeyboard(page, seat);
     await walkTheme(page);
     await walkSignOut(page);
   } catch (error) {
