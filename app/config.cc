@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "app/nearest.h"
+#include "attach/url.h"
 #include "base/log_level.h"
 #include "runner/fake.h"
 
@@ -175,6 +176,12 @@ Status ParseKernel(Config& config, std::string_view text) {
                                       std::array<std::string_view, 3>{"reference", "avx2", "avx512"});
 }
 
+Status ParseEngineUrl(Config& config, std::string_view text) {
+  if (!text.empty()) PENSTOCK_TRY(ParseUrl(text));
+  config.engine_url = text;
+  return {};
+}
+
 Status ParseLaunch(Config& config, std::string_view text) {
   if (!text.empty() && text.find("{port}") == std::string_view::npos) {
     return Wants("a command that is told its port by {port}, such as vllm serve MODEL --port {port}", text);
@@ -261,16 +268,21 @@ const std::array kSettings = {
                                      "the native runner uses no instructions beyond these; empty: the best"),
                ParseKernel),
     Make<&Config::takes>("engine.models", "NAME,NAME", "the models that it holds; empty: all"),
-    Make<&Config::engine_url>(
-        "engine.url", "URL",
-        "a server that speaks OpenAI's API is the engine: vLLM, llama-server, Ollama, …; "
-        "empty: our own"),
+    WithParser(Make<&Config::engine_url>(
+                   "engine.url", "URL",
+                   "a server that speaks OpenAI's API is the engine: vLLM, llama-server, Ollama, …; "
+                   "empty: our own"),
+               ParseEngineUrl),
     WithParser(
         Make<&Config::engine_launch>("engine.launch", "COMMAND",
                                      "starts that server here and keeps it running; {port} is filled in: "
                                      "vllm serve MODEL --port {port}"),
         ParseLaunch),
     Make<&Config::engine_url_key>("engine.url_key", "KEY", "the key that it is sent; empty: none", "", true),
+    Make<&Config::engine_url_ca>(
+        "engine.url_ca", "FILE",
+        "the authorities (PEM) that must vouch for its certificate, where the URL is "
+        "https; empty: the system's"),
     Make<&Config::engine_external>("engine.external", "true|false",
                                    "it is outside the organisation: only teams that allow it are sent there"),
     Make<&Config::upstream_models>(

@@ -54,8 +54,9 @@ struct Config {
   // [engines.NAME]: what each says instead of `engine.*`, by setting ("engine.runner"). app/engines.h
   // resolves it.
   std::map<std::string, std::map<std::string, std::string>> engines;
-  std::string engine_launch;               // starts that server; its URL follows from its port
-  std::string engine_url, engine_url_key;  // of a server that is attached as the engine; empty: our own
+  std::string engine_launch;  // starts that server; its URL follows from its port
+  std::string engine_url;     // of a server that is attached as the engine; empty: our own
+  std::string engine_url_key, engine_url_ca;
   bool engine_external = false;
   std::vector<std::string> upstream_models;
 

@@ -27,6 +27,7 @@
 #include "app/table.h"
 #include "app/tls_files.h"
 #include "attach/attach.h"
+#include "attach/trust.h"
 #include "base/log_level.h"
 #include "chip/cpu.h"
 #include "engine/engine.h"
@@ -132,9 +133,24 @@ std::string KeyVariable(const std::string& engine) {
   return "PENSTOCK_URL_KEY_OF_" + engine;
 }
 
+// What can be known to be wrong before the engine starts.
+Status CheckTrust(const EnginePlan& plan) {
+  const Config& config = plan.loaded.config;
+  if (config.engine_url_ca.empty()) return {};
+  if (!config.engine_url.starts_with("https://")) {
+    return Fail(Reason::kBadSetting,
+                "engine {}: url_ca says who vouches for an https:// server, and its url is '{}'", plan.name,
+                config.engine_url);
+  }
+  if (const auto trust = Trust::In(config.engine_url_ca); !trust)
+    return Fail(Reason::kBadSetting, "engine {}: {}", plan.name, trust.error().message);
+  return {};
+}
+
 Result<ChildSpec> EngineChild(const EnginePlan& plan, const DataDir& data, const std::string& socket,
                               CpuGroups& groups) {
   const Config& config = plan.loaded.config;
+  PENSTOCK_TRY(CheckTrust(plan));
   // A secret is in no command line: the engine reads it where the environment holds it.
   if (!config.engine_url_key.empty())
     setenv(KeyVariable(plan.name).c_str(), config.engine_url_key.c_str(), 1);
@@ -436,6 +452,7 @@ Result<int> Attached(const Config& config, const ChildOptions& child) {
                         .url = config.engine_url,
                         .launch = config.engine_launch,
                         .key = key == nullptr ? "" : key,
+                        .authorities = config.engine_url_ca,
                         .external = config.engine_external,
                         .takes = config.takes,
                         .names = {},

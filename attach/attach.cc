@@ -114,6 +114,10 @@ Result<int> RunAttached(AttachOptions options) {
     if (options.url.empty()) options.url = fmt::format("http://127.0.0.1:{}", port);
   }
   PENSTOCK_ASSIGN(Url url, ParseUrl(options.url));
+  std::shared_ptr<Trust> trust;
+  if (url.tls) {
+    PENSTOCK_ASSIGN(trust, Trust::In(options.authorities));
+  }
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // an engine ends with its supervisor
   asio::io_context io(1);
   const auto work = asio::make_work_guard(io);
@@ -125,8 +129,8 @@ Result<int> RunAttached(AttachOptions options) {
   std::optional<Launched> launched;
   if (!command.empty()) launched.emplace(io, command, port);
   std::optional<Driver> driver;
-  driver.emplace(io, std::make_shared<Upstream>(std::move(url), options.key), std::move(driving),
-                 [&](const wire::FromEngine& message) { connection.Send(message); });
+  driver.emplace(io, std::make_shared<Upstream>(std::move(url), options.key, std::move(trust)),
+                 std::move(driving), [&](const wire::FromEngine& message) { connection.Send(message); });
   connection.LeaveOnSignals();
   connection.Start();
   std::thread io_thread([&] { io.run(); });

@@ -17,8 +17,9 @@ struct AttachOptions {
   std::string socket;  // where the gateway listens
   std::string
       url;  // http(s)://HOST[:PORT]; with `launch`, empty: this machine's, at the port that it is given
-  std::string launch;  // starts the server (attach/launched.h); empty: somebody else does
-  std::string key;     // sent as a bearer token; empty: none
+  std::string launch;       // starts the server (attach/launched.h); empty: somebody else does
+  std::string key;          // sent as a bearer token; empty: none
+  std::string authorities;  // whom TLS servers must be vouched for by (attach/trust.h); empty: the system's
   bool external = false;
   std::vector<std::string> takes =
       {};  // the models that it holds, by our names; empty: those of `names`, or any
@@ -27,8 +28,8 @@ struct AttachOptions {
   uint32_t max_sequences = 64;  // however fast it answers
 };
 
-// Blocks until the engine ends; returns the process's exit status. Errors: kInvalid: the URL is none, or the
-// template names no port.
+// Blocks until the engine ends; returns the process's exit status. Errors: kInvalid: the URL is none, the
+// template names no port, or the authorities cannot be read.
 Result<int> RunAttached(AttachOptions options);
 
 }  // namespace penstock

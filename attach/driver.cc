@@ -105,6 +105,7 @@ Driver::Driver(asio::io_context& io, std::shared_ptr<Upstream> upstream, DriverO
     : io_(io),
       upstream_(std::move(upstream)),
       options_(std::move(options)),
+      where_(fmt::format("engine {}: the upstream at {}", options_.name, upstream_->url().Text())),
       send_(std::move(send)),
       concurrency_(options_.concurrency),
       look_(io),
@@ -375,17 +376,14 @@ asio::awaitable<void> Driver::Run(ChoicePtr choice) {
       if (alive.expired()) co_return;
       if (!choice->ended && !status) {
         const bool theirs = status.error().code == Code::kInvalid;
-        End(*choice, wire::ERROR,
-            fmt::format("the upstream at {}: {}", upstream_->url().Authority(), status.error().message),
-            !theirs);
+        End(*choice, wire::ERROR, fmt::format("{}: {}", where_, status.error().message), !theirs);
       }
     }
     choice->call = nullptr;
   }
   Leave(*choice);
   if (!lost.empty() && !choice->ended) {
-    End(*choice, wire::ERROR, fmt::format("the upstream at {}: {}", upstream_->url().Authority(), lost),
-        true);
+    End(*choice, wire::ERROR, fmt::format("{}: {}", where_, lost), true);
     Lost(lost);
   }
   Pump();
@@ -397,8 +395,7 @@ bool Driver::TryLater(const ChoicePtr& choice, int64_t retry_after, const std::s
   concurrency_.Refused(choice->sent, now);
   if (now - choice->queued > options_.refused_for) {
     End(*choice, wire::ERROR,
-        fmt::format("the upstream at {} has no room, for {} s now: {}", upstream_->url().Authority(),
-                    (now - choice->queued) / kSecond, said),
+        fmt::format("{} has no room, for {} s now: {}", where_, (now - choice->queued) / kSecond, said),
         true);
     return false;
   }
@@ -753,7 +750,7 @@ void Driver::LookSoon() {
 
 void Driver::Lost(const std::string& why) {
   up_ = false;
-  down_why_ = fmt::format("the upstream at {} does not answer: {}", upstream_->url().Authority(), why);
+  down_why_ = fmt::format("{}: {}", where_, why);
   upstream_->CloseIdle();
   for (const auto& [name, model] : std::map(models_)) {
     model->can.reset();
@@ -777,8 +774,7 @@ asio::awaitable<void> Driver::Watch() {
       co_await Look(*listed);
       if (alive.expired()) co_return;
     } else {
-      if (up_ || down_why_.empty())
-        spdlog::warn("the upstream at {}: {}", upstream_->url().Authority(), listed.error().message);
+      if (up_ || down_why_.empty()) spdlog::warn("{}: {}", where_, listed.error().message);
       up_ = true;
       Lost(listed.error().message);
       look_again_ = false;
@@ -810,8 +806,7 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (theirs.empty()) {
       model->can.reset();
       SetState(*model, wire::ModelState::FAILED,
-               fmt::format("the upstream at {} serves no model '{}'; it lists: {}",
-                           upstream_->url().Authority(), name, Names(listed)));
+               fmt::format("{} serves no model '{}'; it lists: {}", where_, name, Names(listed)));
       continue;
     }
     if (model->can && model->theirs == theirs) continue;
@@ -823,12 +818,12 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (const auto now = models_.find(name); now == models_.end() || now->second != model) continue;
     if (!can) {
       SetState(*model, wire::ModelState::FAILED,
-               fmt::format("the upstream at {}, asked for '{}': {}; it lists: {}",
-                           upstream_->url().Authority(), theirs, can.error().message, Names(listed)));
+               fmt::format("{}, asked for '{}': {}; it lists: {}", where_, theirs, can.error().message,
+                           Names(listed)));
       continue;
     }
     model->can = *can;
-    spdlog::info("model {}: the upstream at {} can: {}", name, upstream_->url().Authority(), can->Text());
+    spdlog::info("model {}: the upstream at {} can: {}", name, upstream_->url().Text(), can->Text());
     uint32_t context = model->words.context;
     const auto entry = std::ranges::find(listed, theirs, &UpstreamModel::id);
     const uint32_t said = entry == listed.end() ? 0 : entry->context;

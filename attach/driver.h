@@ -107,6 +107,7 @@ class Driver {
   boost::asio::io_context& io_;
   const std::shared_ptr<Upstream> upstream_;
   const DriverOptions options_;
+  const std::string where_;  // whom errors speak of
   const Send send_;
   std::shared_ptr<char> alive_ = std::make_shared<char>();
   Concurrency concurrency_;

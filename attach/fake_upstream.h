@@ -7,6 +7,8 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/read_until.hpp>
+#include <boost/asio/ssl/context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/streambuf.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/json.hpp>
@@ -14,6 +16,7 @@
 #include <functional>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -58,10 +61,15 @@ class FakeUpstream {
     // Answers in its place what it returns; empty: as usual. For requests of an answer that are streamed.
     std::function<std::string()> instead = nullptr;
     std::string models = "m";
+    std::string certificate = "", key = "";  // PEM: it speaks TLS
   };
 
   explicit FakeUpstream(Manners manners, uint16_t port = 0)
       : manners_(std::move(manners)), acceptor_(io_, {boost::asio::ip::address_v4::loopback(), port}) {
+    if (!manners_.certificate.empty()) {
+      tls_.use_certificate_chain(boost::asio::buffer(manners_.certificate));
+      tls_.use_private_key(boost::asio::buffer(manners_.key), boost::asio::ssl::context::pem);
+    }
     thread_ = std::thread([this] { Accept(); });
   }
   ~FakeUpstream() {
@@ -91,6 +99,27 @@ class FakeUpstream {
   }
 
  private:
+  // A connection's bytes, plain or not.
+  class Wire {
+   public:
+    explicit Wire(Socket& socket) : socket_(socket) {}
+    bool StartTls(boost::asio::ssl::context& context) {
+      boost::system::error_code error;
+      tls_.emplace(socket_, context).handshake(boost::asio::ssl::stream_base::server, error);
+      return !error;
+    }
+    size_t read_some(const auto& buffers, boost::system::error_code& error) {
+      return tls_ ? tls_->read_some(buffers, error) : socket_.read_some(buffers, error);
+    }
+    size_t write_some(const auto& buffers, boost::system::error_code& error) {
+      return tls_ ? tls_->write_some(buffers, error) : socket_.write_some(buffers, error);
+    }
+
+   private:
+    Socket& socket_;
+    std::optional<boost::asio::ssl::stream<Socket&>> tls_;
+  };
+
   void Accept() {
     while (true) {
       auto socket = std::make_shared<Socket>(io_);
@@ -102,7 +131,8 @@ class FakeUpstream {
           const std::lock_guard lock(mutex_);
           open_.insert(socket.get());
         }
-        Serve(*socket);
+        Wire wire(*socket);
+        if (manners_.certificate.empty() || wire.StartTls(tls_)) Serve(wire);
         const std::lock_guard lock(mutex_);
         open_.erase(socket.get());
         boost::system::error_code ignored;
@@ -111,11 +141,11 @@ class FakeUpstream {
     }
   }
 
-  void Serve(Socket& socket) {
+  void Serve(Wire& wire) {
     boost::asio::streambuf buffer;
     boost::system::error_code error;
     while (!stopping_) {
-      boost::asio::read_until(socket, buffer, "\r\n\r\n", error);
+      boost::asio::read_until(wire, buffer, "\r\n\r\n", error);
       if (error) return;
       std::string head(boost::asio::buffers_begin(buffer.data()), boost::asio::buffers_end(buffer.data()));
       head.resize(head.find("\r\n\r\n") + 4);
@@ -124,28 +154,28 @@ class FakeUpstream {
       if (const size_t at = head.find("Content-Length: "); at != std::string::npos)
         length = std::stoul(head.substr(at + 16));
       if (buffer.size() < length)
-        boost::asio::read(socket, buffer, boost::asio::transfer_exactly(length - buffer.size()), error);
+        boost::asio::read(wire, buffer, boost::asio::transfer_exactly(length - buffer.size()), error);
       std::string body(boost::asio::buffers_begin(buffer.data()),
                        boost::asio::buffers_begin(buffer.data()) + static_cast<long>(length));
       buffer.consume(length);
-      if (!Answer(socket, head, body)) return;
+      if (!Answer(wire, head, body)) return;
     }
   }
 
-  bool Say(Socket& socket, std::string_view bytes) {
+  bool Say(Wire& wire, std::string_view bytes) {
     boost::system::error_code error;
-    boost::asio::write(socket, boost::asio::buffer(bytes.data(), bytes.size()), error);
+    boost::asio::write(wire, boost::asio::buffer(bytes.data(), bytes.size()), error);
     return !error;
   }
-  bool SayJson(Socket& socket, int status, const std::string& json) {
-    return Say(socket, "HTTP/1.1 " + std::to_string(status) +
-                           " X\r\nContent-Type: application/json\r\nContent-Length: " +
-                           std::to_string(json.size()) + "\r\n\r\n" + json);
+  bool SayJson(Wire& wire, int status, const std::string& json) {
+    return Say(wire, "HTTP/1.1 " + std::to_string(status) +
+                         " X\r\nContent-Type: application/json\r\nContent-Length: " +
+                         std::to_string(json.size()) + "\r\n\r\n" + json);
   }
 
-  bool Answer(Socket& socket, const std::string& head, const std::string& body) {
+  bool Answer(Wire& wire, const std::string& head, const std::string& body) {
     if (head.starts_with("GET /v1/models")) {
-      return SayJson(socket, 200, R"({"data":[{"id":")" + manners_.models + R"("}]})");
+      return SayJson(wire, 200, R"({"data":[{"id":")" + manners_.models + R"("}]})");
     }
     const boost::json::object ask = boost::json::parse(body).as_object();
     const bool stream = ask.contains("stream");
@@ -155,15 +185,15 @@ class FakeUpstream {
     }
     if (stream && manners_.instead) {
       if (const std::string instead = manners_.instead(); !instead.empty()) {
-        Say(socket, instead);
+        Say(wire, instead);
         return false;
       }
     }
     const bool chat = head.starts_with("POST /v1/chat");
     const auto* prompt = ask.if_contains("prompt");
     if (!chat && prompt != nullptr && prompt->is_array() ? !manners_.tokens : !chat && !manners_.text)
-      return SayJson(socket, 400, R"({"error":{"message":"prompt must be something else"}})");
-    return Complete(socket, ask, chat);
+      return SayJson(wire, 400, R"({"error":{"message":"prompt must be something else"}})");
+    return Complete(wire, ask, chat);
   }
 
   // What the model says, by the fields that it honours.
@@ -190,7 +220,7 @@ class FakeUpstream {
     return letters;
   }
 
-  bool Complete(Socket& socket, const boost::json::object& ask, bool chat) {
+  bool Complete(Wire& wire, const boost::json::object& ask, bool chat) {
     namespace json = boost::json;
     const auto tokens = static_cast<size_t>(ask.at("max_tokens").to_number<int64_t>());
     bool ended = false;
@@ -231,12 +261,12 @@ class FakeUpstream {
         whole["message"] = whole["delta"];
         whole.erase("delta");
       }
-      return SayJson(socket, 200,
+      return SayJson(wire, 200,
                      json::serialize(json::object{{"choices", json::array{whole}}, {"usage", usage}}));
     }
     most_ = std::max(most_.load(), ++running_);
     const bool whole = Stream(
-        socket, letters,
+        wire, letters,
         [&](const std::string& text, const char* end) {
           return json::serialize(json::object{{"choices", json::array{choice(text, end)}}});
         },
@@ -247,14 +277,14 @@ class FakeUpstream {
   }
 
   template <class Chunk>
-  bool Stream(Socket& socket, const std::string& letters, Chunk chunk, const char* finish,
+  bool Stream(Wire& wire, const std::string& letters, Chunk chunk, const char* finish,
               const std::string& usage) {
-    Say(socket, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+    Say(wire, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
     const auto event = [&](const std::string& data) {
       const std::string text = "data: " + data + "\n\n";
       char size[32];
       std::snprintf(size, sizeof size, "%zx\r\n", text.size());
-      return Say(socket, size + text + "\r\n");
+      return Say(wire, size + text + "\r\n");
     };
     for (const char c : letters) {
       std::this_thread::sleep_for(manners_.pace);
@@ -266,12 +296,13 @@ class FakeUpstream {
     }
     --running_;
     return event(chunk("", finish)) && (usage.empty() || event(usage)) && event("[DONE]") &&
-           Say(socket, "0\r\n\r\n");
+           Say(wire, "0\r\n\r\n");
   }
 
   const Manners manners_;
   boost::asio::io_context io_;
   boost::asio::ip::tcp::acceptor acceptor_;
+  boost::asio::ssl::context tls_{boost::asio::ssl::context::tls_server};
   std::atomic<bool> stopping_ = false;
   std::atomic<int> broken_ = 0, running_ = 0, most_ = 0, tokens_sent_ = 0;
   std::mutex mutex_;

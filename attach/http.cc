@@ -37,8 +37,9 @@ Status ResponseReader::End() {
   if (is_done()) return {};
   error_code error;
   if (got_some()) put_eof(error);
-  if (error || !is_done()) return Fail(Code::kUnavailable, "it closed the connection amid its answer");
-  return {};
+  if (!error && is_done()) return {};
+  return Fail(Code::kUnavailable, "it closed the connection {}",
+              got_some() ? "amid its answer" : "without an answer");
 }
 
 void ResponseReader::on_response_impl(int code, text, int, error_code&) {

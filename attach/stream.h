@@ -1,5 +1,5 @@
-// Stream: one connection to an upstream, plain or TLS (verified by the system's authorities), with a limit on
-// every wait. The only file that knows sockets.
+// Stream: one connection to an upstream, plain or TLS, with a limit on every wait. The only file that knows
+// sockets.
 // Threads: the io_context's one.
 #pragma once
 
@@ -10,18 +10,12 @@
 #include <string>
 #include <string_view>
 
+#include "attach/trust.h"
+#include "attach/url.h"
 #include "base/clock.h"
 #include "base/result.h"
 
 namespace penstock {
-
-struct Url {
-  bool tls = false;
-  std::string host, port, path;  // the path without a trailing slash: "", "/prefix"
-  std::string Authority() const;
-};
-// http(s)://HOST[:PORT][/PATH]; "/v1" at its end is taken off, as people paste it.
-Result<Url> ParseUrl(std::string_view text);
 
 class Stream {
  public:
@@ -33,7 +27,8 @@ class Stream {
   virtual void Close() = 0;
 };
 
-// Errors: kUnavailable: no such host, nothing listens, no trust.
-boost::asio::awaitable<Result<std::unique_ptr<Stream>>> Connect(const Url& url, Nanos limit);
+// REQUIRES: `trust`, where the URL is https; it outlives the stream. Errors: kUnavailable: no such host,
+// nothing listens, no trust.
+boost::asio::awaitable<Result<std::unique_ptr<Stream>>> Connect(const Url& url, Trust* trust, Nanos limit);
 
 }  // namespace penstock

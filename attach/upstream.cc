@@ -82,7 +82,7 @@ asio::awaitable<Status> Upstream::Start(Call& call, std::string path, std::strin
       call.stream_ = std::move(idle_.back());
       idle_.pop_back();
     } else {
-      auto stream = co_await Connect(url_, kConnectWithin);
+      auto stream = co_await Connect(url_, trust_.get(), kConnectWithin);
       if (!stream) co_return std::unexpected(stream.error());
       call.stream_ = *std::move(stream);
     }
@@ -91,7 +91,10 @@ asio::awaitable<Status> Upstream::Start(Call& call, std::string path, std::strin
     while (status && !call.reader_->has_head()) status = co_await call.Fill(kSilence);
     if (status || call.closed_) co_return status;
     // A server may close a connection that was idle at any time: then nobody has read the request.
-    if (!used || call.answered_) co_return status;
+    if (used && !call.answered_) continue;
+    if (call.answered_ || url_.tls) co_return status;
+    co_return Fail(Code::kUnavailable, "{}; if it speaks TLS, begin its URL with https://",
+                   status.error().message);
   }
 }
 

@@ -43,7 +43,9 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
     bool closed_ = false, answered_ = false;
   };
 
-  Upstream(Url url, std::string key) : url_(std::move(url)), key_(std::move(key)) {}
+  // REQUIRES: `trust`, where the URL is https.
+  Upstream(Url url, std::string key, std::shared_ptr<Trust> trust = nullptr)
+      : url_(std::move(url)), key_(std::move(key)), trust_(std::move(trust)) {}
 
   // Sends a request and waits for the head of its answer; any status is an answer. An empty body: a GET.
   // `refused`: the connection could not be made, or the server ended it without a word.
@@ -61,6 +63,7 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
 
   const Url url_;
   const std::string key_;
+  const std::shared_ptr<Trust> trust_;
   std::vector<std::unique_ptr<Stream>> idle_;
 };
 
