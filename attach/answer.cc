@@ -47,9 +47,9 @@ float Logprob(const json::value* value) {
   return error ? -INFINITY : static_cast<float>(number);
 }
 
-// "token:123", as vLLM writes tokens by number when asked to.
+// "token_id:123", as vLLM writes tokens by number when asked to.
 Token NumberedToken(std::string_view text) {
-  constexpr std::string_view kPrefix = "token:";
+  constexpr std::string_view kPrefix = "token_id:";
   if (!text.starts_with(kPrefix)) return -1;
   text.remove_prefix(kPrefix.size());
   Token token = -1;

@@ -33,8 +33,8 @@ TEST(ParseChunk, ReadsBothFormsOfLogprobs) {
   ASSERT_EQ(content->logprobs.size(), 1U);
   EXPECT_EQ(content->logprobs[0].token, 5);
   EXPECT_THAT(content->logprobs[0].top, ElementsAre(Pair(5, -0.5F), Pair(6, -1.0F)));
-  const auto lists = ParseChunk(R"({"choices":[{"text":"a","logprobs":{"tokens":["token:5","b"],
-      "token_logprobs":[-0.5,null],"top_logprobs":[{"token:6":-1}]}}]})");
+  const auto lists = ParseChunk(R"({"choices":[{"text":"a","logprobs":{"tokens":["token_id:5","b"],
+      "token_logprobs":[-0.5,null],"top_logprobs":[{"token_id:6":-1}]}}]})");
   ASSERT_TRUE(lists);
   ASSERT_EQ(lists->logprobs.size(), 2U);
   EXPECT_EQ(lists->logprobs[0].token, 5);

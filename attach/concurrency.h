@@ -3,19 +3,25 @@
 // The queue belongs to Penstock, where it is fair; what waits in an upstream waits in the order of arrival.
 // So an upstream gets as many as it begins at once and no more. Additive increase, multiplicative decrease:
 //
-//   more    an answer begins about as soon as it ever did, while the limit was in use
-//   fewer   429 or 503, or a first token that took several times what it takes at best: it queued
+//   more    an answer begins, while the limit was in use
+//   fewer   429 or 503; or a request waited in the upstream: its answer began only after another one had
+//   ended,
+//           and late: after several times what it takes at best
 //
-// The best time is kept by the length of the prompt (in powers of two): long prompts take long, queue or not.
-// It is forgotten with time, for chips change. One queue is told by many late answers: after a decrease, only
-// requests that were sent since can cause the next one.
-// Threads: one. Time is told.
-// Source: Jacobson and Karels 1988 (AIMD); Brakmo and Peterson, TCP Vegas, 1994 (delay as evidence).
+// Late alone tells of no queue: who begins many at once computes all their prompts first. The best time is
+// kept by the length of the prompt (in powers of two), and counts once for each request that had not begun
+// either. As many as lately ran at once, all begun, are no queue: a delay never takes the limit below that.
+// After one, nothing more is tried for a while, as what is tried waits. Both memories fade, for chips change;
+// that of the proof sooner, or a queue that stays would become what is expected. One queue is told by many
+// late answers: after a decrease, only requests that were sent since can cause the next one. Threads: one.
+// Time is told. Source: Jacobson and Karels 1988 (AIMD); Brakmo and Peterson, TCP Vegas, 1994 (delay as
+// evidence).
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "base/clock.h"
 
@@ -25,36 +31,59 @@ class Concurrency {
  public:
   struct Options {
     uint32_t first = 4, most = 256;
-    double late = 3;                                // times the best first token that tell of a queue
+    double late = 3;                                // times the best first token
     Nanos slack = 50 * kMillisecond;                // beside that: noise of small times
     double after_delay = 0.8, after_refusal = 0.5;  // what is left of the limit
+    Nanos rest = 10 * kSecond;                      // after a delay: no increase for so long
     Nanos memory = 120 * kSecond;                   // how long a best time holds
+    Nanos proof = 20 * kSecond;                     // and how long that so many had begun
   };
   explicit Concurrency(Options options);
 
-  // Of a request that was sent at `sent`, when `running` were, itself included.
-  void FirstToken(Nanos sent, Nanos now, uint32_t prompt_tokens, uint32_t running);
+  // A request whose answer begins.
+  struct Beginning {
+    Nanos sent = 0, now = 0;
+    uint32_t prompt_tokens = 0;
+    uint32_t running = 1;    // when it was sent, itself included
+    uint32_t begun = 1;      // that run now and have begun, itself included
+    bool room_made = false;  // one that had begun has ended since it was sent
+  };
+  void Begins(const Beginning& beginning);
   // The upstream said that it has too many.
   void Refused(Nanos sent, Nanos now);
 
   uint32_t limit() const { return static_cast<uint32_t>(limit_); }
 
  private:
-  // The least of this period and of the one before, so that old ones are forgotten without a list.
-  struct Best {
-    Nanos now = 0, before = 0;  // 0: none
+  // The best of this period and of the one before, so that old ones are forgotten without a list.
+  template <class Better>
+  struct Recent {
+    int64_t now = 0, before = 0;  // 0: none
     Nanos since = 0;
+
+    int64_t Note(int64_t value, Nanos at, Nanos period) {
+      const auto better = [](int64_t one, int64_t other) {
+        return one == 0 || (other != 0 && Better()(other, one)) ? other : one;
+      };
+      if (at - since > period) {
+        before = at - since > 2 * period ? 0 : now;
+        now = 0;
+        since = at;
+      }
+      now = better(now, value);
+      return better(now, before);
+    }
   };
   static constexpr size_t kLengths = 24;
 
-  Nanos BestOf(Best& best, Nanos now, Nanos took) const;
-  void Cut(Nanos sent, Nanos now, double left);
+  void Cut(Nanos sent, Nanos now, double to);
 
-  const Options options_;
+  Options options_;
   double limit_;
   bool probing_ = true;  // no decrease yet: doubling
-  Nanos cut_at_ = -1;
-  std::array<Best, kLengths> best_;
+  Nanos cut_at_ = -1, rest_until_ = 0;
+  std::array<Recent<std::less<>>, kLengths> best_;
+  Recent<std::greater<>> proven_;
 };
 
 }  // namespace penstock

@@ -14,6 +14,7 @@ struct Upstream {
   size_t slots = 8;
   bool refuses = false;
   Nanos prefill = 100 * kMillisecond, answer = 900 * kMillisecond;
+  bool shared = false;  // prompts are computed one after another, though all answers come at once
 };
 
 // Keeps it as busy as the limit allows for so long; returns the limits that held.
@@ -23,12 +24,13 @@ std::vector<uint32_t> KeepBusy(Concurrency& concurrency, const Upstream& upstrea
     Nanos at;
     bool first;  // the first token, else the end
     Nanos sent;
-    uint32_t running;
+    uint32_t running, ended;
     bool operator>(const Turn& other) const { return at > other.at; }
   };
   std::priority_queue<Turn, std::vector<Turn>, std::greater<>> turns;
   std::vector<Nanos> free_at(upstream.slots, start);
-  uint32_t running = 0;
+  uint32_t running = 0, begun = 0, ended = 0;
+  Nanos prompts_until = start;
   std::vector<uint32_t> limits;
   Nanos now = start;
   while (now < start + duration) {
@@ -39,18 +41,27 @@ std::vector<uint32_t> KeepBusy(Concurrency& concurrency, const Upstream& upstrea
         break;
       }
       ++running;
-      const Nanos begins = std::max(*slot, now);
-      *slot = begins + upstream.prefill + upstream.answer;
-      turns.push({begins + upstream.prefill, true, now, running});
-      turns.push({*slot, false, now, 0});
+      const Nanos begins = std::max({*slot, now, upstream.shared ? prompts_until : 0});
+      prompts_until = begins + upstream.prefill;
+      *slot = prompts_until + upstream.answer;
+      turns.push({prompts_until, true, now, running, ended});
+      turns.push({*slot, false, now, 0, 0});
     }
     const Turn turn = turns.top();
     turns.pop();
     now = turn.at;
-    if (turn.first)
-      concurrency.FirstToken(turn.sent, now, 100, turn.running);
-    else
+    if (turn.first) {
+      concurrency.Begins({.sent = turn.sent,
+                          .now = now,
+                          .prompt_tokens = 100,
+                          .running = turn.running,
+                          .begun = ++begun,
+                          .room_made = ended > turn.ended});
+    } else {
       --running;
+      --begun;
+      ++ended;
+    }
     limits.push_back(concurrency.limit());
   }
   return limits;
@@ -66,8 +77,27 @@ TEST(Concurrency, FindsTheSlotsOfAnUpstreamThatQueues) {
   for (const size_t slots : {1U, 4U, 16U, 64U}) {
     Concurrency concurrency({});
     const double mean = LateMean(KeepBusy(concurrency, {.slots = slots}, 400 * kSecond));
-    EXPECT_GE(mean, 0.7 * static_cast<double>(slots)) << slots;
-    EXPECT_LE(mean, 1.3 * static_cast<double>(slots) + 1) << slots;
+    EXPECT_GE(mean, static_cast<double>(slots)) << slots;
+    EXPECT_LE(mean, 1.1 * static_cast<double>(slots) + 0.2) << slots;
+  }
+}
+
+TEST(Concurrency, ManyPromptsAtOnceAreNoQueue) {
+  Concurrency concurrency({.most = 16});
+  const Upstream upstream{.slots = 64, .prefill = 100 * kMillisecond, .answer = 3 * kSecond, .shared = true};
+  const auto limits = KeepBusy(concurrency, upstream, 100 * kSecond);
+  EXPECT_TRUE(std::ranges::is_sorted(limits)) << "it never fell";
+  EXPECT_EQ(limits.back(), 16U);
+}
+
+TEST(Concurrency, AServerThatAnswersShortlyIsKeptBusy) {
+  for (const size_t slots : {2U, 4U, 8U}) {
+    Concurrency concurrency({});
+    const Upstream upstream{
+        .slots = slots, .prefill = 20 * kMillisecond, .answer = 150 * kMillisecond, .shared = true};
+    const auto limits = KeepBusy(concurrency, upstream, 100 * kSecond);
+    EXPECT_GE(std::ranges::min(limits), std::min<size_t>(slots, 4)) << slots;
+    EXPECT_GE(LateMean(limits), static_cast<double>(slots)) << slots;
   }
 }
 
@@ -81,13 +111,14 @@ TEST(Concurrency, FindsTheSlotsOfAnUpstreamThatRefuses) {
 TEST(Concurrency, FollowsAnUpstreamThatShrinksAndGrows) {
   Concurrency concurrency({});
   KeepBusy(concurrency, {.slots = 32}, 200 * kSecond);
-  EXPECT_LE(LateMean(KeepBusy(concurrency, {.slots = 4}, 400 * kSecond, 200 * kSecond)), 7);
+  EXPECT_LE(LateMean(KeepBusy(concurrency, {.slots = 4}, 400 * kSecond, 200 * kSecond)), 5);
   EXPECT_GE(LateMean(KeepBusy(concurrency, {.slots = 32}, 1200 * kSecond, 600 * kSecond)), 20);
 }
 
 TEST(Concurrency, AnUnusedLimitStaysWhereItIs) {
   Concurrency concurrency({.first = 4});
-  for (int i = 1; i < 100; ++i) concurrency.FirstToken(i * kSecond, i * kSecond + kMillisecond, 10, 1);
+  for (int i = 1; i < 100; ++i)
+    concurrency.Begins({.sent = i * kSecond, .now = i * kSecond + kMillisecond, .prompt_tokens = 10});
   EXPECT_EQ(concurrency.limit(), 4U);
 }
 
@@ -99,8 +130,8 @@ TEST(Concurrency, OneQueueIsOneDecreaseHoweverManyWaitedInIt) {
 
 TEST(Concurrency, ALongPromptIsNoSignOfAQueue) {
   Concurrency concurrency({.first = 8});
-  concurrency.FirstToken(0, 10 * kMillisecond, 10, 1);
-  concurrency.FirstToken(0, 10 * kSecond, 10'000, 1);
+  concurrency.Begins({.now = 10 * kMillisecond, .prompt_tokens = 10});
+  concurrency.Begins({.now = 10 * kSecond, .prompt_tokens = 10'000, .room_made = true});
   EXPECT_EQ(concurrency.limit(), 8U);
 }
 

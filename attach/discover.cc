@@ -1,5 +1,8 @@
 #include "attach/discover.h"
 
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -16,7 +19,7 @@ namespace json = boost::json;
 
 constexpr std::string_view kWords = "One, two, three, four, five, six, seven,";
 constexpr std::string_view kRepeating = "a b a b a b a b a b a b a b a b";
-constexpr int kTokens = 8, kTries = 20;
+constexpr int kTokens = 8, kLong = 32, kTries = 20;
 constexpr double kNoise = 2;  // the highest temperature that OpenAI's API allows
 
 class Asker {
@@ -28,6 +31,7 @@ class Asker {
     if (auto found = co_await AskPrompt(); !found) co_return std::unexpected(found.error());
     co_await AskIds();
     co_await AskStream();
+    co_await AskTogether();
     co_await AskStop();
     co_await AskSampling();
     co_await AskPenalties();
@@ -129,6 +133,36 @@ class Asker {
       if (const auto chunk = ParseChunk(event); chunk && chunk->usage && chunk->usage->completion > 0)
         can_.stream_usage = true;
     }
+  }
+
+  // Some break off an answer when another request comes, and say nothing of it.
+  asio::awaitable<void> AskTogether() {
+    json::object body{{"model", model_.name}, {"max_tokens", kLong}, {"temperature", 0}, {"stream", true}};
+    SetPrompt(kWords, body);
+    Upstream::Call call(upstream_);
+    const auto started = co_await upstream_->Start(call, Path(), json::serialize(body));
+    if (!started || call.head().status() != 200) co_return;
+    auto piece = co_await call.Read();
+    // Whatever becomes of the other one; it ends before this does.
+    const auto executor = co_await asio::this_coro::executor;
+    const auto other = std::make_shared<asio::steady_timer>(executor, asio::steady_timer::time_point::max());
+    body.erase("stream");
+    body["max_tokens"] = 1;
+    asio::co_spawn(executor, upstream_->Fetch(Path(), json::serialize(body)),
+                   [other](const std::exception_ptr&, const auto&) {
+                     other->expires_at(asio::steady_timer::time_point::min());
+                   });
+    EventReader reader;
+    std::vector<std::string> events;
+    for (; piece && !piece->empty(); piece = co_await call.Read()) {
+      if (!reader.Feed(*piece, events)) break;
+    }
+    reader.End(events);
+    can_.together = std::ranges::any_of(events, [](const std::string& event) {
+      const auto chunk = ParseChunk(event);
+      return chunk && !chunk->finish.empty();
+    });
+    co_await other->async_wait(asio::as_tuple(asio::use_awaitable));
   }
 
   asio::awaitable<void> AskStop() {

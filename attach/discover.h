@@ -4,6 +4,7 @@
 //
 //   top_k=1 at a temperature that makes noise gives the greedy answer, if it is honoured; so does min_p=1.
 //   A strong penalty, or a bias, changes a greedy answer. A seed twice gives one answer, two seeds two.
+//   A stream that ends without an end when another request comes is of a server that does one at a time.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>

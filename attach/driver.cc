@@ -92,7 +92,8 @@ struct Driver::Choice {
   std::shared_ptr<asio::steady_timer> credit_came;
   Upstream::Call* call = nullptr;
   Nanos queued = 0, sent = 0;
-  uint32_t beside = 0;  // that ran when it was sent, itself included
+  uint32_t beside = 0;        // that ran when it was sent, itself included
+  uint64_t ended_before = 0;  // that had ended by then
   int refusals = 0;
   bool first = false, ended = false, starved = false, admitted = false, done = false;
   wire::Finish end = wire::NONE;  // by our rules, with `done`; told when it is settled
@@ -105,7 +106,7 @@ Driver::Driver(asio::io_context& io, std::shared_ptr<Upstream> upstream, DriverO
     : io_(io),
       upstream_(std::move(upstream)),
       options_(std::move(options)),
-      where_(fmt::format("engine {}: the upstream at {}", options_.name, upstream_->url().Text())),
+      where_("the upstream at " + upstream_->url().Text()),
       send_(std::move(send)),
       concurrency_(options_.concurrency),
       look_(io),
@@ -130,7 +131,7 @@ void Driver::Handle(const wire::ToEngine& command) {
           if (request->model != model) continue;
           const auto choices = request->choices;
           for (const ChoicePtr& choice : choices)
-            End(*choice, wire::ERROR, fmt::format("model {} is unloaded", model->load.name()));
+            End(*choice, wire::ERROR, fmt::format("model {} is unloaded", model->load.name()), true);
         }
         SetState(*model, wire::ModelState::UNLOADED, "");
         models_.erase(command.unload().name());
@@ -325,7 +326,7 @@ void Driver::Pump() {
     });
     return;
   }
-  while (!held_.empty() && running_.size() < concurrency_.limit()) {
+  while (!held_.empty() && running_.size() < Limit()) {
     const ChoicePtr choice = held_.front();
     held_.pop_front();
     if (choice->ended) continue;
@@ -333,6 +334,7 @@ void Driver::Pump() {
     running_.push_back(choice.get());
     choice->sent = Now();
     choice->beside = static_cast<uint32_t>(running_.size());
+    choice->ended_before = ended_;
     if (!std::exchange(choice->admitted, true)) {
       wire::Note& note = *steps_[choice->request->submit.model()].report.add_notes();
       note.set_request(choice->request->id);
@@ -440,6 +442,7 @@ asio::awaitable<Status> Driver::Answer(Choice& choice, Upstream::Call& call) {
   while (!done && !choice.ended) {
     const auto piece = co_await call.Read();
     if (alive.expired() || choice.ended) co_return Status();
+    heard_ = Now();
     if (!piece) {
       if (!choice.finish.empty() || choice.done) break;  // it had said its end
       co_return std::unexpected(piece.error());
@@ -511,7 +514,12 @@ void Driver::TakeChunk(Choice& choice, const UpstreamChunk& chunk) {
   if (!chunk.finish.empty()) choice.finish = chunk.finish;
   const bool says = !chunk.text.empty() || !chunk.ids.empty();
   if (says && !std::exchange(choice.first, true)) {
-    concurrency_.FirstToken(choice.sent, Now(), choice.prompt_tokens + choice.before, choice.beside);
+    concurrency_.Begins({.sent = choice.sent,
+                         .now = Now(),
+                         .prompt_tokens = choice.prompt_tokens + choice.before,
+                         .running = choice.beside,
+                         .begun = Begun(),
+                         .room_made = ended_ > choice.ended_before});
     Step& step = steps_[request.submit.model()];
     const uint32_t prompt = choice.prompt_tokens + choice.before;
     step.report.set_prefill(step.report.prefill() + prompt);
@@ -685,8 +693,22 @@ void Driver::Account() {
   }
 }
 
+bool Driver::OneAtATime() const {
+  return std::ranges::any_of(models_,
+                             [](const auto& one) { return one.second->can && !one.second->can->together; });
+}
+
+uint32_t Driver::Limit() const {
+  return OneAtATime() ? 1 : concurrency_.limit();
+}
+
+uint32_t Driver::Begun() const {
+  return static_cast<uint32_t>(std::ranges::count_if(running_, [](const Choice* one) { return one->first; }));
+}
+
 void Driver::Leave(const Choice& choice) {
   if (std::ranges::find(running_, &choice) == running_.end()) return;
+  if (choice.first) ++ended_;
   Account();
   std::erase_if(running_, [&](const Choice* one) { return one == &choice; });
   ReportSoon();
@@ -722,7 +744,7 @@ wire::Load Driver::Load() const {
   load.set_waiting(static_cast<uint32_t>(held_.size()));
   load.set_free_pages(kPages);
   load.set_computed_tokens(computed_);
-  load.set_max_sequences(concurrency_.limit());
+  load.set_max_sequences(Limit());
   return load;
 }
 
@@ -750,8 +772,9 @@ void Driver::LookSoon() {
 
 void Driver::Lost(const std::string& why) {
   up_ = false;
-  down_why_ = fmt::format("{}: {}", where_, why);
+  down_why_ = fmt::format("engine {}: {}: {}", options_.name, where_, why);
   upstream_->CloseIdle();
+  concurrency_ = Concurrency(options_.concurrency);  // who comes back may be another
   for (const auto& [name, model] : std::map(models_)) {
     model->can.reset();
     if (model->words.tokenizer) SetState(*model, wire::ModelState::FAILED, down_why_);
@@ -763,29 +786,35 @@ asio::awaitable<void> Driver::Watch() {
   const std::weak_ptr<char> alive = alive_;
   Nanos retry = options_.first_retry;
   while (true) {
-    look_again_ = false;
-    const auto body = co_await upstream_->Fetch("/v1/models", "");
-    if (alive.expired()) co_return;
-    const auto listed = body ? ParseModels(*body) : std::unexpected(body.error());
     Nanos wait = options_.probe;
-    if (listed) {
-      up_ = true;
-      retry = options_.first_retry;
-      co_await Look(*listed);
+    if (std::exchange(look_again_, false) || !Answering()) {
+      const auto body = co_await upstream_->Fetch("/v1/models", "");
       if (alive.expired()) co_return;
-    } else {
-      if (up_ || down_why_.empty()) spdlog::warn("{}: {}", where_, listed.error().message);
-      up_ = true;
-      Lost(listed.error().message);
-      look_again_ = false;
-      wait = retry;
-      retry = std::min(2 * retry, options_.last_retry);
+      const auto listed = body ? ParseModels(*body) : std::unexpected(body.error());
+      if (listed) {
+        up_ = true;
+        retry = options_.first_retry;
+        co_await Look(*listed);
+        if (alive.expired()) co_return;
+      } else {
+        if (up_ || down_why_.empty()) spdlog::warn("{}: {}", where_, listed.error().message);
+        up_ = true;
+        Lost(listed.error().message);
+        look_again_ = false;
+        wait = retry;
+        retry = std::min(2 * retry, options_.last_retry);
+      }
     }
     if (look_again_) continue;
     look_.expires_after(std::chrono::nanoseconds(wait));
     co_await look_.async_wait(kTuple);
     if (alive.expired()) co_return;
   }
+}
+
+// It need not be asked whether it is there; one that does one thing at a time would break off what it does.
+bool Driver::Answering() const {
+  return !running_.empty() && (OneAtATime() || Now() - heard_ < options_.probe);
 }
 
 // A name that somebody wrote down is tried even if it is not listed: not every server lists what it serves.
@@ -806,7 +835,8 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (theirs.empty()) {
       model->can.reset();
       SetState(*model, wire::ModelState::FAILED,
-               fmt::format("{} serves no model '{}'; it lists: {}", where_, name, Names(listed)));
+               fmt::format("engine {}: {} serves no model '{}'; it lists: {}", options_.name, where_, name,
+                           Names(listed)));
       continue;
     }
     if (model->can && model->theirs == theirs) continue;
@@ -818,8 +848,8 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (const auto now = models_.find(name); now == models_.end() || now->second != model) continue;
     if (!can) {
       SetState(*model, wire::ModelState::FAILED,
-               fmt::format("{}, asked for '{}': {}; it lists: {}", where_, theirs, can.error().message,
-                           Names(listed)));
+               fmt::format("engine {}: {}, asked for '{}': {}; it lists: {}", options_.name, where_, theirs,
+                           can.error().message, Names(listed)));
       continue;
     }
     model->can = *can;

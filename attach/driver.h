@@ -8,7 +8,8 @@
 // nothing has been sent yet; the fleet is told the limit and so soon sends no more than that.
 //
 // An upstream that cannot be reached makes its models FAILED, in words; it is asked every second or few
-// whether it is back, and then what it can do, for it may be another one. Threads: the io_context's one.
+// whether it is back, and then what it can do, for it may be another one. While it answers, nobody asks
+// whether it is there. Threads: the io_context's one.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -92,6 +93,7 @@ class Driver {
 
   boost::asio::awaitable<void> Watch();
   boost::asio::awaitable<void> Look(std::vector<UpstreamModel> listed);
+  bool Answering() const;
   void Lost(const std::string& why);
   void LookSoon();
   std::string TheirName(const Model& model, const std::vector<UpstreamModel>& listed) const;
@@ -100,6 +102,9 @@ class Driver {
 
   wire::TokenEvent& EventOf(Choice& choice);
   void Account();
+  bool OneAtATime() const;
+  uint32_t Limit() const;
+  uint32_t Begun() const;  // that run and whose answers have begun
   void Leave(const Choice& choice);
   void ReportSoon();
   void Report();
@@ -116,10 +121,12 @@ class Driver {
   std::map<uint64_t, std::shared_ptr<Request>> requests_;
   std::deque<ChoicePtr> held_;    // not sent yet
   std::vector<Choice*> running_;  // sent and not ended
+  uint64_t ended_ = 0;            // of those whose answers had begun
   boost::asio::steady_timer look_, report_, later_;
   bool up_ = false, look_again_ = false, report_posted_ = false;
   std::string down_why_;  // empty: it has not been asked yet
   Nanos hold_until_ = 0;  // the upstream asked for so much patience
+  Nanos heard_ = 0;       // when a piece of an answer came last
 
   // What happened since the last report, by model.
   struct Step {

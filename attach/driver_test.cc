@@ -289,6 +289,20 @@ TEST(Driver, NoMoreRunThanTheLimitAndNoneIsLost) {
   EXPECT_LE(upstream.most_at_once(), 6);
 }
 
+TEST(Driver, AServerThatBreaksOffAnswersForOthersIsGivenOneAtATime) {
+  FakeUpstream upstream({.pace = 1ms, .interrupts = true});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  EXPECT_EQ(cloud.driver_.Load().max_sequences(), 1U);
+  constexpr uint64_t kRequests = 4;
+  for (uint64_t id = 1; id <= kRequests; ++id) cloud.Send(cloud.Ask(id, 100));
+  ASSERT_TRUE(cloud.RunUntil([&] {
+    return cloud.heard_.size() == kRequests &&
+           std::ranges::all_of(cloud.heard_, [](const auto& one) { return one.second.finish != wire::NONE; });
+  }));
+  for (const auto& [id, heard] : cloud.heard_) EXPECT_EQ(heard.text.size(), 100U) << heard.error;
+}
+
 TEST(Driver, ADrainLetsWhatRunsEnd) {
   FakeUpstream upstream({.pace = 1ms});
   Cloud cloud(upstream.port());

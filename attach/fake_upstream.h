@@ -60,6 +60,7 @@ class FakeUpstream {
     std::chrono::milliseconds pace{0};  // between tokens
     // Answers in its place what it returns; empty: as usual. For requests of an answer that are streamed.
     std::function<std::string()> instead = nullptr;
+    bool interrupts = false;  // an answer is broken off when another request comes
     std::string models = "m";
     std::string certificate = "", key = "";  // PEM: it speaks TLS
   };
@@ -174,6 +175,7 @@ class FakeUpstream {
   }
 
   bool Answer(Wire& wire, const std::string& head, const std::string& body) {
+    ++requests_;
     if (head.starts_with("GET /v1/models")) {
       return SayJson(wire, 200, R"({"data":[{"id":")" + manners_.models + R"("}]})");
     }
@@ -286,7 +288,12 @@ class FakeUpstream {
       std::snprintf(size, sizeof size, "%zx\r\n", text.size());
       return Say(wire, size + text + "\r\n");
     };
+    const int requests = requests_;
     for (const char c : letters) {
+      if (manners_.interrupts && requests_ > requests) {
+        --running_;
+        return event("[DONE]") && Say(wire, "0\r\n\r\n");
+      }
       std::this_thread::sleep_for(manners_.pace);
       if (stopping_ || !event(chunk(std::string(1, c), nullptr))) {
         --running_;
@@ -304,7 +311,7 @@ class FakeUpstream {
   boost::asio::ip::tcp::acceptor acceptor_;
   boost::asio::ssl::context tls_{boost::asio::ssl::context::tls_server};
   std::atomic<bool> stopping_ = false;
-  std::atomic<int> broken_ = 0, running_ = 0, most_ = 0, tokens_sent_ = 0;
+  std::atomic<int> requests_ = 0, broken_ = 0, running_ = 0, most_ = 0, tokens_sent_ = 0;
   std::mutex mutex_;
   std::string last_body_;
   std::set<Socket*> open_;

@@ -160,6 +160,7 @@ std::string Can::Text() const {
   add(!repetition_penalty.empty(), repetition_penalty.empty() ? "repetition_penalty" : repetition_penalty);
   add(presence_penalty, "presence_penalty");
   add(frequency_penalty, "frequency_penalty");
+  add(together, "several at once");
   return text;
 }
 

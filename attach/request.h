@@ -22,6 +22,7 @@ struct Can {
   bool stream_usage = false, logprobs = false, stop = false, ignore_eos = false, seed = false;
   bool top_k = false, min_p = false, logit_bias = false;
   bool presence_penalty = false, frequency_penalty = false;
+  bool together = true;            // an answer is not broken off when another request comes
   std::string repetition_penalty;  // the field's name there; empty: it has none
 
   bool operator==(const Can&) const = default;

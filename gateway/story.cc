@@ -285,6 +285,9 @@ void Story::Take(Part& part, const wire::TokenEvent& event) {
   const wire::Finish finish = event.finish();
   choices_[index].ended = finish != wire::NONE;
   if (finish != wire::NONE && --part.choices_left == 0) part.job = 0;
+  if (finish == wire::ERROR && !event.fault() && !event.error().empty()) {
+    return Fail(ToApiError({Code::kUnsupported, event.error(), Reason::kUnsupportedField}));
+  }
   if (finish == wire::ERROR || finish == wire::CANCELLED) {
     return Fail(ToApiError({Code::kInternal,
                             event.error().empty() ? "the engine gave up this request" : event.error(),
@@ -311,6 +314,10 @@ void Story::Count(Part& part, Choice& choice, const wire::TokenEvent& event) {
   if (event.cached_tokens() > 0 && !std::exchange(part.cached, true)) {
     ticket_->Cached(event.cached_tokens());
     usage_.cached += event.cached_tokens();
+  }
+  if (event.has_reported()) {
+    ticket_->Event("reported", fmt::format("the engine's server counts {} + {} tokens",
+                                           event.reported().prompt(), event.reported().completion()));
   }
   ticket_->Emitted(event.new_tokens());
   usage_.completion += event.new_tokens();

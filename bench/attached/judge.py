@@ -5,7 +5,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 from bench.lib.rows import read_rows  # noqa: E402
-from bench.lib.verdict import Verdict  # noqa: E402
+from bench.lib.verdict import Verdict, median  # noqa: E402
+
+BAR = 0.9
 
 
 def table(rows):
@@ -36,6 +38,10 @@ def main():
             verdict.missing(row["server"], row["why"])
         elif row["row"] == "check":
             verdict.holds(f"{row['server']}: {row['check']}", int(row["held"]), 1)
+        elif row["row"] == "throughput":
+            ratio = median(row["attached"]) / median(row["direct"])
+            verdict.at_least(f"{row['server']}: tokens/s through Penstock over asked directly, {row['clients']} clients", ratio, BAR,
+                             note=f"{median(row['attached']):.1f} / {median(row['direct']):.1f}, it may run {row['may_run']}")
         elif row["row"] == "counts":
             verdict.report(f"{row['server']}: requests whose count the upstream tells otherwise",
                            f"{row['differ']} {row['example'] if row['differ'] else ''}")

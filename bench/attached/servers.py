@@ -42,7 +42,7 @@ def _transformers(port):
 def _vllm(port):
     venv = HOME / "attached-vllm"
     return ([venv / "bin/vllm", "serve", FOLDER, "--port", port, "--enforce-eager", "--max-model-len", "2048",
-             "--max-num-seqs", "8", "--dtype", "float32"], {"VLLM_CPU_KVCACHE_SPACE": "1"})
+             "--max-num-seqs", "8", "--dtype", "float32"], {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_TARGET_DEVICE": "cpu"})  # not every build knows what it is for
 
 
 SERVERS = {"llama-server": _llama_server, "llama-cpp-python": _llama_cpp_python,
