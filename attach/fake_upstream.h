@@ -127,6 +127,8 @@ class FakeUpstream {
       boost::system::error_code error;
       acceptor_.accept(*socket, error);
       if (stopping_ || error) return;
+      socket->set_option(boost::asio::ip::tcp::no_delay(true),
+                         error);  // each token by itself, as servers send them
       serving_.emplace_back([this, socket] {
         {
           const std::lock_guard lock(mutex_);
