@@ -64,6 +64,7 @@ class Tls : public ::testing::Test {
         },
         boost::asio::detached);
     io.run();
+    upstream->CloseIdle();  // a connection does not outlive its io_context
     return said;
   }
 
