@@ -190,20 +190,33 @@ class Asker {
       co_return answer && answer->text == greedy_;
     };
     can_.top_k = co_await calm("top_k", 1);
+    for (const int off : {0, -1}) {  // servers differ in how it is switched off
+      if (!can_.top_k || can_.top_k_off) break;
+      if (co_await Ask({{"temperature", kNoise}, {"top_k", off}})) can_.top_k_off = off;
+    }
     can_.min_p = co_await calm("min_p", 1);
   }
 
   asio::awaitable<void> AskPenalties() {
-    const auto plain = co_await Ask(kRepeating, {});
+    auto plain = co_await Ask(kRepeating, {});
     if (!plain) co_return;
+    json::object neutral;
     const auto changes = [&](std::string_view name, double value) -> asio::awaitable<bool> {
-      json::object more;
+      json::object more = neutral;
       more[name] = value;
       const auto answer = co_await Ask(kRepeating, more);
       co_return answer && answer->text != plain->text;
     };
+    // Where a server has a penalty of its own, none changes as much as a strong one.
     for (const std::string_view name : {"repetition_penalty", "repeat_penalty"}) {
-      if (can_.repetition_penalty.empty() && co_await changes(name, 5)) can_.repetition_penalty = name;
+      for (const double value : {5.0, 1.0}) {
+        if (can_.repetition_penalty.empty() && co_await changes(name, value)) can_.repetition_penalty = name;
+      }
+    }
+    if (!can_.repetition_penalty.empty()) {
+      neutral[can_.repetition_penalty] = 1;
+      plain = co_await Ask(kRepeating, neutral);
+      if (!plain) co_return;
     }
     can_.presence_penalty = co_await changes("presence_penalty", 2);
     can_.frequency_penalty = co_await changes("frequency_penalty", 2);

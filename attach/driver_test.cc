@@ -289,6 +289,21 @@ TEST(Driver, NoMoreRunThanTheLimitAndNoneIsLost) {
   EXPECT_LE(upstream.most_at_once(), 6);
 }
 
+TEST(Driver, WhatAServerDoesUnaskedIsSwitchedOff) {
+  FakeUpstream upstream({.own_penalty = true});
+  Cloud cloud(upstream.port());
+  ASSERT_TRUE(cloud.LoadAndWait());
+  EXPECT_EQ(cloud.Run(cloud.Ask(1, 10)).text, "abcdefghij");
+  wire::Submit hot = cloud.Ask(2, 10);
+  hot.mutable_sampling()->set_temperature(0.5);
+  cloud.Run(hot);
+  const auto body = boost::json::parse(upstream.last_body()).as_object();
+  EXPECT_EQ(body.at("repetition_penalty").to_number<int>(), 1);
+  EXPECT_EQ(body.at("top_p").to_number<int>(), 1);
+  EXPECT_EQ(body.at("top_k").to_number<int>(), 0);
+  EXPECT_EQ(body.at("min_p").to_number<int>(), 0);
+}
+
 TEST(Driver, AServerThatBreaksOffAnswersForOthersIsGivenOneAtATime) {
   FakeUpstream upstream({.pace = 1ms, .interrupts = true});
   Cloud cloud(upstream.port());

@@ -60,7 +60,8 @@ class FakeUpstream {
     std::chrono::milliseconds pace{0};  // between tokens
     // Answers in its place what it returns; empty: as usual. For requests of an answer that are streamed.
     std::function<std::string()> instead = nullptr;
-    bool interrupts = false;  // an answer is broken off when another request comes
+    bool interrupts = false;   // an answer is broken off when another request comes
+    bool own_penalty = false;  // for repetition, where the request names none
     std::string models = "m";
     std::string certificate = "", key = "";  // PEM: it speaks TLS
   };
@@ -217,9 +218,11 @@ class FakeUpstream {
     int shift = 0;
     if (number("temperature") > 1 && number("top_k") != 1 && number("min_p") != 1)
       shift = ask.contains("seed") ? static_cast<int>(number("seed")) : 7;
-    for (const char* name : {"repetition_penalty", "presence_penalty", "frequency_penalty"}) {
+    for (const char* name : {"presence_penalty", "frequency_penalty"}) {
       if (number(name) != 0) shift = 3;
     }
+    const bool named = ask.contains("repetition_penalty");
+    if (named ? number("repetition_penalty") != 1 : manners_.own_penalty) shift += 3;
     for (char& c : letters) c = static_cast<char>('a' + (c - 'a' + shift) % 26);
     return letters;
   }

@@ -71,16 +71,20 @@ class Maker {
     return {};
   }
 
+  // What is off is said to be off wherever that is known to be heard: servers have defaults of their own.
   void AddSampling(uint32_t choice) {
     const wire::SamplingSpec& sampling = submit_.sampling();
     const bool hot = sampling.temperature() > 0;
     body_["temperature"] = Short(sampling.temperature());
-    if (hot && sampling.top_p() > 0 && sampling.top_p() < 1) body_["top_p"] = Short(sampling.top_p());
+    if (hot) body_["top_p"] = sampling.top_p() > 0 ? Short(sampling.top_p()) : 1;
+    if (hot && can_.top_k_off) body_["top_k"] = *can_.top_k_off;
     Want(hot && sampling.top_k() > 0, can_.top_k, "top_k", sampling.top_k());
+    if (hot && can_.min_p) body_["min_p"] = 0;
     Want(hot && sampling.min_p() > 0, can_.min_p, "min_p", Short(sampling.min_p()));
     // Every request has a seed, chosen for it where the client names none: so it is no reason to refuse.
     if (hot && can_.seed) body_["seed"] = static_cast<int64_t>((sampling.seed() + choice) & 0x7FFF'FFFF);
     const float repetition = sampling.repetition_penalty();
+    if (!can_.repetition_penalty.empty()) body_[can_.repetition_penalty] = 1;
     Want(repetition != 0 && repetition != 1, !can_.repetition_penalty.empty(),
          can_.repetition_penalty.empty() ? "repetition_penalty" : can_.repetition_penalty, Short(repetition));
     Want(sampling.presence_penalty() != 0, can_.presence_penalty, "presence_penalty",

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@ struct Can {
   Ids ids = Ids::kNone;
   bool stream_usage = false, logprobs = false, stop = false, ignore_eos = false, seed = false;
   bool top_k = false, min_p = false, logit_bias = false;
+  std::optional<int> top_k_off = {};  // the value by which top_k is off
   bool presence_penalty = false, frequency_penalty = false;
   bool together = true;            // an answer is not broken off when another request comes
   std::string repetition_penalty;  // the field's name there; empty: it has none
