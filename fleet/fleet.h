@@ -96,6 +96,7 @@ struct EngineView {
   // One word: "up", "draining", "proving", "recovering", "quarantined", "down".
   std::string_view State() const {
     if (connected && draining) return "draining";
+    if (connected && health == "proving" && models.empty()) return "up";  // it has nothing to prove
     return !connected ? "down" : health.empty() || health == "good" ? "up" : std::string_view(health);
   }
 };

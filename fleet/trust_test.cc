@@ -89,6 +89,13 @@ TEST(Trust, AnAnswerThatHadBegunGoesOnElsewhereFromWhereItWas) {
   EXPECT_EQ(world.fleet->Running(), 0u);
 }
 
+TEST(Trust, AnEngineWithoutModelsHasNothingToProve) {
+  FleetWorld world;
+  auto engine = world.Engine(Resuming("cpu0"));
+  ASSERT_TRUE(world.Until([&] { return world.View("cpu0").connected; }));
+  EXPECT_EQ(world.View("cpu0").State(), "up");
+}
+
 TEST(Trust, UnderAnotherContractTheStoryIsToldSo) {
   FleetWorld world;
   world.Serve("qwen");
