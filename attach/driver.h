@@ -72,14 +72,22 @@ class Driver {
   struct Choice;
   using ChoicePtr = std::shared_ptr<Choice>;
 
+  // ---- driver.cc ----
   void Submit(const wire::Submit& submit);
   Status Start(const wire::Submit& submit);
   Status MakeChoices(const std::shared_ptr<Request>& request);
   void Cancel(uint64_t request);
   void Grant(const wire::Credit& credit);
-  void Pump();
+  wire::TokenEvent& EventOf(Choice& choice);
+  void Account();
+  void ReportSoon();
+  void Report();
+  static Nanos Now();
 
+  // ---- answering.cc ----
+  void Pump();
   boost::asio::awaitable<void> Run(ChoicePtr choice);
+  bool TryLater(const ChoicePtr& choice, int64_t retry_after, const std::string& said);
   boost::asio::awaitable<Status> Answer(Choice& choice, Upstream::Call& call);
   boost::asio::awaitable<void> WaitForCredit(Choice& choice);
   Status Take(Choice& choice, const std::string& json);
@@ -89,8 +97,12 @@ class Driver {
   void EndAsUpstream(Choice& choice);
   void End(Choice& choice, wire::Finish finish, std::string_view error = {}, bool fault = false);
   void Settle(Choice& choice);
-  bool TryLater(const ChoicePtr& choice, int64_t retry_after, const std::string& said);
+  bool OneAtATime() const;
+  uint32_t Limit() const;
+  uint32_t Begun() const;  // that run and whose answers have begun
+  void Leave(const Choice& choice);
 
+  // ---- watching.cc ----
   boost::asio::awaitable<void> Watch();
   boost::asio::awaitable<void> Look(std::vector<UpstreamModel> listed);
   bool Answering() const;
@@ -99,15 +111,6 @@ class Driver {
   std::string TheirName(const Model& model, const std::vector<UpstreamModel>& listed) const;
   void SetState(Model& model, wire::ModelState::State state, std::string error);
   void TellModel(const Model& model);
-
-  wire::TokenEvent& EventOf(Choice& choice);
-  void Account();
-  bool OneAtATime() const;
-  uint32_t Limit() const;
-  uint32_t Begun() const;  // that run and whose answers have begun
-  void Leave(const Choice& choice);
-  void ReportSoon();
-  void Report();
 
   boost::asio::io_context& io_;
   const std::shared_ptr<Upstream> upstream_;
