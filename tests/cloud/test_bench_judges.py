@@ -40,7 +40,7 @@ def test_one_failed_check_makes_clients_short(tmp_path):
 def console_rows(**changed):
     claim = {"part": "walk", "ok": True, "detail": "", "model": "m", "runner": "native", "kernel": "avx2"}
     claims = [{**claim, "seat": seat, "theme": theme, "check": f"axe {i}"}
-              for seat in ("operator", "team_lead", "developer") for theme in ("light", "dark") for i in range(40)]
+              for seat in ("operator", "team_lead", "developer", "finance") for theme in ("light", "dark") for i in range(40)]
     load = {"part": "load", "running": 500, "cpu": "some", "load": "0"}
     update = {"part": "busy", "clock": "cpu", "updates": 1, "ms": 1000, "task_ms": 5.0, "script_ms": 1.0, "layout_ms": 1.0,
               "style_ms": 0.1, "rows": 20, "shown": "1 to 20 of 500", **changed}
