@@ -250,7 +250,7 @@ const std::array kSettings = {
     Make<&Config::kv_memory>("engine.kv_memory", "BYTES", "KV memory of each model; 0: the engine chooses"),
     Make<&Config::pause_memory>("engine.pause_memory", "BYTES",
                                 "the ggml runner: this machine's memory to put paused sequences of a model "
-                                "aside; they are computed again where it is full"),
+                                "aside, else they are computed again; 0: 512MiB with a GPU, none without"),
     Make<&Config::context>("engine.context", "TOKENS", "cap on each model's context; 0: the model's own"),
     Make<&Config::max_sequences>("engine.max_sequences", "N", "sequences running at once"),
     Make<&Config::step_tokens>("engine.step_tokens", "TOKENS",

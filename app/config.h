@@ -45,7 +45,7 @@ struct Config {
   Duration canary_period{60 * kSecond}, engine_timeout{3 * kSecond};
 
   std::string runner = "native", ggml_device, ggml_libraries;
-  Bytes engine_memory, kv_memory, pause_memory{512ULL << 20};
+  Bytes engine_memory, kv_memory, pause_memory;
   int64_t max_sequences = 64, step_tokens = 512, context = 0, ggml_layers = 1000;
   bool prefix_cache = true;
   std::string cores, numa, kernel;

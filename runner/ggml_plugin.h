@@ -20,7 +20,9 @@ struct GgmlOptions {
   int32_t layers = 1000;       // that a GPU computes, the CPU the others
   int32_t max_sequences = 64;  // running at once, of one model; at most kGgmlSequences
   int threads = 0;             // ≤ 0: one per usable CPU
-  int64_t pause_bytes = 0;     // of this machine's memory, for what paused sequences of a model had computed
+  // Of this machine's memory, for what paused sequences of a model had computed. 0: 512 MiB for a GPU; none
+  // for the CPU, whose KV is this machine's memory too.
+  int64_t pause_bytes = 0;
   // Folders in which libllama.so may lie, with its backends beside it; the first that has one. Empty: the
   // folder `ggml` beside the plug-in.
   std::vector<std::string> libraries = {};

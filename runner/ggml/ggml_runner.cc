@@ -26,7 +26,8 @@ namespace penstock::ggml {
 namespace {
 
 constexpr int32_t kBatchTokens = 2048, kUbatchTokens = 512;  // a plan that is larger becomes several batches
-constexpr int32_t kCellsAtLeast = 256;                       // libllama rounds a memory up to that
+constexpr int64_t kGpuPauseBytes = int64_t{512} << 20;
+constexpr int32_t kCellsAtLeast = 256;  // libllama rounds a memory up to that
 
 // ---- what libllama says ----------------------------------------------------------------------------
 
@@ -348,17 +349,17 @@ Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
   const int32_t slots = 2 * options_.max_sequences;
   PENSTOCK_ASSIGN(ContextPtr made, MakeContext(model.get(), options.path,
                                                std::max(kCellsAtLeast, pages * kPageTokens), slots));
+  const int64_t pause = options_.pause_bytes > 0 ? options_.pause_bytes : IsGpu(device_) ? kGpuPauseBytes : 0;
   const bool shares = !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
-  const LoadedModel info{
-      .id = next_model_++,
-      .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
-      .context = std::min(context, pages * kPageTokens),
-      .pages = pages,
-      .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
-      .page_bytes = page,
-      .kernel = KernelName(device_),
-      .aside_pages = static_cast<int32_t>(std::min<int64_t>(options_.pause_bytes / page, INT32_MAX)),
-      .shares_pages = shares};
+  const LoadedModel info{.id = next_model_++,
+                         .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
+                         .context = std::min(context, pages * kPageTokens),
+                         .pages = pages,
+                         .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
+                         .page_bytes = page,
+                         .kernel = KernelName(device_),
+                         .aside_pages = static_cast<int32_t>(std::min<int64_t>(pause / page, INT32_MAX)),
+                         .shares_pages = shares};
   Loaded loaded{.model = std::move(model),
                 .context = std::move(made),
                 .batch = nullptr,
