@@ -384,8 +384,9 @@ void Scheduler::Abort() {
   // What was to be put aside is in no page any more.
   for (SequenceOp& op : stepping_->aside) {
     if (op.kind != SequenceOp::Kind::kSave) continue;
-    Sequence& sequence = sequences_.at(op.from)->sequence;
-    stepping_->aside_used -= PagesFor(std::exchange(sequence.saved, 0));
+    // One that has ended since gave its room back then.
+    if (const auto it = sequences_.find(op.from); it != sequences_.end())
+      stepping_->aside_used -= PagesFor(std::exchange(it->second->sequence.saved, 0));
     op = {.kind = SequenceOp::Kind::kDrop, .from = op.from};
   }
   stepping_ = nullptr;
