@@ -205,14 +205,15 @@ void AddEngineCommands(CLI::App& app, Cli& cli) {
       cli.run = [name, word](const LoadedConfig& loaded) { return Tell(loaded, *name, word); };
     });
   };
-  add("drain", "It finishes what it has and gets nothing new");
+  add("drain", "It hands over or finishes what it has and gets nothing new");
   add("resume", "It takes requests again");
 
   CLI::App* restart = app.add_subcommand("restart", "Restart one process after another; no request is lost");
   restart->add_option("engine", *name, "one engine alone; none: all of them, then the gateway")
       ->type_name("ENGINE");
   restart->footer(
-      "Each finishes what it has, starts again from the program that is on disk now, and is ready before the "
+      "Each hands over or finishes what it has, starts again from the program that is on disk now, and is "
+      "ready before the "
       "next "
       "goes.\nWhile the gateway restarts, new connections wait. `systemctl reload penstock` does the same. "
       "Settings "

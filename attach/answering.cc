@@ -322,6 +322,7 @@ void Driver::End(Choice& choice, wire::Finish finish, std::string_view error, bo
     if (finish == wire::ERROR) {
       event.set_error(std::string(error));
       event.set_fault(fault);
+      event.set_unable(!fault);  // what it refuses another may do
       spdlog::warn("request {}: {}", choice.request->id, error);
     }
   }

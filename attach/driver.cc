@@ -85,6 +85,9 @@ void Driver::Handle(const wire::ToEngine& command) {
     case wire::ToEngine::kWelcome:
     case wire::ToEngine::KIND_NOT_SET:
       return;  // the process's affair
+    case wire::ToEngine::kRelease:
+    case wire::ToEngine::kState:
+      return;  // no upstream gives or takes them, and hello says so
   }
 }
 
@@ -134,6 +137,7 @@ void Driver::Submit(const wire::Submit& submit) {
       event.set_finish(wire::ERROR);
       event.set_error(started.error().message);
       event.set_fault(fault);
+      event.set_unable(code == Code::kUnsupported);
     }
     ReportSoon();
     return;
@@ -207,7 +211,7 @@ Status Driver::MakeChoices(const std::shared_ptr<Request>& request) {
     if (const wire::Resume* resume = resumed[i]; resume != nullptr) {
       choice->ended = choice->done = resume->ended();
       if (resume->ids_size() > 0 && model.can->prompt == Can::Prompt::kChat)
-        return Fail(Code::kUnavailable, "the upstream cannot go on with an answer that another engine began");
+        return Fail(Code::kUnsupported, "the upstream cannot go on with an answer that another engine began");
       prompt.tokens.insert(prompt.tokens.end(), resume->ids().begin(), resume->ids().end());
       choice->before = static_cast<uint32_t>(resume->ids_size());
       choice->output.Replay({resume->ids().data(), static_cast<size_t>(resume->ids_size())});

@@ -65,6 +65,7 @@ TEST(Driver, WhatTheUpstreamIgnoresIsRefusedByName) {
   const Heard& heard = cloud.Run(submit);
   EXPECT_EQ(heard.finish, wire::ERROR);
   EXPECT_FALSE(heard.fault);
+  EXPECT_TRUE(heard.unable);
   EXPECT_THAT(heard.error, HasSubstr("cannot do top_k, presence_penalty, logprobs"));
   submit.set_request(2);
   submit.set_lenient(true);
@@ -211,6 +212,7 @@ TEST(Driver, AnswersThatAreNoneEndInWords) {
     EXPECT_EQ(heard.finish, wire::ERROR) << row;
     EXPECT_THAT(heard.error, HasSubstr(rows[row].words)) << row;
     EXPECT_EQ(heard.fault, rows[row].fault) << row;
+    EXPECT_EQ(heard.unable, !rows[row].fault) << row;
   }
 }
 

@@ -34,7 +34,7 @@ struct Heard {
   std::vector<int32_t> ids;
   uint32_t tokens = 0, emitted = 0;
   wire::Finish finish = wire::NONE;
-  bool fault = false;
+  bool fault = false, unable = false;
   std::optional<wire::Usage> reported;
   size_t logprobs = 0;
 };
@@ -115,6 +115,7 @@ class Cloud {
       heard.emitted = event.emitted();
       heard.finish = event.finish();
       heard.fault = event.fault();
+      heard.unable = event.unable();
       heard.error = event.error();
       heard.stop = event.stop();
       if (event.has_reported()) heard.reported = event.reported();

@@ -67,6 +67,7 @@ wire::Hello MakeHello(const Runner& runner, const EngineOptions& options) {
   hello.set_memory_bytes(options.memory_bytes);
   hello.set_max_sequences(options.max_sequences);
   hello.set_contract(runner.Chip().contract);
+  hello.set_state(runner.Chip().state);
   *hello.mutable_abilities() = OurAbilities();
   for (const auto& model : options.takes) hello.add_takes(model);
   hello.set_place(options.place);

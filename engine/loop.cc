@@ -16,6 +16,7 @@ namespace penstock {
 namespace {
 
 constexpr uint32_t kMaxChoices = 128, kStepsBetweenMeasures = 64;
+constexpr size_t kStatePart = 1 << 20;  // bytes of one message
 
 Sampling ToSampling(const wire::SamplingSpec& spec) {
   Sampling sampling{
@@ -104,6 +105,10 @@ void EngineLoop::Handle(const wire::ToEngine& command) {
       return;
     case wire::ToEngine::kLog:
       return HandleLog(command.log().level());
+    case wire::ToEngine::kRelease:
+      return HandleRelease(command.release());
+    case wire::ToEngine::kState:
+      return HandleState(command.state());
     case wire::ToEngine::kWelcome:
     case wire::ToEngine::KIND_NOT_SET:
       return;
@@ -122,6 +127,7 @@ void EngineLoop::Disconnected() {
   for (const auto& [sequence, owner] : choices_) scheduler_.Finish(sequence);
   choices_.clear();
   requests_.clear();
+  arriving_.clear();
   scheduler_.TakeTurns();
   report_->Clear();
   TellLoad();
@@ -233,6 +239,7 @@ void EngineLoop::HandleUnload(const std::string& name) {
 
 void EngineLoop::HandleSubmit(const wire::Submit& submit) {
   if (auto started = Start(submit); !started) Refuse(submit, started.error());
+  arriving_.clear();  // a submission follows its states at once: nobody will ask for what is left
 }
 
 Status EngineLoop::Start(const wire::Submit& submit) {
@@ -276,7 +283,8 @@ Status EngineLoop::Start(const wire::Submit& submit) {
     Choice& choice = request->choices.emplace_back(Choice{.sequence = 0, .output = Output(&request->rules)});
     if (resume != nullptr && resume->ended()) continue;
     NewSequence sequence = NewChoice(*model->second, submit, i, resume);
-    sequence.lead = sequence.generated == 0 ? lead : 0;
+    const bool fresh = sequence.generated == 0;
+    if (fresh) sequence.lead = lead;
     if (resume != nullptr)
       choice.output.Replay({resume->ids().data(), static_cast<size_t>(resume->ids_size())});
     auto id = scheduler_.Add(std::move(sequence));
@@ -284,9 +292,11 @@ Status EngineLoop::Start(const wire::Submit& submit) {
       Forget(*request);
       return std::unexpected(id.error());
     }
-    if (lead == 0 && resume == nullptr) lead = *id;
+    if (lead == 0 && fresh) lead = *id;
     choices_[*id] = {request.get(), i};
     choice.sequence = *id;
+    if (auto given = arriving_.extract({submit.request(), i}))
+      TakeOver(*model->second, *id, std::move(given.mapped().bytes), given.mapped().tokens);
     ++request->open;
   }
   if (request->open == 0) return Fail(Code::kInvalid, "nothing of the request is left to do");
@@ -313,7 +323,59 @@ NewSequence EngineLoop::NewChoice(const Model& model, const wire::Submit& submit
   return sequence;
 }
 
-// Of a request that could not be started whole.
+// ---- on to another engine ----
+
+void EngineLoop::HandleState(const wire::State& state) {
+  Arriving& arriving = arriving_[{state.request(), state.choice()}];
+  arriving.tokens = state.tokens();
+  arriving.bytes += state.data();
+}
+
+// Where it cannot be taken over, it is computed again.
+void EngineLoop::TakeOver(const Model& model, SequenceId sequence, std::string state, uint32_t tokens) {
+  const std::span<const Token> known = scheduler_.Find(sequence)->tokens;
+  if (tokens == 0 || tokens >= known.size()) return;
+  const Status given = runner_.GiveState(model.loaded.id, sequence, known.first(tokens), std::move(state));
+  if (!given) return spdlog::warn("a sequence is computed again: {}", given.error().message);
+  scheduler_.PutAside(sequence, static_cast<int32_t>(tokens));
+}
+
+void EngineLoop::HandleRelease(const wire::Release& release) {
+  const auto it = requests_.find(release.request());
+  if (it == requests_.end()) return;  // its end is on its way
+  Request& request = *it->second;
+  ReportTurns();
+  SendReport();  // nothing of it comes after Released
+  uint64_t left = release.most_bytes();
+  for (uint32_t i = 0; i < request.choices.size(); ++i) left -= GiveAway(request, i, left);
+  spdlog::debug("request {} goes on elsewhere", request.id);
+  Forget(request);
+  requests_.erase(it);
+  wire::FromEngine message;
+  message.mutable_released()->set_request(release.request());
+  send_(message);
+}
+
+// Returns the bytes that it sent.
+uint64_t EngineLoop::GiveAway(const Request& request, uint32_t choice, uint64_t most_bytes) {
+  const Sequence* sequence = scheduler_.Find(request.choices[choice].sequence);
+  if (sequence == nullptr || sequence->computed == 0) return 0;
+  const LoadedModel& model = request.model->loaded;
+  auto state = runner_.TakeState(model.id, sequence->id, sequence->computed, sequence->pages);
+  if (!state || state->size() > most_bytes) return 0;
+  wire::FromEngine message;
+  wire::State& part = *message.mutable_state();
+  part.set_request(request.id);
+  part.set_choice(choice);
+  part.set_tokens(static_cast<uint32_t>(sequence->computed));
+  for (size_t at = 0; at < state->size(); at += kStatePart) {
+    part.set_data(state->substr(at, kStatePart));
+    send_(message);
+  }
+  return state->size();
+}
+
+// Of a request that could not be started whole, or is not this engine's any more.
 void EngineLoop::Forget(Request& request) {
   for (const Choice& choice : request.choices) {
     if (choice.sequence == 0) continue;

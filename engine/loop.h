@@ -53,6 +53,8 @@ class EngineLoop {
   void HandleSubmit(const wire::Submit& submit);
   void HandleCancel(uint64_t request);
   void HandleCredit(const wire::Credit& credit);
+  void HandleRelease(const wire::Release& release);
+  void HandleState(const wire::State& state);
   void HandleLog(const std::string& word);
 
   Result<Model> LoadNow(const wire::LoadModel& load);
@@ -61,6 +63,8 @@ class EngineLoop {
   void TellLoad();
 
   Status Start(const wire::Submit& submit);
+  void TakeOver(const Model& model, SequenceId sequence, std::string state, uint32_t tokens);
+  uint64_t GiveAway(const Request& request, uint32_t choice, uint64_t most_bytes);
   void Refuse(const wire::Submit& submit, const Error& error);
   NewSequence NewChoice(const Model& model, const wire::Submit& submit, uint32_t choice,
                         const wire::Resume* resume) const;
@@ -84,6 +88,12 @@ class EngineLoop {
   Scheduler scheduler_;
   std::map<std::string, std::unique_ptr<Model>> models_;
   std::unordered_map<uint64_t, std::unique_ptr<Request>> requests_;
+  // What another engine computed, of requests whose Submit is still to come: by request and choice.
+  struct Arriving {
+    uint32_t tokens = 0;
+    std::string bytes;
+  };
+  std::map<std::pair<uint64_t, uint32_t>, Arriving> arriving_;
   std::unordered_map<SequenceId, std::pair<Request*, size_t>> choices_;  // whose choice a sequence is
   wire::FromEngine message_;  // kept, so that its memory is used again
   wire::StepReport* report_;  // in message_: what happened since the last report

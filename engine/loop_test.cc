@@ -12,8 +12,10 @@
 namespace penstock {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // What a gateway would have heard.
 struct Heard {
@@ -29,10 +31,16 @@ struct Heard {
   std::map<wire::Note::Kind, int> notes;
   std::vector<wire::ModelState> models;
   std::vector<wire::StepReport> reports;
+  std::vector<wire::State> states;
+  std::vector<uint64_t> released;
 
   void Hear(const wire::FromEngine& message) {
     if (message.has_model()) models.push_back(message.model());
+    if (message.has_state()) states.push_back(message.state());
+    if (message.has_released()) released.push_back(message.released().request());
     if (!message.has_step()) return;
+    for (const auto& event : message.step().tokens())
+      EXPECT_THAT(released, Not(Contains(event.request()))) << "a word after it was let go of";
     reports.push_back(message.step());
     for (const auto& event : message.step().tokens()) {
       Choice& choice = choices[{event.request(), event.choice()}];
@@ -382,6 +390,95 @@ TEST(Loop, ADisconnectedGatewayLeavesModelsAndNoWork) {
   engine.Submit(Request(1, Prompt(2, 50), 5));  // ids begin anew
   engine.Run();
   EXPECT_EQ(engine.Of(1).ids, Alone(Request(1, Prompt(2, 50), 5)));
+}
+
+// What `from` had of a request goes on in `to`, as the gateway would have it.
+void Move(Engine& from, Engine& to, wire::Submit submit, uint64_t most_bytes = 1 << 30) {
+  const uint64_t id = submit.request();
+  wire::ToEngine command;
+  command.mutable_release()->set_request(id);
+  command.mutable_release()->set_most_bytes(most_bytes);
+  from.loop().Handle(command);
+  EXPECT_THAT(from.heard.released, Contains(id));
+  for (const wire::State& state : std::exchange(from.heard.states, {})) {
+    *command.mutable_state() = state;
+    to.loop().Handle(command);
+  }
+  for (uint32_t i = 0; i < submit.choices(); ++i) {
+    const Heard::Choice& said = from.Of(id, i);
+    wire::Resume& resume = *submit.add_resume();
+    resume.set_choice(i);
+    resume.mutable_ids()->Assign(said.ids.begin(), said.ids.end());
+    resume.set_ended(said.ends > 0);
+  }
+  to.Submit(submit);
+}
+
+TEST(Loop, AReleasedRequestGoesOnElsewhereAndNothingIsComputedTwice) {
+  wire::Submit submit = Request(1, Prompt(1, 100), 30);
+  submit.set_choices(3);
+  submit.mutable_sampling()->set_temperature(1);
+  submit.mutable_sampling()->set_seed(5);
+  Engine alone;
+  alone.Submit(submit);
+  alone.Run();
+  for (const int steps : {0, 1, 2, 3, 10, 29}) {
+    Engine from("fake:m", {}, {.memory_bytes = 1 << 30, .step_tokens = 64}), to;
+    from.Submit(submit);
+    from.Submit(Request(2, Prompt(2, 10), 50));
+    for (int i = 0; i < steps; ++i) from.loop().Step();
+    Move(from, to, submit);
+    to.Run();
+    from.Run();
+    EXPECT_EQ(from.Of(2).ids.size(), 50U);
+    for (uint32_t choice = 0; choice < 3; ++choice) {
+      std::vector<Token> ids = from.Of(1, choice).ids;
+      ids.insert(ids.end(), to.Of(1, choice).ids.begin(), to.Of(1, choice).ids.end());
+      EXPECT_EQ(ids, alone.Of(1, choice).ids) << steps << " steps, choice " << choice;
+    }
+    EXPECT_EQ(to.Of(1).cached, 0U) << "what came along was computed for this request";
+    if (steps > 3) EXPECT_EQ(from.heard.computed[1] + to.heard.computed[1], alone.heard.computed[1]) << steps;
+  }
+}
+
+TEST(Loop, WhatIsTooLargeToMoveIsComputedAgain) {
+  const wire::Submit submit = Request(1, Prompt(1, 100), 30);
+  Engine from, to;
+  from.Submit(submit);
+  for (int i = 0; i < 10; ++i) from.loop().Step();
+  Move(from, to, submit, 100);
+  to.Run();
+  EXPECT_EQ(from.Of(1).ids.size() + to.Of(1).ids.size(), 30U);
+  EXPECT_EQ(to.heard.computed[1], 100U + 29);
+}
+
+TEST(Loop, AnEngineThatDrainsIsDoneWhenItHasLetGoOfAll) {
+  Engine engine, other;
+  engine.Submit(Request(1, Prompt(1, 10), 1000));
+  engine.loop().Step();
+  engine.loop().Drain();
+  EXPECT_FALSE(engine.loop().drained());
+  Move(engine, other, Request(1, Prompt(1, 10), 1000));
+  EXPECT_TRUE(engine.loop().drained());
+  wire::ToEngine unknown;
+  unknown.mutable_release()->set_request(7);
+  engine.heard.released.clear();
+  engine.loop().Handle(unknown);
+  EXPECT_TRUE(engine.heard.released.empty()) << "it has ended, and that was said";
+}
+
+TEST(Loop, AStateThatDoesNotFitIsComputedAgain) {
+  for (const uint32_t tokens : {0U, 5U, 20U, 1000U}) {
+    Engine engine;
+    wire::ToEngine command;
+    command.mutable_state()->set_request(1);
+    command.mutable_state()->set_tokens(tokens);
+    command.mutable_state()->set_data("no such thing");
+    engine.loop().Handle(command);
+    engine.Submit(Request(1, Prompt(1, 20), 5));
+    engine.Run();
+    EXPECT_EQ(engine.Of(1).ids, Alone(Request(1, Prompt(1, 20), 5)));
+  }
 }
 
 TEST(Loop, DrainingFinishesWhatRunsAndRefusesTheRest) {

@@ -91,6 +91,7 @@ class Engine {
   std::map<std::pair<uint64_t, uint32_t>, Said> said;
   std::map<uint64_t, uint64_t> computed, chip_ns;
   std::vector<wire::StepReport> reports;
+  std::vector<wire::State> states;
 
  private:
   static EngineOptions WithMemory(EngineOptions options) {
@@ -107,6 +108,7 @@ class Engine {
   void Hear(const wire::FromEngine& message) {
     if (message.has_model() && message.model().state() != wire::ModelState::UNLOADED)
       state_ = message.model();
+    if (message.has_state()) states.push_back(message.state());
     if (!message.has_step()) return;
     reports.push_back(message.step());
     for (const auto& charge : message.step().charges()) {
@@ -262,6 +264,43 @@ TEST_P(EveryRunner, APreemptedRequestResumesAsIfNothingHadHappened) {
     }
     ExpectMost(agreed, 4);
   }
+}
+
+// From one engine to another of its kind, in the prompt and in the answer.
+TEST_P(EveryRunner, AMovedRequestGoesOnFromWhatWasComputedOfIt) {
+  const auto elsewhere = *Make(GetParam());
+  size_t agreed = 0, compared = 0;
+  for (const int steps : {1, 2, 5, 12}) {
+    Engine from(*runner_, Golden("llama"), 0, {.step_tokens = 16}), to(*elsewhere, Golden("llama"));
+    wire::Submit request = Request(1, Prompt(1, 24));
+    from.Submit(request);
+    from.Submit(Request(2, Prompt(2, 20)));
+    to.Submit(Request(3, Prompt(3, 20)));
+    for (int i = 0; i < steps; ++i) from.loop().Step();
+    to.loop().Step();
+    const uint64_t before = from.computed[1];
+    wire::ToEngine command;
+    command.mutable_release()->set_request(1);
+    command.mutable_release()->set_most_bytes(1 << 30);
+    from.loop().Handle(command);
+    ASSERT_FALSE(from.states.empty());
+    for (const wire::State& state : from.states) {
+      *command.mutable_state() = state;
+      to.loop().Handle(command);
+    }
+    Said said = from.Of(1);
+    request.add_resume()->mutable_ids()->Assign(said.ids.begin(), said.ids.end());
+    to.Submit(request);
+    to.Run();
+    from.Run();
+    EXPECT_EQ(before + to.computed[1], 24 + kNewTokens - 1) << "nothing is computed twice";
+    said.ids.insert(said.ids.end(), to.Of(1).ids.begin(), to.Of(1).ids.end());
+    agreed += ExpectAgree(Alone(Request(1, Prompt(1, 24))), said, fmt::format("moved after {} steps", steps));
+    ExpectAgree(Alone(Request(2, Prompt(2, 20))), from.Of(2), "stayed");
+    ExpectAgree(Alone(Request(3, Prompt(3, 20))), to.Of(3), "was there");
+    ++compared;
+  }
+  ExpectMost(agreed, compared);
 }
 
 TEST_P(EveryRunner, AReaderThatPausesGetsTheRestWhenItGoesOn) {

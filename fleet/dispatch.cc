@@ -34,7 +34,7 @@ void FleetImpl::Dispatch() {
   while (queue_.waiting() > 0 && std::ranges::any_of(members_, has_room)) {
     const auto job = queue_.Pop([this](JobId id) { return Fits(id); }, estimate_);
     if (!job) return;
-    Send(*job);
+    Send(*Find(*job));
   }
 }
 
@@ -44,16 +44,21 @@ Seat FleetImpl::SeatFor(const Member& member, const std::string& variant, const 
   Seat seat = member.SeatFor(variant);
   if (job.emitted && !member.hello.abilities().resume()) seat.model = Seat::Model::kAbsent;
   if (job.avoid == member.key && others) seat.model = Seat::Model::kAbsent;
+  if (std::ranges::find(job.unable, member.key) != job.unable.end()) seat.model = Seat::Model::kAbsent;
   if (member.hello.external() && !job.external_allowed && seat.model != Seat::Model::kAbsent)
     seat.model = Seat::Model::kForbidden;
   return seat;
 }
 
-Placement FleetImpl::PlaceJob(const LiveJob& job) const {
+// `from`: only engines that can go on with what it computed of the job.
+Placement FleetImpl::PlaceJob(const LiveJob& job, const Member* from) const {
   options_of_.clear();
   for (const auto& [variant, served] : served_) {
-    if (!job.MayRunAs(variant)) continue;
-    for (const auto& member : members_) options_of_.push_back({member.get(), &variant});
+    if (from == nullptr ? !job.MayRunAs(variant) : variant != job.variant) continue;
+    for (const auto& member : members_) {
+      if (from == nullptr || member->hello.state() == from->hello.state())
+        options_of_.push_back({member.get(), &variant});
+    }
   }
   const bool others = job.avoid != 0 && std::ranges::any_of(options_of_, [&](const Option& option) {
                         return option.member->key != job.avoid &&
@@ -92,6 +97,10 @@ std::string FleetImpl::WhyThere(const LiveJob& job, const Member& member) const 
                    seconds(placement_.time), seconds(placement_.second_time),
                    options_of_[*placement_.second].member->name());
   }
+  if (const uint32_t tokens = job.StateTokens(); tokens > 0) {
+    fmt::format_to(std::back_inserter(why), "; it takes over {} computed tokens, {:.1f} MB", tokens,
+                   static_cast<double>(job.StateBytes()) / 1e6);
+  }
   if (!job.emitted) return why;
   const bool exact = !job.contract.empty() && job.contract == member.hello.contract();
   fmt::format_to(
@@ -100,19 +109,36 @@ std::string FleetImpl::WhyThere(const LiveJob& job, const Member& member) const 
   return why;
 }
 
-// Where the last Fits, which was this job's, said.
-void FleetImpl::Send(JobId id) {
-  LiveJob& job = *Find(id);
+// What was computed of it elsewhere, before its Submit. Returns how many tokens that stands for.
+uint32_t FleetImpl::SendStates(LiveJob& job, Member& member) {
+  const uint32_t tokens = job.StateTokens();
+  for (size_t choice = 0; choice < job.states.size(); ++choice) {
+    for (std::string& part : job.states[choice].parts) {
+      wire::State& state = *member.link->Send().mutable_state();
+      state.set_request(job.wire_id());
+      state.set_choice(static_cast<uint32_t>(choice));
+      state.set_tokens(job.states[choice].tokens);
+      state.set_data(std::move(part));
+    }
+  }
+  job.states.clear();
+  return tokens;
+}
+
+// Where the last placing, which was this job's, said.
+void FleetImpl::Send(LiveJob& job) {
   const auto [chosen, variant] = options_of_[*placement_.seat];
   Member& member = *chosen;
-  if (job.deadline > 0) deadlines_.erase({job.deadline, id});
-  job.variant = *variant;
+  if (job.deadline > 0) deadlines_.erase({job.deadline, job.id});
+  if (job.state_form != member.hello.state() || job.variant != *variant) job.states.clear();
   const std::string why = WhyThere(job, member);
+  job.variant = *variant;
   job.engine = &member;
   job.admitted = false;
   if (!job.emitted) job.contract = member.hello.contract();
   const double known = job.submit.prompt_size() + static_cast<double>(job.told());
-  job.prefill_left = std::max(known - seats_[*placement_.seat].cached, 1.0);
+  const double there = std::max<double>(seats_[*placement_.seat].cached, SendStates(job, member));
+  job.prefill_left = std::max(known - there, 1.0);
   job.context = known * job.choices_left;
   ++member.jobs;
   member.sequences += job.choices_left;

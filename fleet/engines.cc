@@ -67,6 +67,12 @@ void FleetImpl::OnMessage(Member& member, const wire::FromEngine& message) {
     case wire::FromEngine::kLeaving:
       LetGo(member);
       break;
+    case wire::FromEngine::kState:
+      OnState(member, message.state());
+      break;
+    case wire::FromEngine::kReleased:
+      OnReleased(member, message.released());
+      break;
     case wire::FromEngine::KIND_NOT_SET:
       break;  // of a later version
   }
@@ -176,9 +182,10 @@ void FleetImpl::OnStep(Member& member, const wire::StepReport& step) {
   for (const auto& event : step.tokens()) OnTokens(member, event);
 }
 
-// Nothing is sent to it after the drain: what is under way there, it still finishes.
+// It gets nothing new after the drain: what is under way there goes on elsewhere, or it still finishes it.
 void FleetImpl::LetGo(Member& member) {
   if (!std::exchange(member.leaving, true)) member.link->Send().mutable_drain();
+  MoveNext(member);
 }
 
 Result<Member*> FleetImpl::Named(std::string_view engine) {
@@ -197,6 +204,7 @@ Status FleetImpl::SetDraining(std::string_view engine, bool on) {
   spdlog::info("engine {} {}", engine, on ? "is set aside: it gets no new requests" : "takes requests again");
   if (on) {
     set_aside_.emplace(engine);
+    MoveNext(*member);
   } else {
     set_aside_.erase(member->name());
     Wake();
@@ -224,6 +232,9 @@ void FleetImpl::Lose(Member& member, std::string_view why) {
   member.proved.clear();
   member.load.Clear();
   prover_.Forget(member.key);
+  for (const auto& [id, job] : jobs_) {
+    if (job->next == &member) GiveUpSeat(*job);
+  }
   if (name.empty()) return;
   if (!member.leaving) ++stats_.engine_deaths;
   RequeueAll(member, fmt::format("engine {} is gone: {}", name, why));

@@ -111,6 +111,7 @@ void FleetImpl::Tick() {
   const Nanos now = clock_.Monotonic();
   CheckHeartbeats(now);
   CheckTrust(now);
+  for (const auto& member : members_) MoveNext(*member);  // there may be room elsewhere by now
   CheckDeadlines(now);
   ForgetCancelled(now);
   std::erase_if(members_, [](const auto& member) { return !member->link && member->name().empty(); });

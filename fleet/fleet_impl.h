@@ -3,6 +3,7 @@
 //   engines.cc   who connects, what they hold and say, how they leave
 //   jobs.cc      a job from Submit to its end, and on to another engine
 //   dispatch.cc  which waiting job goes where, now
+//   moving.cc    jobs of an engine that was set aside, on to others with what was computed of them
 //   trust.cc     which engines may be believed
 //   fleet.cc     models, what others see of the pool, time
 //
@@ -113,7 +114,10 @@ class FleetImpl final : public Fleet {
   void OnCharge(Member& member, const wire::Charge& charge);
   void OnTokens(Member& member, const wire::TokenEvent& event);
   void OnFault(Member& member, LiveJob& job, const wire::TokenEvent& event);
+  bool OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& event);
+  std::vector<JobId> JobsOf(const Member& member) const;
   void Requeue(LiveJob& job, std::string_view why);
+  void WaitAgain(LiveJob& job);
   void RequeueAll(Member& member, const std::string& why);
   void FinishChoice(LiveJob& job);
   void Leave(LiveJob& job);
@@ -129,10 +133,19 @@ class FleetImpl final : public Fleet {
   void Turn();
   void Dispatch();
   bool Fits(JobId id);
-  void Send(JobId id);
+  void Send(LiveJob& job);
+  uint32_t SendStates(LiveJob& job, Member& member);
   Seat SeatFor(const Member& member, const std::string& variant, const LiveJob& job, bool others) const;
-  Placement PlaceJob(const LiveJob& job) const;
+  Placement PlaceJob(const LiveJob& job, const Member* from = nullptr) const;
   std::string WhyThere(const LiveJob& job, const Member& member) const;
+
+  // ---- moving.cc ----
+  void MoveNext(Member& member);
+  void KeepSeat(LiveJob& job, Member& next);
+  void GiveUpSeat(LiveJob& job);
+  void OnState(Member& member, const wire::State& state);
+  void OnReleased(Member& member, const wire::Released& released);
+  void GoOn(LiveJob& job);
 
   // ---- trust.cc ----
   Member* Find(Prover::Engine key);

@@ -429,6 +429,184 @@ TEST(Fleet, CreditsGoToTheEngineThatRunsTheJob) {
   EXPECT_EQ(engine->received.back().credit().tokens(), 4u);
 }
 
+// ---- moves ----
+
+// Two engines that take over each other's sequences; what each is told, and a job that runs on the first.
+struct MovingWorld : FleetWorld {
+  explicit MovingWorld(uint32_t sequences = 4) {
+    Serve("qwen");
+    one = Mover("cpu0", sequences);
+    std::tie(job, witness) = Submit(NewJob("qwen"));
+    EXPECT_TRUE(Until([&] { return one->Submitted().size() == 1; }));
+    one->Token(job);
+    EXPECT_TRUE(Until([&] { return witness->tokens == 1; }));
+  }
+  std::unique_ptr<ScriptedEngine> Mover(const std::string& name, uint32_t sequences = 4) {
+    wire::Hello hello = ScriptedEngine::Named(name, sequences);
+    hello.set_state("form");
+    hello.mutable_abilities()->set_resume(true);
+    auto engine = Engine(hello);
+    engine->tells_ids = true;
+    engine->State("qwen", wire::ModelState::READY);
+    engine->Pages(1000);
+    EXPECT_TRUE(Until([&] { return View(name).load.free_pages() == 1000; }));
+    return engine;
+  }
+  static bool AskedToRelease(const ScriptedEngine& engine, uint64_t id) {
+    return std::ranges::any_of(engine.received, [&](const auto& message) {
+      return message.has_release() && message.release().request() == id;
+    });
+  }
+  // What came since the `from`-th message, in order: "state", "submit", …
+  static std::string Kinds(const ScriptedEngine& engine, size_t from) {
+    std::string kinds;
+    for (const auto& message : std::span(engine.received).subspan(from))
+      kinds += message.has_state() ? "state " : message.has_submit() ? "submit " : "other ";
+    return kinds;
+  }
+
+  std::unique_ptr<ScriptedEngine> one;
+  JobId job = 0;
+  std::shared_ptr<Witness> witness;
+};
+
+TEST(Fleet, AnEngineThatIsSetAsideGivesItsJobsToOthersWithWhatWasComputed) {
+  MovingWorld world;
+  auto two = world.Mover("cpu1");
+  const size_t before = two->received.size();
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, world.job); }));
+  world.fleet->Grant(world.job, 0, 5);
+  world.one->Token(world.job);
+  world.one->Released(world.job);
+  ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 1; }));
+  EXPECT_EQ(MovingWorld::Kinds(*two, before), "state state submit ");
+  const wire::Submit& submit = two->received.back().submit();
+  EXPECT_NE(submit.request(), world.job) << "each sending has a number of its own";
+  EXPECT_EQ(submit.resume(0).ids_size(), 2) << "what was told on the way counts";
+  EXPECT_EQ(two->received[before].state().request(), submit.request());
+  EXPECT_EQ(two->received[before].state().data() + two->received[before + 1].state().data(), "part0part1");
+  EXPECT_TRUE(world.witness->Heard(JobEvent::kRequeued));
+  EXPECT_NE(world.witness->whys.back().find("takes over 3 computed tokens"), std::string::npos);
+  EXPECT_EQ(world.View("cpu0").sent, 0U);
+  EXPECT_EQ(world.fleet->Stats().moved, 1U);
+  EXPECT_EQ(world.fleet->Stats().requeued, 0U) << "nothing failed";
+  two->Token(submit.request(), wire::STOP);
+  ASSERT_TRUE(world.Until([&] { return world.witness->finished == 1; }));
+  EXPECT_EQ(world.witness->tokens, 3U);
+  EXPECT_EQ(world.View("cpu1").sent, 0U);
+}
+
+TEST(Fleet, AnEngineThatLeavesIsAskedForItsJobsOneAfterTheOther) {
+  MovingWorld world;
+  auto [second, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return world.one->Submitted().size() == 2; }));
+  auto two = world.Mover("cpu1");
+  ASSERT_TRUE(world.fleet->Restart("cpu0"));
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, world.job); }));
+  world.Quiet();
+  EXPECT_FALSE(MovingWorld::AskedToRelease(*world.one, second));
+  world.one->Released(world.job);
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, second); }));
+  world.one->Released(second, 0, 0);  // it had computed nothing yet
+  ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 2; }));
+  EXPECT_EQ(two->received.back().submit().resume_size(), 0);
+}
+
+TEST(Fleet, AJobStaysWhereNobodyCanTakeItOver) {
+  MovingWorld world;
+  auto other_form = world.ReadyEngine("cpu1", "qwen");  // says none
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+  world.Quiet();
+  EXPECT_FALSE(MovingWorld::AskedToRelease(*world.one, world.job));
+  auto late = world.Mover("cpu2");
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, world.job); }));
+  world.one->Token(world.job, wire::STOP);  // it ended meanwhile
+  ASSERT_TRUE(world.Until([&] { return world.witness->finished == 1; }));
+  EXPECT_EQ(world.View("cpu2").sent, 0U);
+}
+
+TEST(Fleet, ASeatIsKeptForAJobThatIsOnItsWay) {
+  MovingWorld world(1);
+  auto two = world.Mover("cpu1", 1);
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+  auto [other, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  world.Quiet();
+  EXPECT_TRUE(two->Submitted().empty());
+  world.one->Released(world.job);
+  ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 1; }));
+  two->Token(two->Submitted()[0], wire::STOP);
+  ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 2; }));
+  EXPECT_EQ(two->Submitted()[1], other);
+}
+
+TEST(Fleet, AJobWhoseNextEngineIsLostOnTheWayWaitsForAnother) {
+  MovingWorld world;
+  auto two = world.Mover("cpu1");
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, world.job); }));
+  two->Die();
+  ASSERT_TRUE(world.Until([&] { return !world.View("cpu1").connected; }));
+  world.one->Released(world.job);
+  ASSERT_TRUE(world.Until([&] { return world.fleet->Waiting() == 1; }));
+  auto three = world.Mover("cpu2");
+  ASSERT_TRUE(world.Until([&] { return three->Submitted().size() == 1; }));
+  EXPECT_TRUE(std::ranges::any_of(three->received, [](const auto& message) { return message.has_state(); }));
+}
+
+TEST(Fleet, AJobMayBeCancelledWhileItIsOnItsWay) {
+  for (const bool at_the_news : {false, true}) {
+    MovingWorld world;
+    auto two = world.Mover("cpu1");
+    ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+    ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, world.job); }));
+    if (at_the_news) {
+      world.witness->on_anything = [&] { world.fleet->Cancel(world.job); };
+    } else {
+      world.fleet->Cancel(world.job);
+    }
+    world.one->Released(world.job);
+    ASSERT_TRUE(world.Until([&] { return world.View("cpu0").sent == 0; }));
+    world.Quiet();
+    EXPECT_TRUE(two->Submitted().empty());
+    EXPECT_EQ(world.fleet->Running() + world.fleet->Waiting(), 0U);
+  }
+}
+
+TEST(Fleet, WhatNobodyAskedForIsIgnored) {
+  MovingWorld world;
+  world.one->Released(world.job);
+  world.one->Released(12345);
+  world.Quiet();
+  EXPECT_EQ(world.View("cpu0").sent, 1U);
+}
+
+TEST(Fleet, AJobThatAnEngineCannotDoGoesToOneThatCan) {
+  FleetWorld world;
+  world.Serve("qwen");
+  const auto refuse = [](ScriptedEngine& engine, uint64_t id) {
+    wire::StepReport step;
+    auto& event = *step.add_tokens();
+    event.set_request(id);
+    event.set_finish(wire::ERROR);
+    event.set_error("the upstream cannot do top_k");
+    event.set_unable(true);
+    engine.Report(step);
+  };
+  auto one = world.ReadyEngine("cpu0", "qwen");
+  auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return one->Submitted().size() == 1; }));
+  auto two = world.ReadyEngine("cpu1", "qwen");
+  refuse(*one, id);
+  ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 1; }));
+  EXPECT_TRUE(witness->Heard(JobEvent::kRequeued));
+  EXPECT_EQ(world.View("cpu0").health, world.View("cpu1").health) << "it is no worse for it";
+  refuse(*two, two->Submitted()[0]);
+  ASSERT_TRUE(world.Until([&] { return witness->finished == 1; }));  // and then it is the client's to know
+  EXPECT_EQ(one->Submitted().size(), 1U);
+  EXPECT_EQ(world.fleet->Running() + world.fleet->Waiting(), 0U);
+}
+
 // ---- deaths ----
 
 TEST(Fleet, AJobThatEmittedNothingIsRunElsewhereUnseen) {
@@ -645,11 +823,14 @@ TEST(Fleet, EveryJobEndsExactlyOnceWhateverHappens) {
       at[i].clear();
       wire::Hello hello = ScriptedEngine::Named("cpu" + std::to_string(i), 3);
       hello.mutable_abilities()->set_resume(seed % 2 == 0);
+      if (seed % 3 != 0) hello.set_state("form");
       engines[i] = world.Engine(hello);
       engines[i]->State("qwen", wire::ModelState::READY);
       engines[i]->tells_ids = seed % 2 == 0;
       engines[i]->on_message = [&, i](const wire::ToEngine& message) {
         if (message.has_submit()) at[i].push_back(message.submit().request());
+        if (message.has_release() && std::erase(at[i], message.release().request()) > 0)
+          engines[i]->Released(message.release().request());
         if (!message.has_cancel()) return;
         engines[i]->Token(message.cancel().request(), wire::CANCELLED);
         std::erase(at[i], message.cancel().request());
@@ -681,6 +862,8 @@ TEST(Fleet, EveryJobEndsExactlyOnceWhateverHappens) {
         ASSERT_TRUE(world.Until([&] { return !world.View("cpu" + std::to_string(i)).connected; }));
         connect(i);
         pass(20 * kSecond);
+      } else if (dice == 11) {
+        ASSERT_TRUE(world.fleet->SetDraining("cpu" + std::to_string(i), random.Below(2) == 0));
       } else if (!at[i].empty()) {
         const JobId id = at[i][random.Below(at[i].size())];
         engines[i]->Charge(id, static_cast<Nanos>(random.Below(kSecond)));
@@ -690,6 +873,8 @@ TEST(Fleet, EveryJobEndsExactlyOnceWhateverHappens) {
       }
       if (random.Below(3) == 0) world.Quiet();
     }
+    for (size_t i = 0; i < engines.size(); ++i)
+      ASSERT_TRUE(world.fleet->SetDraining("cpu" + std::to_string(i), false));
     while (world.fleet->Running() + world.fleet->Waiting() > 0) {
       pass(kSecond);
       for (size_t i = 0; i < engines.size(); ++i) {

@@ -130,6 +130,7 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
   if (event.finish() == wire::ERROR && event.fault() && job->sink && Offers(job->submit.model())) {
     return OnFault(member, *job, event);
   }
+  if (event.finish() == wire::ERROR && event.unable() && job->sink && OnUnable(member, *job, event)) return;
   const auto sink = job->sink;
   stats_.tokens += event.new_tokens();
   teams_[job->team].tokens += event.new_tokens();
@@ -152,13 +153,38 @@ void FleetImpl::OnFault(Member& member, LiveJob& job, const wire::TokenEvent& ev
   Wake();
 }
 
-void FleetImpl::RequeueAll(Member& member, const std::string& why) {
+// The engine is no worse for it; whether another can, it will say. False: there is none.
+bool FleetImpl::OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& event) {
+  job.unable.push_back(member.key);
+  const bool others = std::ranges::any_of(members_, [&](const auto& other) {
+    return std::ranges::any_of(served_, [&](const auto& served) {
+      if (!job.MayRunAs(served.first)) return false;
+      const auto model = SeatFor(*other, served.first, job, false).model;
+      return model == Seat::Model::kReady || model == Seat::Model::kLoading;
+    });
+  });
+  if ((!others && !job.emitted) || job.moves >= LiveJob::kMostMoves) return false;
+  Leave(job);
+  ++job.moves;
+  WaitAgain(job);
+  const auto sink = job.sink;
+  sink->OnEvent(JobEvent::kRequeued, fmt::format("engine {}: {}", member.name(), event.error()));
+  return true;
+}
+
+std::vector<JobId> FleetImpl::JobsOf(const Member& member) const {
   std::vector<JobId> there;
   for (const auto& [id, job] : jobs_) {
     if (job->engine == &member) there.push_back(id);
   }
+  std::ranges::sort(there);
+  return there;
+}
+
+void FleetImpl::RequeueAll(Member& member, const std::string& why) {
+  std::vector<JobId> there = JobsOf(member);
   // The latest first, so that the earliest ends up at the head of its team's line.
-  std::ranges::sort(there, std::greater());
+  std::ranges::reverse(there);
   for (const JobId id : there) {
     if (LiveJob* job = Find(id)) Requeue(*job, why);
   }
@@ -175,7 +201,6 @@ void FleetImpl::Requeue(LiveJob& job, std::string_view why) {
                                 why),
                     Reason::kEngineGone});
   }
-  const Nanos now = clock_.Monotonic();
   if (job.requeues >= options_.max_requeues) {
     return FailJob(job, {Code::kUnavailable,
                          fmt::format("{} engines failed while they worked on this request (the last: {}); "
@@ -186,17 +211,24 @@ void FleetImpl::Requeue(LiveJob& job, std::string_view why) {
   ++job.requeues;
   ++stats_.requeued;
   Leave(job);
-  job.queued_at = now;
-  queue_.PushFront(job.team, job.id);
-  if (job.emitted) {
-    ++stats_.resumed;
-    job.deadline = now + options_.resume_within;  // somebody reads: better an error than a long silence
-  }
-  if (job.deadline > 0) deadlines_.emplace(job.deadline, job.id);
+  if (job.emitted) ++stats_.resumed;
+  WaitAgain(job);
   const auto sink = job.sink;
   sink->OnEvent(JobEvent::kRequeued, job.emitted
                                          ? fmt::format("{}; it goes on after {} tokens", why, job.told())
                                          : std::string(why));
+}
+
+// At the head of its team's line, for it has waited before.
+void FleetImpl::WaitAgain(LiveJob& job) {
+  const Nanos now = job.queued_at = clock_.Monotonic();
+  queue_.PushFront(job.team, job.id);
+  // Somebody reads: better an error than a long silence.
+  if (job.emitted) job.deadline = now + options_.resume_within;
+  if (job.deadline > 0) {
+    job.deadline = std::max(job.deadline, now + options_.resume_within);
+    deadlines_.emplace(job.deadline, job.id);
+  }
 }
 
 void FleetImpl::FinishChoice(LiveJob& job) {
@@ -218,6 +250,8 @@ void FleetImpl::Leave(LiveJob& job) {
   member.prefill = member.jobs == 0 ? 0 : member.prefill - job.prefill_left;
   member.context = member.jobs == 0 ? 0 : member.context - job.context;
   if (!job.admitted) member.promised_pages -= job.pages();
+  if (member.moving == job.id) member.moving = 0;
+  GiveUpSeat(job);
 }
 
 // Ends a job for good, wherever it was. REQUIRES: no reference to it is used afterwards.

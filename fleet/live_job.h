@@ -26,6 +26,11 @@ struct LiveJob {
     uint64_t granted = 0;  // credits since the beginning
     bool ended = false;
   };
+  // What its last engine had computed of a choice, on its way to the next.
+  struct State {
+    uint32_t tokens = 0;  // of prompt and answer
+    std::vector<std::string> parts;
+  };
 
   JobId id = 0;
   wire::Submit submit;
@@ -38,8 +43,14 @@ struct LiveJob {
   std::vector<Choice> choices;
   uint32_t choices_left = 0;
   PrefixChain prefix;
-  int requeues = 0;
-  uint32_t avoid = 0;                 // the key of an engine that failed it; 0: none
+  int requeues = 0;              // after a failure
+  int moves = 0;                 // to another engine, through no failure
+  uint32_t avoid = 0;            // the key of an engine that failed it; 0: none
+  std::vector<uint32_t> unable;  // the keys of those that cannot do what it asks
+  Member* next = nullptr;        // keeps `kept` sequences free for it
+  uint32_t kept = 0;
+  std::vector<State> states;  // by choice, in `state_form`; empty: nothing came
+  std::string state_form;
   std::vector<std::string> variants;  // that may be used; empty: all
   std::string variant;                // that it was sent for; whoever goes on with it has the same
   std::string contract;               // of the engine that began it
@@ -52,8 +63,8 @@ struct LiveJob {
   uint32_t pages() const { return static_cast<uint32_t>(PagesFor(submit.prompt_size())); }
 
   // An engine knows it by another number each time that it is sent; the first time by its own.
-  static constexpr int kAttemptShift = 56;
-  uint64_t wire_id() const { return id | (static_cast<uint64_t>(requeues) << kAttemptShift); }
+  static constexpr int kAttemptShift = 56, kMostMoves = 64;
+  uint64_t wire_id() const { return id | (static_cast<uint64_t>(requeues + moves) << kAttemptShift); }
   static JobId IdOf(uint64_t wire_id) { return wire_id & ((uint64_t{1} << kAttemptShift) - 1); }
 
   bool Ended(uint32_t choice) const { return choice < choices.size() && choices[choice].ended; }
@@ -62,6 +73,19 @@ struct LiveJob {
     if (!Answers(served, submit.model())) return false;
     if (emitted) return served == variant;
     return variants.empty() || std::ranges::find(variants, served) != variants.end();
+  }
+
+  size_t StateBytes() const {
+    size_t bytes = 0;
+    for (const State& state : states) {
+      for (const std::string& part : state.parts) bytes += part.size();
+    }
+    return bytes;
+  }
+  uint32_t StateTokens() const {
+    uint32_t tokens = 0;
+    for (const State& state : states) tokens += state.tokens;
+    return tokens;
   }
 
   size_t told() const {

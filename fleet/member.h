@@ -25,6 +25,7 @@ struct Member {
   Nanos heard = 0;                          // Clock::Monotonic of its last message
   bool set_aside = false, leaving = false;  // by an operator; it is about to end
   uint32_t jobs = 0, sequences = 0;         // sent and not ended
+  uint64_t moving = 0;                      // the job that it was asked to let go of; 0: none
   uint32_t promised_pages = 0;              // of prompts sent and not admitted yet: not in `load`
   double prefill = 0, context = 0;          // of those: prompt tokens not computed yet, positions held
   Health health;

@@ -151,5 +151,39 @@ TEST(RealEngine, WhatAKilledEngineHadBegunIsTheSameElsewhere) {
   EXPECT_GT(world.fleet->Stats().resumed, 0u);
 }
 
+// Set aside in turn, again and again, under streams: each goes on where it was, and nobody computes it twice.
+TEST(RealEngine, WhatAnEngineThatIsSetAsideHadBegunGoesOnElsewhere) {
+  FleetWorld world;
+  ServeFake(world);
+  std::vector<EngineProcess> engines;
+  for (int i = 0; i < 2; ++i) engines.emplace_back("cpu" + std::to_string(i), world.path);
+  std::map<int, std::vector<Token>> alone;
+  for (int prompt = 0; prompt < 10; ++prompt) {
+    auto reader = Ask(world, prompt);
+    ASSERT_TRUE(world.Until([&] { return reader->done(); }));
+    alone[prompt] = reader->ids;
+  }
+  ASSERT_TRUE(world.Until([&] { return world.View("cpu1").connected; }));
+  const uint64_t before = world.fleet->Stats().computed;
+  uint64_t asked = 0;
+  for (int turn = 0; turn < 20; ++turn) {
+    const std::string aside = "cpu" + std::to_string(turn % 2);
+    std::vector<std::pair<int, std::shared_ptr<Reader>>> readers;
+    for (int i = 0; i < 8; ++i) readers.emplace_back(i, Ask(world, i));
+    asked += readers.size();
+    const auto going = [&](const auto& reader) { return !reader.second->ids.empty(); };
+    ASSERT_TRUE(world.Until([&] { return std::ranges::all_of(readers, going); }));
+    ASSERT_TRUE(world.fleet->SetDraining(aside, true));
+    for (const auto& [prompt, reader] : readers) {
+      ASSERT_TRUE(world.Until([&, r = reader] { return r->done(); }));
+      ASSERT_FALSE(reader->error) << reader->error->message;
+      EXPECT_EQ(reader->ids, alone[prompt]);
+    }
+    ASSERT_TRUE(world.fleet->SetDraining(aside, false));
+  }
+  EXPECT_GT(world.fleet->Stats().moved, 10U);
+  EXPECT_LE(world.fleet->Stats().computed - before, asked * (20 + 11));
+}
+
 }  // namespace
 }  // namespace penstock

@@ -95,6 +95,18 @@ class ScriptedEngine {
     message.mutable_heartbeat()->mutable_load()->set_free_pages(free);
     Send(message);
   }
+  // As it was asked by a Release, with `parts` of what it computed for choice 0.
+  void Released(uint64_t request, uint32_t tokens = 3, int parts = 2) {
+    wire::FromEngine message;
+    for (int i = 0; i < parts; ++i) {
+      message.mutable_state()->set_request(request);
+      message.mutable_state()->set_tokens(tokens);
+      message.mutable_state()->set_data("part" + std::to_string(i));
+      Send(message);
+    }
+    message.mutable_released()->set_request(request);
+    Send(message);
+  }
   void Die() { socket_.close(); }
 
   std::vector<uint64_t> Submitted() const {

@@ -131,9 +131,14 @@ void CellMap::Save(const SequenceOp& op, Actions& actions) {
     text.push_back(
         At(op.pages[static_cast<size_t>(at / kPageTokens)]).tokens[static_cast<size_t>(at % kPageTokens)]);
   }
-  const auto it = by_sequence_.find(op.from);
-  if (it == by_sequence_.end() || SlotAt(it->second).length != op.tokens) return;
-  Push(actions, {.kind = Kind::kSave, .slot = it->second, .sequence = op.from});
+  const int32_t slot = SlotOf(op.from, op.tokens);
+  if (slot >= 0) Push(actions, {.kind = Kind::kSave, .slot = slot, .sequence = op.from});
+}
+
+int32_t CellMap::SlotOf(SequenceId sequence, int32_t tokens) const {
+  const auto it = by_sequence_.find(sequence);
+  const bool holds = it != by_sequence_.end() && slots_[static_cast<size_t>(it->second)].length == tokens;
+  return holds ? it->second : -1;
 }
 
 Status CellMap::Restore(const SequenceOp& op, Actions& actions) {

@@ -28,6 +28,7 @@
 #include <array>
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -66,6 +67,11 @@ class CellMap {
   void Computed(const StepPlan& plan);
   // Something failed on the way: all that the plan touched is unknown and forgotten.
   void Failed(const StepPlan& plan, Actions& actions);
+
+  // The slot that holds the first `tokens` tokens of a sequence and no more, or -1.
+  int32_t SlotOf(SequenceId sequence, int32_t tokens) const;
+  // As a plan's kSave, of a text that another engine computed: the caller has put its state aside.
+  void PutAside(SequenceId sequence, std::vector<Token> text) { aside_[sequence] = std::move(text); }
 
   uint64_t recomputed() const { return recomputed_; }  // lost tokens computed again, since start
 

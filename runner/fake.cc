@@ -4,6 +4,7 @@
 #include <bit>
 #include <charconv>
 #include <chrono>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <string>
@@ -83,6 +84,23 @@ class FakeModel {
         aside_.erase(op.from);
         break;
     }
+  }
+
+  std::string Take(int32_t tokens, std::span<const PageId> pages) {
+    std::string state;
+    for (int32_t at = 0; at < tokens; ++at) {
+      const uint64_t slot = Slot(pages[static_cast<size_t>(at / kPageTokens)], at % kPageTokens);
+      state.append(reinterpret_cast<const char*>(&slot), sizeof slot);
+    }
+    return state;
+  }
+  Status Give(SequenceId sequence, size_t tokens, std::string_view state) {
+    if (state.size() != tokens * sizeof(uint64_t))
+      return Fail(Code::kInvalid, "fake runner: a state of {} bytes for {} tokens", state.size(), tokens);
+    std::vector<uint64_t>& kept = aside_[sequence];
+    kept.resize(tokens);
+    std::memcpy(kept.data(), state.data(), state.size());
+    return {};
   }
 
   // Writes the step's tokens; the text so far is then in the slots.
@@ -204,7 +222,7 @@ class FakeRunner final : public Runner {
 
   std::string_view Name() const override { return "fake"; }
   ChipInfo Chip() const override {
-    return {.name = "", .kernel = "fake", .contract = "fake", .memory_bytes = 0};
+    return {.name = "", .kernel = "fake", .contract = "fake", .memory_bytes = 0, .state = "fake"};
   }
 
   Result<LoadedModel> Load(const LoadOptions& options) override {
@@ -229,6 +247,15 @@ class FakeRunner final : public Runner {
   }
 
   void Unload(ModelId model) override { models_.erase(model); }
+
+  Result<std::string> TakeState(ModelId model, SequenceId, int32_t tokens,
+                                std::span<const PageId> pages) override {
+    return models_.at(model).Take(tokens, pages);
+  }
+  Status GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
+                   std::string state) override {
+    return models_.at(model).Give(sequence, text.size(), state);
+  }
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override {
     const Nanos start = SystemClock().Monotonic();

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -36,6 +38,7 @@ struct Loaded {
   std::unique_ptr<Model> model;
   KvPages kv;
   int32_t context = 0;
+  std::unordered_map<SequenceId, std::string> aside = {};  // given by other engines: whole pages
 };
 
 double Gigabytes(int64_t bytes) {
@@ -66,7 +69,8 @@ class NativeRunner final : public Runner {
     return {.name = fmt::format("{} {} of {}", cores, cores == 1 ? "core" : "cores", chip::CpuModel()),
             .kernel = kernels::IsaName(kernels_.isa),
             .contract = "penstock-1",
-            .memory_bytes = 0};
+            .memory_bytes = 0,
+            .state = kv_type_ == kernels::KvType::kF16 ? "penstock-1 f16" : "penstock-1 f32"};
   }
   Result<LoadedModel> Load(const LoadOptions& options) override;
 
@@ -74,6 +78,11 @@ class NativeRunner final : public Runner {
     const std::lock_guard lock(computing_);
     models_.erase(model);
   }
+
+  Result<std::string> TakeState(ModelId model, SequenceId sequence, int32_t tokens,
+                                std::span<const PageId> pages) override;
+  Status GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
+                   std::string state) override;
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override {
     {
@@ -90,7 +99,7 @@ class NativeRunner final : public Runner {
   void Drive();
   Result<StepResult> Step(const StepPlan& plan);
   Status CheckPlan(const StepPlan& plan, const Loaded& loaded) const;
-  static void Apply(const SequenceOp& op, const KvPages& kv);
+  static void Apply(const SequenceOp& op, Loaded& loaded);
   Status SampleAll(const StepPlan& plan, std::span<float> logits, int32_t vocabulary, StepResult& result);
 
   const kernels::KvType kv_type_;
@@ -189,7 +198,7 @@ Result<StepResult> NativeRunner::Step(const StepPlan& plan) {
   if (it == models_.end()) return Fail(Code::kNotFound, "model {} is not loaded in this engine", plan.model);
   Loaded& loaded = it->second;
   PENSTOCK_TRY(CheckPlan(plan, loaded));
-  for (const SequenceOp& op : plan.ops) Apply(op, loaded.kv);
+  for (const SequenceOp& op : plan.ops) Apply(op, loaded);
   std::vector<Chunk> chunks;
   for (const SequenceStep& work : plan.work) {
     chunks.push_back({work.start, work.tokens, work.pages, work.sample ? 1 : 0});
@@ -201,12 +210,22 @@ Result<StepResult> NativeRunner::Step(const StepPlan& plan) {
   return result;
 }
 
+bool Given(const SequenceOp& op, const Loaded& loaded) {
+  const auto given = loaded.aside.find(op.to);
+  return given != loaded.aside.end() &&
+         given->second.size() == op.pages.size() * static_cast<size_t>(loaded.kv.page_bytes());
+}
+
 // A wrong plan would write over another sequence's memory: it costs little to look.
 Status NativeRunner::CheckPlan(const StepPlan& plan, const Loaded& loaded) const {
   const auto in_memory = [&](PageId page) { return page >= 0 && page < loaded.kv.pages(); };
   for (const SequenceOp& op : plan.ops) {
     const bool copies = op.kind == SequenceOp::Kind::kCopyPage,
                zeroes = op.kind == SequenceOp::Kind::kZeroPage;
+    const bool restores = op.kind == SequenceOp::Kind::kRestore;
+    if (restores && (!std::ranges::all_of(op.pages, in_memory) || !Given(op, loaded))) {
+      return Fail(Code::kInternal, "the plan restores sequence {}, of which nothing such is aside", op.to);
+    }
     if ((copies && !in_memory(op.from_page)) || ((copies || zeroes) && !in_memory(op.to_page))) {
       return Fail(Code::kInternal, "the plan names page {} or {} of {}", op.from_page, op.to_page,
                   loaded.kv.pages());
@@ -231,17 +250,48 @@ Status NativeRunner::CheckPlan(const StepPlan& plan, const Loaded& loaded) const
   return {};
 }
 
-void NativeRunner::Apply(const SequenceOp& op, const KvPages& kv) {
+void NativeRunner::Apply(const SequenceOp& op, Loaded& loaded) {
   switch (op.kind) {
     case SequenceOp::Kind::kCopyPage:
-      return kv.Copy(op.from_page, op.to_page);
+      return loaded.kv.Copy(op.from_page, op.to_page);
     case SequenceOp::Kind::kZeroPage:
-      return kv.Zero(op.to_page);
+      return loaded.kv.Zero(op.to_page);
     case SequenceOp::Kind::kSave:  // its KV memory is this machine's: it has no room aside
-    case SequenceOp::Kind::kRestore:
+      return;
+    case SequenceOp::Kind::kRestore: {
+      const auto given = loaded.aside.extract(op.to);
+      const auto size = static_cast<size_t>(loaded.kv.page_bytes());
+      for (size_t i = 0; i < op.pages.size(); ++i)
+        std::memcpy(loaded.kv.Keys(op.pages[i], 0, 0), given.mapped().data() + i * size, size);
+      return;
+    }
     case SequenceOp::Kind::kDrop:
+      loaded.aside.erase(op.from);
       return;
   }
+}
+
+// A page's bytes mean the same to every kernel version.
+Result<std::string> NativeRunner::TakeState(ModelId model, SequenceId /*sequence*/, int32_t tokens,
+                                            std::span<const PageId> pages) {
+  const KvPages& kv = models_.at(model).kv;
+  std::string state;
+  for (const PageId page : pages.first(static_cast<size_t>(PagesFor(tokens)))) {
+    state.append(reinterpret_cast<const char*>(kv.Keys(page, 0, 0)), static_cast<size_t>(kv.page_bytes()));
+  }
+  return state;
+}
+
+Status NativeRunner::GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
+                               std::string state) {
+  Loaded& loaded = models_.at(model);
+  const int64_t bytes = loaded.kv.page_bytes() * PagesFor(static_cast<int32_t>(text.size()));
+  if (static_cast<int64_t>(state.size()) != bytes) {
+    return Fail(Code::kInvalid, "{} bytes of keys and values are given for {} tokens, which take {} here",
+                state.size(), text.size(), bytes);
+  }
+  loaded.aside[sequence] = std::move(state);
+  return {};
 }
 
 Status NativeRunner::SampleAll(const StepPlan& plan, std::span<float> logits, int32_t vocabulary,

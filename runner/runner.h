@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -25,6 +26,8 @@ struct ChipInfo {
   // Runners of the same contract give the same tokens to the bit for the same file; empty: no such promise.
   std::string contract = {};
   int64_t memory_bytes = 0;  // free for weights and KV; 0: this machine's own memory
+  // Runners of the same form take over each other's sequences (TakeState, GiveState); empty: it cannot.
+  std::string state = {};
 };
 
 // Threads: one (the engine's loop), except that Submit's callback may come from any thread.
@@ -40,6 +43,21 @@ class Runner {
   // Runs one step and calls `done` exactly once. REQUIRES: the previous step is done.
   // An Error is a fault of the runner: the engine ends the step's sequences with it and goes on.
   virtual void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) = 0;
+
+  // What was computed of a sequence's first `tokens` tokens, which are in `pages`, as bytes that a runner of
+  // the same ChipInfo::state takes for the same model file. REQUIRES: no step is under way. Errors: it does
+  // not give them; the sequence is as it was.
+  virtual Result<std::string> TakeState(ModelId /*model*/, SequenceId /*sequence*/, int32_t /*tokens*/,
+                                        std::span<const PageId> /*pages*/) {
+    return Fail(Code::kUnsupported, "this runner gives no sequence away");
+  }
+  // Puts such bytes aside for a sequence that this runner has not seen, as SequenceOp::kSave would have,
+  // whatever LoadedModel::aside_pages is. `text`: the tokens that they stand for. REQUIRES: no step is under
+  // way. Errors: they do not fit the model; nothing is aside then.
+  virtual Status GiveState(ModelId /*model*/, SequenceId /*sequence*/, std::span<const Token> /*text*/,
+                           std::string /*state*/) {
+    return Fail(Code::kUnsupported, "this runner takes no sequence over");
+  }
 };
 
 }  // namespace penstock

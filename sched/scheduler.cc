@@ -112,6 +112,14 @@ const Sequence* Scheduler::Find(SequenceId id) const {
   return it == sequences_.end() ? nullptr : &it->second->sequence;
 }
 
+void Scheduler::PutAside(SequenceId id, int32_t tokens) {
+  Owned& owned = *sequences_.at(id);
+  PENSTOCK_CHECK(!owned.sequence.admitted_before && owned.sequence.saved == 0);
+  PENSTOCK_CHECK(tokens > 0 && tokens < owned.sequence.known());
+  owned.sequence.saved = tokens;
+  owned.model->aside_used += PagesFor(tokens);
+}
+
 void Scheduler::Grant(SequenceId id, int64_t tokens) {
   const auto it = sequences_.find(id);
   if (it == sequences_.end() || it->second->sequence.credits < 0) return;
@@ -338,7 +346,8 @@ bool Scheduler::Admit(Model& model, SequenceId id, StepPlan& plan) {
   if (!start.from_lead && start.restored_tokens == 0)
     prefix_hit_tokens_ += static_cast<uint64_t>(start.tokens());
   if (!sequence.admitted_before) {
-    sequence.cached_tokens = start.from_lead ? Find(sequence.lead)->cached_tokens : start.tokens();
+    sequence.cached_tokens =
+        start.from_lead ? Find(sequence.lead)->cached_tokens : start.tokens() - start.restored_tokens;
   }
   turns_.emplace_back(id, std::exchange(sequence.admitted_before, true) ? Turn::kResumed : Turn::kAdmitted);
   model.running.insert(model.waiting.extract(id));

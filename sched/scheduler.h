@@ -44,7 +44,7 @@ struct SchedulerStats {
   uint32_t free_pages = 0;            // cached ones that nobody uses included
   uint32_t cached_pages = 0;
   uint64_t preemptions = 0, prefix_hit_tokens = 0, computed_tokens = 0;  // since start
-  uint64_t restored_tokens = 0;  // of paused sequences, that were put aside and not computed again
+  uint64_t restored_tokens = 0;  // of paused and moved sequences, that were put aside and not computed again
 };
 
 class Scheduler {
@@ -59,6 +59,9 @@ class Scheduler {
   // Errors: kTooLarge if the prompt and max_tokens can never fit; kInvalid for an empty prompt or a
   // token outside the vocabulary.
   Result<SequenceId> Add(NewSequence sequence);
+  // The first `tokens` tokens of a sequence that has just been added are aside in the runner: another engine
+  // computed them. REQUIRES: it never ran, and has more tokens than those.
+  void PutAside(SequenceId id, int32_t tokens);
   void Grant(SequenceId id, int64_t tokens);
   // Forgets a sequence and gives its pages back. REQUIRES: no step is under way.
   void Finish(SequenceId id);

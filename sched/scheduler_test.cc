@@ -73,6 +73,7 @@ class Bench {
     if (wanted_.erase(id) == 1) scheduler.Finish(id);
   }
   bool IsOpen(SequenceId id) const { return wanted_.contains(id); }
+  Runner& runner() { return *runner_; }
 
   Scheduler scheduler;
   std::map<SequenceId, std::vector<Token>> said;
@@ -145,6 +146,56 @@ TEST(Scheduler, WhatIsAsideOfACancelledSequenceIsDropped) {
   for (uint64_t i = 0; i < 8; ++i) {
     if (static_cast<ptrdiff_t>(i) != paused) EXPECT_EQ(bench.said[ids[i]], Alone(Prompt(i, 10), 150));
   }
+}
+
+// As a sequence moves from one engine to another.
+SequenceId Move(Bench& from, SequenceId id, Bench& to, int64_t wanted) {
+  const Sequence sequence = *from.scheduler.Find(id);
+  const auto state = from.runner().TakeState(from.model.id, id, sequence.computed, sequence.pages);
+  const auto generated = static_cast<int32_t>(from.said[id].size());
+  const SequenceId there = to.Add({.prompt = sequence.tokens,
+                                   .generated = generated,
+                                   .max_tokens = wanted - generated,
+                                   .sampling = {},
+                                   .prefix_scope = ""});
+  const auto text = std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed));
+  EXPECT_TRUE(to.runner().GiveState(to.model.id, there, text, *state));
+  to.scheduler.PutAside(there, sequence.computed);
+  from.Cancel(id);
+  return there;
+}
+
+TEST(Scheduler, AMovedSequenceGoesOnFromWhatWasComputedElsewhere) {
+  for (const int steps : {1, 3, 12, 20}) {  // in the prompt, and in the answer
+    Bench from({.step_tokens = 20}), to({}, "fake:m?pages=8");
+    const SequenceId id = from.Add(Prompt(1, 50), 40);
+    const SequenceId other = to.Add(Prompt(2, 10), 60);
+    for (int i = 0; i < steps; ++i) from.Step();
+    to.Step();
+    const SequenceId there = Move(from, id, to, 40);
+    to.Run();  // eight pages: they push each other out
+    std::vector<Token> said = from.said[id];
+    said.insert(said.end(), to.said[there].begin(), to.said[there].end());
+    EXPECT_EQ(said, Alone(Prompt(1, 50), 40));
+    EXPECT_EQ(to.said[other], Alone(Prompt(2, 10), 60));
+    EXPECT_GE(to.scheduler.Stats().restored_tokens, from.scheduler.Stats().computed_tokens);
+    EXPECT_EQ(from.scheduler.Stats().free_pages, static_cast<uint32_t>(from.model.pages));
+  }
+}
+
+TEST(Scheduler, WhatCameOfASequenceThatEndsBeforeItsTurnIsDropped) {
+  Bench from, to;
+  const SequenceId id = from.Add(Prompt(1, 50), 40);
+  for (int i = 0; i < 5; ++i) from.Step();
+  const SequenceId there = Move(from, id, to, 40);
+  to.Cancel(there);
+  to.scheduler.CheckIntegrity();
+  to.Add(Prompt(2, 10), 5);
+  const auto plan = to.scheduler.Next();
+  ASSERT_TRUE(plan);
+  EXPECT_TRUE(std::ranges::any_of(plan->ops, [&](const SequenceOp& op) {
+    return op.kind == SequenceOp::Kind::kDrop && op.from == there;
+  }));
 }
 
 TEST(Scheduler, PrefixCacheSparesWorkAndChangesNothing) {

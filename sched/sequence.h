@@ -34,7 +34,7 @@ struct Sequence {
   std::vector<Token> tokens;       // the prompt, then what was sampled
   int32_t computed = 0;            // tokens whose keys and values are in `pages`
   std::vector<PageId> pages;       // of all known tokens while running; none while waiting
-  int32_t saved = 0;               // of them, while waiting: what the runner put aside
+  int32_t saved = 0;               // while waiting: of `tokens`, what is aside in the runner
   int32_t remembered = 0;          // full pages offered to the prefix cache
   PrefixCache::Serial serial = 0;  // of the last of those; 0: nothing more is offered
   int32_t cached_tokens = 0;       // prompt tokens that the prefix cache spared at the first admission

@@ -186,7 +186,7 @@ struct Loaded {
   ContextPtr context;  // after the model it is of
   std::unique_ptr<Batch> batch;
   std::unique_ptr<CellMap> cells;
-  std::map<SequenceId, std::vector<uint8_t>> aside;  // states of paused sequences
+  std::map<SequenceId, std::string> aside;  // states of paused sequences, and of given ones
   int32_t vocabulary = 0, longest = 0;
 };
 
@@ -207,6 +207,10 @@ class GgmlRunner final : public Runner {
   void Unload(ModelId model) override { models_.erase(model); }
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override { done(Step(plan)); }
+  Result<std::string> TakeState(ModelId model, SequenceId sequence, int32_t tokens,
+                                std::span<const PageId> pages) override;
+  Status GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
+                   std::string state) override;
 
  private:
   Result<ModelPtr> LoadModel(const std::string& path) const;
@@ -218,6 +222,7 @@ class GgmlRunner final : public Runner {
   Status Check(const StepPlan& plan, const Loaded& loaded) const;
   Status Run(Loaded& loaded, const StepPlan& plan, StepResult& result);
   Status Do(Loaded& loaded, const CellMap::Actions& actions, StepResult& result);
+  static std::string ReadState(const Loaded& loaded, int32_t slot);
   static void Save(Loaded& loaded, const CellMap::Action& action, StepResult& result);
   Status Restore(Loaded& loaded, const CellMap::Action& action, StepResult& result);
   Status Compute(Loaded& loaded, int32_t slot, int32_t begin, std::span<const Token> tokens,
@@ -238,7 +243,9 @@ class GgmlRunner final : public Runner {
 };
 
 ChipInfo GgmlRunner::Chip() const {
-  ChipInfo chip{.name = ggml_backend_dev_description(device_), .kernel = KernelName(device_)};
+  ChipInfo chip{.name = ggml_backend_dev_description(device_),
+                .kernel = KernelName(device_),
+                .state = fmt::format("libllama {}", llama_version())};
   if (IsGpu(device_)) {
     size_t free = 0, total = 0;
     ggml_backend_dev_memory(device_, &free, &total);
@@ -464,21 +471,50 @@ Status GgmlRunner::Do(Loaded& loaded, const CellMap::Actions& actions, StepResul
   return {};
 }
 
+// Empty where libllama does not give it.
+std::string GgmlRunner::ReadState(const Loaded& loaded, int32_t slot) {
+  std::string state(llama_state_seq_get_size(loaded.context.get(), slot), '\0');
+  const size_t got = llama_state_seq_get_data(loaded.context.get(), reinterpret_cast<uint8_t*>(state.data()),
+                                              state.size(), slot);
+  return got == state.size() ? state : std::string();
+}
+
+Result<std::string> GgmlRunner::TakeState(ModelId model, SequenceId sequence, int32_t tokens,
+                                          std::span<const PageId> /*pages*/) try {
+  const Loaded& loaded = models_.at(model);
+  const int32_t slot = loaded.cells->SlotOf(sequence, tokens);
+  std::string state = slot < 0 ? std::string() : ReadState(loaded, slot);
+  if (state.empty()) return Fail(Code::kUnsupported, "libllama does not give sequence {}", sequence);
+  return state;
+} catch (const std::exception& thrown) {
+  return Fail(Code::kUnavailable, "{} failed: {}", ggml_backend_dev_name(device_), thrown.what());
+}
+
+// What it is worth is seen when it is restored; then the text is computed again if need be.
+Status GgmlRunner::GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
+                             std::string state) {
+  Loaded& loaded = models_.at(model);
+  loaded.aside[sequence] = std::move(state);
+  loaded.cells->PutAside(sequence, {text.begin(), text.end()});
+  return {};
+}
+
 // Where libllama does not give or take a state, the sequence is computed again.
 void GgmlRunner::Save(Loaded& loaded, const CellMap::Action& action, StepResult& result) {
   const Nanos begin = SystemClock().Monotonic();
-  std::vector<uint8_t> state(llama_state_seq_get_size(loaded.context.get(), action.slot));
-  const size_t got = llama_state_seq_get_data(loaded.context.get(), state.data(), state.size(), action.slot);
-  if (got > 0 && got == state.size()) loaded.aside[action.sequence] = std::move(state);
+  std::string state = ReadState(loaded, action.slot);
+  if (!state.empty()) loaded.aside[action.sequence] = std::move(state);
   result.chip_time += SystemClock().Monotonic() - begin;
 }
 
 Status GgmlRunner::Restore(Loaded& loaded, const CellMap::Action& action, StepResult& result) {
   const auto kept = loaded.aside.extract(action.sequence);
   const Nanos begin = SystemClock().Monotonic();
-  const size_t read = kept.empty() ? 0
-                                   : llama_state_seq_set_data(loaded.context.get(), kept.mapped().data(),
-                                                              kept.mapped().size(), action.slot);
+  const size_t read = kept.empty()
+                          ? 0
+                          : llama_state_seq_set_data(loaded.context.get(),
+                                                     reinterpret_cast<const uint8_t*>(kept.mapped().data()),
+                                                     kept.mapped().size(), action.slot);
   result.chip_time += SystemClock().Monotonic() - begin;
   if (read > 0) return {};
   llama_memory_seq_rm(llama_get_memory(loaded.context.get()), action.slot, -1, -1);

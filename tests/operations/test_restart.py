@@ -105,6 +105,44 @@ def test_an_engine_that_is_set_aside_gets_nothing_until_it_is_resumed(two):
     assert not engines(two)["left"]["draining"]
 
 
+def long_answer(ours, tokens=2000):
+    """A stream that would run for many seconds; while it runs, the engine that has it."""
+    return sse.ask(ours.port, "/v1/chat/completions", load.body(tokens), ours.key(), timeout=120)
+
+
+async def while_it_runs(ours, act):
+    asking = asyncio.create_task(long_answer(ours))
+    await asyncio.sleep(1.5)
+    has = next(name for name, engine in engines(ours).items() if engine["running"])
+    begun = time.monotonic()
+    result = await asyncio.to_thread(act, has)
+    took = time.monotonic() - begun
+    return await asking, has, result, took
+
+
+def test_an_answer_of_an_engine_that_is_set_aside_goes_on_elsewhere_with_what_was_computed(two):
+    def set_aside(name):
+        two.run("engine", "drain", name)
+        eventually(lambda: not engines(two)[name]["running"], within=3)  # the answer takes ten seconds and more
+
+    answer, has, _, _ = asyncio.run(while_it_runs(two, set_aside))
+    assert (answer.status, answer.finish_reason(), answer.error()) == (200, "length", "")
+    assert answer.usage()["completion_tokens"] == 2000
+    story = two.run("usage", "--request", answer.request_id).stdout
+    assert f"engine {has} is set aside" in story and "it takes over" in story and "to the bit" in story
+    computed = sum(engine["computed_tokens"] for engine in engines(two).values())
+    canaries = 400  # both engines' questions before traffic
+    assert computed < 2000 + 100 + canaries, "it was computed again"
+
+
+def test_a_restart_does_not_wait_for_long_answers_that_another_engine_can_go_on_with(two):
+    answer, has, told, took = asyncio.run(while_it_runs(two, lambda name: two.run("restart", name)))
+    assert f"engine {has} is back" in told.stdout
+    assert (answer.status, answer.finish_reason(), answer.error()) == (200, "length", "")
+    assert f"engine {has} is restarted" in two.run("usage", "--request", answer.request_id).stdout
+    assert took < 8, "2,000 tokens take ten seconds at the least"
+
+
 def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smollm2, tmp_path):
     """An upgrade puts another file in the program's place."""
     program = tmp_path / "penstock"
