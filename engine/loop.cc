@@ -141,7 +141,7 @@ void EngineLoop::TellModel(const Model& model) {
   send_(message);
 }
 
-// Where no step's report does: before a model's first request, and when all work is gone.
+// Where no step's report does: before a model's first request, and when work is gone.
 void EngineLoop::TellLoad() {
   wire::FromEngine message;
   resident_bytes_ = ResidentBytes();
@@ -351,6 +351,7 @@ void EngineLoop::HandleRelease(const wire::Release& release) {
   spdlog::debug("request {} goes on elsewhere", request.id);
   Forget(request);
   requests_.erase(it);
+  TellLoad();
   wire::FromEngine message;
   message.mutable_released()->set_request(release.request());
   send_(message);

@@ -24,6 +24,7 @@ struct Heard {
     std::string text, error, stop;
     wire::Finish finish = wire::NONE;
     uint32_t cached = 0, ends = 0;
+    size_t before = 0;  // tokens that another engine told
     int logprobs = 0;
   };
   std::map<std::pair<uint64_t, uint32_t>, Choice> choices;
@@ -33,9 +34,11 @@ struct Heard {
   std::vector<wire::StepReport> reports;
   std::vector<wire::State> states;
   std::vector<uint64_t> released;
+  wire::Load load;  // by the last heartbeat
 
   void Hear(const wire::FromEngine& message) {
     if (message.has_model()) models.push_back(message.model());
+    if (message.has_heartbeat()) load = message.heartbeat().load();
     if (message.has_state()) states.push_back(message.state());
     if (message.has_released()) released.push_back(message.released().request());
     if (!message.has_step()) return;
@@ -51,7 +54,7 @@ struct Heard {
       choice.logprobs += event.logprobs_size();
       EXPECT_EQ(event.new_tokens(), static_cast<uint32_t>(event.ids_size()));
       if (event.ids_size() > 0 || event.emitted() > 0) {
-        EXPECT_EQ(event.emitted(), choice.ids.size());
+        EXPECT_EQ(event.emitted(), choice.before + choice.ids.size());
       }
       if (event.finish() == wire::NONE) continue;
       ++choice.ends;
@@ -400,6 +403,8 @@ void Move(Engine& from, Engine& to, wire::Submit submit, uint64_t most_bytes = 1
   command.mutable_release()->set_most_bytes(most_bytes);
   from.loop().Handle(command);
   EXPECT_THAT(from.heard.released, Contains(id));
+  EXPECT_EQ(from.heard.load.running(), from.loop().Load().running())
+      << "the gateway knows what room there is";
   for (const wire::State& state : std::exchange(from.heard.states, {})) {
     *command.mutable_state() = state;
     to.loop().Handle(command);
@@ -410,6 +415,7 @@ void Move(Engine& from, Engine& to, wire::Submit submit, uint64_t most_bytes = 1
     resume.set_choice(i);
     resume.mutable_ids()->Assign(said.ids.begin(), said.ids.end());
     resume.set_ended(said.ends > 0);
+    to.heard.choices[{id, i}].before = said.ids.size();
   }
   to.Submit(submit);
 }

@@ -193,6 +193,7 @@ void FleetImpl::RequeueAll(Member& member, const std::string& why) {
 // What to do with a job whose engine is gone, or failed it.
 void FleetImpl::Requeue(LiveJob& job, std::string_view why) {
   if (!job.sink) return Erase(job);
+  job.states.clear();  // half of them, or of an engine that cannot be believed
   if (job.emitted && !job.can_resume) {
     return FailJob(job,
                    {Code::kUnavailable,

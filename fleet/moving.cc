@@ -48,7 +48,8 @@ void FleetImpl::GiveUpSeat(LiveJob& job) {
 void FleetImpl::OnState(Member& member, const wire::State& state) {
   LiveJob* job = Find(member, state.request());
   if (job == nullptr || member.moving != job->id || state.choice() >= job->choices.size()) return;
-  if (job->StateBytes() + state.data().size() > kMostBytes) return job->states.clear();
+  if (job->StateBytes() + state.data().size() > kMostBytes)
+    return Lose(member, "it sends more of a sequence than it was asked for");
   job->state_form = member.hello.state();
   job->states.resize(job->choices.size());
   LiveJob::State& kept = job->states[state.choice()];

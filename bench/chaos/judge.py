@@ -20,7 +20,7 @@ def within(request, fault):
     return request["started"] <= fault["over"] and fault["at"] <= request["stopped"]
 
 
-def judge_faults(verdict, faults, period):
+def judge_faults(verdict, faults, period, moved):
     by_kind = collections.defaultdict(list)
     for fault in faults:
         by_kind[fault["fault"]].append(fault)
@@ -34,6 +34,8 @@ def judge_faults(verdict, faults, period):
         else:
             verdict.at_most(f"{kind}: slowest answer to a new request", max(times), RECOVER_S, "s",
                             f"median {median(times):.2f} s of {len(times)}")
+    if by_kind["aside"]:
+        verdict.at_least("requests moved on by engines that were set aside, each time", moved / len(by_kind["aside"]), 1, "")
     caught = [f.get("caught_s") for f in by_kind["wrong"]]
     if not caught or None in caught:
         verdict.missing("wrong answers caught", f"{caught.count(None)} of {len(caught)} never")
@@ -83,7 +85,7 @@ def main():
     requests = [r for r in rows if r["row"] == "request"]
     truth = {r["prompt"]: r["text"] for r in rows if r["row"] == "truth"}
     if requests:
-        judge_faults(verdict, faults, plan["period"])
+        judge_faults(verdict, faults, plan["period"], sum(r.get("moved", 0) for r in rows if r["row"] == "end"))
         judge_requests(verdict, requests, faults, truth)
         judge_bills(verdict, requests)
     verdict.report("ran", f"seed {plan['seed']}, {plan['minutes']} min, {plan['model']}, {len(faults)} faults, {len(requests)} requests")
