@@ -266,41 +266,68 @@ TEST_P(EveryRunner, APreemptedRequestResumesAsIfNothingHadHappened) {
   }
 }
 
+// What a request says that moves to another engine after some steps of the first.
+Said SaidByBoth(Engine& from, Engine& to, wire::Submit request, int steps) {
+  const uint64_t id = request.request();
+  from.Submit(request);
+  for (int i = 0; i < steps; ++i) from.loop().Step();
+  const uint64_t before = from.computed[id];
+  wire::ToEngine command;
+  command.mutable_release()->set_request(id);
+  command.mutable_release()->set_most_bytes(1 << 30);
+  from.loop().Handle(command);
+  EXPECT_FALSE(from.states.empty());
+  for (const wire::State& state : from.states) {
+    *command.mutable_state() = state;
+    to.loop().Handle(command);
+  }
+  Said said = from.Of(id);
+  request.add_resume()->mutable_ids()->Assign(said.ids.begin(), said.ids.end());
+  to.Submit(request);
+  to.Run();
+  from.Run();
+  EXPECT_EQ(before + to.computed[id], static_cast<uint64_t>(request.prompt_size()) + kNewTokens - 1)
+      << "nothing is computed twice";
+  said.ids.insert(said.ids.end(), to.Of(id).ids.begin(), to.Of(id).ids.end());
+  said.error = to.Of(id).error;
+  return said;
+}
+
 // From one engine to another of its kind, in the prompt and in the answer.
 TEST_P(EveryRunner, AMovedRequestGoesOnFromWhatWasComputedOfIt) {
   const auto elsewhere = *Make(GetParam());
   size_t agreed = 0, compared = 0;
   for (const int steps : {1, 2, 5, 12}) {
     Engine from(*runner_, Golden("llama"), 0, {.step_tokens = 16}), to(*elsewhere, Golden("llama"));
-    wire::Submit request = Request(1, Prompt(1, 24));
-    from.Submit(request);
     from.Submit(Request(2, Prompt(2, 20)));
     to.Submit(Request(3, Prompt(3, 20)));
-    for (int i = 0; i < steps; ++i) from.loop().Step();
     to.loop().Step();
-    const uint64_t before = from.computed[1];
-    wire::ToEngine command;
-    command.mutable_release()->set_request(1);
-    command.mutable_release()->set_most_bytes(1 << 30);
-    from.loop().Handle(command);
-    ASSERT_FALSE(from.states.empty());
-    for (const wire::State& state : from.states) {
-      *command.mutable_state() = state;
-      to.loop().Handle(command);
-    }
-    Said said = from.Of(1);
-    request.add_resume()->mutable_ids()->Assign(said.ids.begin(), said.ids.end());
-    to.Submit(request);
-    to.Run();
-    from.Run();
-    EXPECT_EQ(before + to.computed[1], 24 + kNewTokens - 1) << "nothing is computed twice";
-    said.ids.insert(said.ids.end(), to.Of(1).ids.begin(), to.Of(1).ids.end());
-    agreed += ExpectAgree(Alone(Request(1, Prompt(1, 24))), said, fmt::format("moved after {} steps", steps));
+    const wire::Submit request = Request(1, Prompt(1, 24));
+    const Said said = SaidByBoth(from, to, request, steps + 1);
+    agreed += ExpectAgree(Alone(request), said, fmt::format("moved after {} steps", steps));
     ExpectAgree(Alone(Request(2, Prompt(2, 20))), from.Of(2), "stayed");
     ExpectAgree(Alone(Request(3, Prompt(3, 20))), to.Of(3), "was there");
     ++compared;
   }
   ExpectMost(agreed, compared);
+}
+
+TEST(NativeRunners, AMoveToAnotherKernelVersionIsToTheBit) {
+  for (const char* model : {"llama", "qwen2", "qwen3moe"}) {
+    const wire::Submit request = Request(1, Prompt(1, 40));
+    std::vector<Token> alone;
+    for (const auto one : kernels::SupportedIsas()) {
+      for (const auto other : kernels::SupportedIsas()) {
+        const auto first = *MakeNativeRunner({.threads = 2, .isa = one});
+        const auto second = *MakeNativeRunner({.threads = 2, .isa = other});
+        Engine from(*first, Golden(model)), to(*second, Golden(model));
+        const Said said = SaidByBoth(from, to, request, 6);
+        EXPECT_EQ(said.ids.size(), kNewTokens);
+        if (alone.empty()) alone = said.ids;
+        EXPECT_EQ(said.ids, alone) << model;
+      }
+    }
+  }
 }
 
 TEST_P(EveryRunner, AReaderThatPausesGetsTheRestWhenItGoesOn) {

@@ -77,10 +77,14 @@ Placement FleetImpl::PlaceJob(const LiveJob& job, const Member* from) const {
   const auto usual = outputs_.find(job.submit.model());
   const auto told = static_cast<double>(job.told());
   const double most = std::max(job.submit.max_tokens() - told, 1.0);
+  const double output = std::min(most, usual == outputs_.end() ? kFirstOutput : usual->second);
+  // An answer that outgrows its engine goes on elsewhere; several at once would have to do so together.
+  const double room = job.submit.choices() > 1 ? most : std::min(most, std::max(output, kFirstOutput));
   return Place(seats_, {.sequences = job.choices_left,
                         .pages = job.pages(),
+                        .longest = job.submit.prompt_size() + told + room,
                         .prompt = job.submit.prompt_size() + told,
-                        .output = std::min(most, usual == outputs_.end() ? kFirstOutput : usual->second)});
+                        .output = output});
 }
 
 bool FleetImpl::Fits(JobId id) {
@@ -136,6 +140,11 @@ void FleetImpl::Send(LiveJob& job) {
   job.engine = &member;
   job.admitted = false;
   if (!job.emitted) job.contract = member.hello.contract();
+  const wire::ModelState* state = member.Find(job.variant);
+  const int64_t room = int64_t{state == nullptr ? 0 : state->context()} - job.submit.prompt_size();
+  job.cap = job.submit.choices() == 1 && room > 1 && room < job.submit.max_tokens()
+                ? static_cast<uint32_t>(room - 1)
+                : 0;
   const double known = job.submit.prompt_size() + static_cast<double>(job.told());
   const double there = std::max<double>(seats_[*placement_.seat].cached, SendStates(job, member));
   job.prefill_left = std::max(known - there, 1.0);
@@ -152,7 +161,6 @@ void FleetImpl::Send(LiveJob& job) {
   ++stats_.sent;
   stats_.queue_wait_ns += static_cast<uint64_t>(clock_.Monotonic() - job.queued_at);
   const auto sink = job.sink;
-  const wire::ModelState* state = member.Find(job.variant);
   sink->OnPlaced({.engine = member.name(),
                   .model = job.variant,
                   .path = served_.at(job.variant).path,

@@ -112,6 +112,7 @@ void FleetImpl::Tick() {
   CheckHeartbeats(now);
   CheckTrust(now);
   for (const auto& member : members_) MoveNext(*member);  // there may be room elsewhere by now
+  CheckOutgrown(now);
   CheckDeadlines(now);
   ForgetCancelled(now);
   std::erase_if(members_, [](const auto& member) { return !member->link && member->name().empty(); });

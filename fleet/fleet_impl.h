@@ -141,11 +141,16 @@ class FleetImpl final : public Fleet {
 
   // ---- moving.cc ----
   void MoveNext(Member& member);
+  void Move(LiveJob& job, Member& next);
   void KeepSeat(LiveJob& job, Member& next);
   void GiveUpSeat(LiveJob& job);
   void OnState(Member& member, const wire::State& state);
   void OnReleased(Member& member, const wire::Released& released);
+  static void TellWhy(const LiveJob& job);
   void GoOn(LiveJob& job);
+  void CheckOutgrown(Nanos now);
+  bool HandOn(LiveJob& job);
+  void EndThere(LiveJob& job);
 
   // ---- trust.cc ----
   Member* Find(Prover::Engine key);
@@ -191,6 +196,7 @@ class FleetImpl final : public Fleet {
   std::unordered_map<TeamKey, TeamFacts> teams_;
   std::set<std::pair<Nanos, JobId>> deadlines_;    // of waiting jobs
   std::deque<std::pair<Nanos, JobId>> cancelled_;  // sent and cancelled: when
+  std::set<JobId> outgrown_;                       // that stand at the end of their engine's memory
   std::vector<JobId> fresh_;                       // submitted since the last turn
   JobId last_id_ = 0;
   size_t live_ = 0;                     // jobs with a sink

@@ -441,13 +441,14 @@ struct MovingWorld : FleetWorld {
     one->Token(job);
     EXPECT_TRUE(Until([&] { return witness->tokens == 1; }));
   }
-  std::unique_ptr<ScriptedEngine> Mover(const std::string& name, uint32_t sequences = 4) {
+  std::unique_ptr<ScriptedEngine> Mover(const std::string& name, uint32_t sequences = 4,
+                                        uint32_t context = 0) {
     wire::Hello hello = ScriptedEngine::Named(name, sequences);
     hello.set_state("form");
     hello.mutable_abilities()->set_resume(true);
     auto engine = Engine(hello);
     engine->tells_ids = true;
-    engine->State("qwen", wire::ModelState::READY);
+    engine->State("qwen", wire::ModelState::READY, "", context);
     engine->Pages(1000);
     EXPECT_TRUE(Until([&] { return View(name).load.free_pages() == 1000; }));
     return engine;
@@ -571,6 +572,123 @@ TEST(Fleet, AJobMayBeCancelledWhileItIsOnItsWay) {
     EXPECT_TRUE(two->Submitted().empty());
     EXPECT_EQ(world.fleet->Running() + world.fleet->Waiting(), 0U);
   }
+}
+
+// An engine with memory for 100 tokens, and one for 1000.
+struct UnequalWorld : MovingWorld {
+  UnequalWorld() {
+    EXPECT_TRUE(fleet->SetDraining("cpu0", true));  // the one of MovingWorld
+    one->Token(job, wire::STOP);
+    small = Mover("small", 4, 100);
+  }
+  Job Asking(uint32_t max_tokens, uint32_t credits = 0) {
+    Job asking = NewJob("qwen", 1, 10);
+    asking.submit.set_max_tokens(max_tokens);
+    asking.submit.set_credits(credits);
+    return asking;
+  }
+  // Its answer so far, as the engine tells it.
+  static void Tell(ScriptedEngine& engine, uint64_t request, uint32_t tokens, uint32_t before = 0) {
+    wire::StepReport step;
+    auto& event = *step.add_tokens();
+    event.set_request(request);
+    event.set_new_tokens(tokens);
+    for (uint32_t i = 0; i < tokens; ++i) event.add_ids(7);
+    event.set_emitted(before + tokens);
+    engine.Report(step);
+  }
+  static uint32_t Credits(const ScriptedEngine& engine) {
+    uint32_t credits = 0;
+    for (const auto& message : engine.received)
+      credits += message.has_credit() ? message.credit().tokens() : 0;
+    return credits;
+  }
+
+  std::unique_ptr<ScriptedEngine> small;
+};
+
+TEST(Fleet, ATextGoesToAnEngineThatHasMemoryForIt) {
+  UnequalWorld world;
+  auto large = world.Mover("large", 4, 1000);
+  world.Submit(FleetWorld::NewJob("qwen", 1, 95));  // and some answer
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
+  Job several = world.Asking(200);
+  several.submit.set_choices(2);  // which cannot move on together
+  world.Submit(several);
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 2; }));
+  EXPECT_TRUE(world.small->Submitted().empty());
+}
+
+TEST(Fleet, AnAnswerThatOutgrowsItsEngineGoesOnAtALargerOneWithWhatWasComputed) {
+  UnequalWorld world;
+  auto [id, witness] = world.Submit(world.Asking(500));
+  ASSERT_TRUE(world.Until([&] { return world.small->Submitted().size() == 1; }));
+  const wire::Submit first = world.small->received.back().submit();
+  EXPECT_EQ(first.max_tokens(), 90U);
+  EXPECT_EQ(first.credits(), 89U) << "it stops before its end";
+  auto large = world.Mover("large", 4, 1000);
+  UnequalWorld::Tell(*world.small, id, 89);
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.small, id); }));
+  world.small->Released(id, 98);
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
+  const wire::Submit& second = large->received.back().submit();
+  EXPECT_EQ(second.max_tokens(), 500U);
+  EXPECT_EQ(second.credits(), 0U);
+  EXPECT_EQ(second.resume(0).ids_size(), 89);
+  EXPECT_NE(std::ranges::find(witness->whys, "engine small has no memory for a longer text"),
+            witness->whys.end());
+  EXPECT_EQ(witness->finished, 0U);
+}
+
+TEST(Fleet, AnAnswerThatNobodyHasMoreMemoryForEndsWhereItIs) {
+  UnequalWorld world;
+  auto [id, witness] = world.Submit(world.Asking(500));
+  ASSERT_TRUE(world.Until([&] { return world.small->Submitted().size() == 1; }));
+  UnequalWorld::Tell(*world.small, id, 89);
+  ASSERT_TRUE(world.Until([&] { return UnequalWorld::Credits(*world.small) == 1; }));
+  world.small->Token(id, wire::LENGTH);
+  ASSERT_TRUE(world.Until([&] { return witness->finished == 1; }));
+  EXPECT_EQ(witness->tokens, 90U);
+}
+
+TEST(Fleet, CreditsNeverGoPastWhatAnEngineHasMemoryFor) {
+  UnequalWorld world;
+  auto [id, witness] = world.Submit(world.Asking(500, 50));
+  ASSERT_TRUE(world.Until([&] { return world.small->Submitted().size() == 1; }));
+  EXPECT_EQ(world.small->received.back().submit().credits(), 50U);
+  UnequalWorld::Tell(*world.small, id, 50);
+  ASSERT_TRUE(world.Until([&, w = witness] { return w->tokens == 50; }));
+  world.fleet->Grant(id, 0, 30);
+  world.fleet->Grant(id, 0, 30);
+  ASSERT_TRUE(world.Until([&] { return UnequalWorld::Credits(*world.small) == 39; }));
+  auto large = world.Mover("large", 1, 1000);
+  auto [other, waits] = world.Submit(FleetWorld::NewJob("qwen", 1, 95));  // takes the larger one's only seat
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
+  UnequalWorld::Tell(*world.small, id, 39, 50);
+  world.Quiet();
+  EXPECT_FALSE(MovingWorld::AskedToRelease(*world.small, id)) << "it waits for room";
+  large->Token(other, wire::STOP);
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.small, id); }));
+  world.small->Released(id);
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 2; }));
+  EXPECT_EQ(large->received.back().submit().resume(0).credits(), 110U - 89);
+}
+
+TEST(Fleet, AnAnswerThatOutgrowsAnEngineThatGivesNothingAwayIsComputedAgain) {
+  UnequalWorld world;
+  wire::Hello hello = ScriptedEngine::Named("tiny");
+  hello.mutable_abilities()->set_resume(true);
+  ASSERT_TRUE(world.fleet->SetDraining("small", true));
+  auto tiny = world.Engine(hello);
+  tiny->State("qwen", wire::ModelState::READY, "", 100);
+  tiny->Pages(1000);
+  auto [id, witness] = world.Submit(world.Asking(500));
+  ASSERT_TRUE(world.Until([&] { return tiny->Submitted().size() == 1; }));
+  auto large = world.Mover("large", 4, 1000);
+  UnequalWorld::Tell(*tiny, id, 89);
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
+  EXPECT_TRUE(tiny->received.back().has_cancel());
+  EXPECT_EQ(large->received.back().submit().resume(0).ids_size(), 89);
 }
 
 TEST(Fleet, WhatNobodyAskedForIsIgnored) {

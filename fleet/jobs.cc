@@ -92,7 +92,8 @@ void FleetImpl::OnNote(Member& member, const wire::Note& note) {
       sink->OnEvent(JobEvent::kPaused, "its memory went to earlier requests; it goes on when there is room");
       break;
     case wire::Note::STARVED:
-      sink->OnEvent(JobEvent::kPaused, "the client reads more slowly than tokens come");
+      sink->OnEvent(JobEvent::kPaused, job->outgrown > 0 ? "its engine has no memory for a longer text"
+                                                         : "the client reads more slowly than tokens come");
       break;
     case wire::Note::RESUMED:
       sink->OnEvent(JobEvent::kResumed, "");
@@ -139,6 +140,10 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
   job->Hear(event);
   if (event.finish() == wire::STOP || event.finish() == wire::LENGTH)
     member.health.Success(clock_.Monotonic());
+  if (event.finish() == wire::NONE && job->cap > 0 && event.emitted() >= job->cap && job->outgrown == 0) {
+    job->outgrown = std::max<Nanos>(clock_.Monotonic(), 1);
+    outgrown_.insert(job->id);
+  }
   if (event.finish() != wire::NONE) FinishChoice(*job);  // may erase the job
   if (sink) sink->OnTokens(event);
 }
@@ -164,6 +169,7 @@ bool FleetImpl::OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& e
     });
   });
   if ((!others && !job.emitted) || job.moves >= LiveJob::kMostMoves) return false;
+  if (job.choices_left > 1) member.link->Send().mutable_cancel()->set_request(job.wire_id());
   Leave(job);
   ++job.moves;
   WaitAgain(job);
@@ -252,6 +258,7 @@ void FleetImpl::Leave(LiveJob& job) {
   member.context = member.jobs == 0 ? 0 : member.context - job.context;
   if (!job.admitted) member.promised_pages -= job.pages();
   if (member.moving == job.id) member.moving = 0;
+  if (std::exchange(job.outgrown, 0) > 0) outgrown_.erase(job.id);
   GiveUpSeat(job);
 }
 
@@ -285,8 +292,11 @@ void FleetImpl::Cancel(JobId id) {
 void FleetImpl::Grant(JobId id, uint32_t choice, uint32_t tokens) {
   LiveJob* job = Find(id);
   if (job == nullptr || tokens == 0) return;
+  const uint64_t before = job->Allowed(job->choices[0]);
   if (choice < job->choices.size()) job->choices[choice].granted += tokens;
   if (job->engine == nullptr) return;  // whoever goes on with it is told the sum
+  if (job->cap > 0) tokens = static_cast<uint32_t>(job->Allowed(job->choices[0]) - before);
+  if (tokens == 0) return;
   auto& credit = *job->engine->link->Send().mutable_credit();
   credit.set_request(job->wire_id());
   credit.set_choice(choice);

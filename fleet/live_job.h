@@ -49,6 +49,10 @@ struct LiveJob {
   std::vector<uint32_t> unable;  // the keys of those that cannot do what it asks
   Member* next = nullptr;        // keeps `kept` sequences free for it
   uint32_t kept = 0;
+  // Tokens of its answer that its engine has memory for, but for one, where that is not all: there the answer
+  // stops for want of credits, to go on elsewhere. 0: all of it fits.
+  uint32_t cap = 0;
+  Nanos outgrown = 0;         // since when it has stood there
   std::vector<State> states;  // by choice, in `state_form`; empty: nothing came
   std::string state_form;
   std::vector<std::string> variants;  // that may be used; empty: all
@@ -113,19 +117,29 @@ struct LiveJob {
     choice.ended |= event.finish() != wire::NONE;
   }
 
+  // Tokens of a choice that its engine may emit.
+  uint64_t Allowed(const Choice& choice) const {
+    const uint64_t granted = submit.credits() == 0 ? UINT64_MAX : choice.granted;
+    return cap == 0 ? granted : std::min<uint64_t>(granted, cap);
+  }
+
   // What the next engine gets: the same, and where to go on.
   void Fill(wire::Submit& out) const {
     out = submit;
     out.set_request(wire_id());
     out.set_model(variant);
+    if (cap > 0) {
+      out.set_max_tokens(cap + 1);
+      out.set_credits(static_cast<uint32_t>(Allowed(choices[0])));
+    }
     if (!emitted) return;
     for (size_t i = 0; i < choices.size(); ++i) {
       wire::Resume& resume = *out.add_resume();
       resume.set_choice(static_cast<uint32_t>(i));
       resume.mutable_ids()->Add(choices[i].ids.begin(), choices[i].ids.end());
       resume.set_ended(choices[i].ended);
-      resume.set_credits(static_cast<uint32_t>(
-          choices[i].granted - std::min<uint64_t>(choices[i].granted, choices[i].ids.size())));
+      const uint64_t allowed = Allowed(choices[i]);
+      resume.set_credits(static_cast<uint32_t>(allowed - std::min<uint64_t>(allowed, choices[i].ids.size())));
     }
   }
 

@@ -64,6 +64,7 @@ inline Seat Member::SeatFor(std::string_view model) const {
   seat.free_pages = load.free_pages() - std::min(load.free_pages(), promised_pages);
   const wire::ModelState* state = takes_jobs() ? Find(model) : nullptr;
   if (state == nullptr) return seat;
+  seat.longest = state->context();
   if (const auto profile = profiles.find(model); profile != profiles.end()) {
     seat.speed = profile->second.speed();
     seat.chunk = profile->second.chunk();

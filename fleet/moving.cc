@@ -1,5 +1,5 @@
-// A job that goes on elsewhere with what was computed of it: its engine was set aside or is about to end, and
-// another that takes its bytes has room.
+// A job that goes on elsewhere with what was computed of it: its engine was set aside, is about to end, or
+// has no memory for a longer text; and another that takes its bytes has room.
 //
 //   Release → State …, Released → State … and Submit to whoever costs least now
 //
@@ -24,13 +24,16 @@ void FleetImpl::MoveNext(Member& member) {
     if (!job.sink || job.moves >= LiveJob::kMostMoves) continue;
     const Placement placement = PlaceJob(job, &member);
     if (!placement.seat) continue;
-    KeepSeat(job, *options_of_[*placement.seat].member);
-    member.moving = id;
-    auto& release = *member.link->Send().mutable_release();
-    release.set_request(job.wire_id());
-    release.set_most_bytes(kMostBytes);
-    return;
+    return Move(job, *options_of_[*placement.seat].member);
   }
+}
+
+void FleetImpl::Move(LiveJob& job, Member& next) {
+  KeepSeat(job, next);
+  job.engine->moving = job.id;
+  auto& release = *job.engine->link->Send().mutable_release();
+  release.set_request(job.wire_id());
+  release.set_most_bytes(kMostBytes);
 }
 
 // So that nobody else takes it while the job is on its way.
@@ -60,25 +63,72 @@ void FleetImpl::OnState(Member& member, const wire::State& state) {
 void FleetImpl::OnReleased(Member& member, const wire::Released& released) {
   LiveJob* job = Find(member, released.request());
   if (job == nullptr || member.moving != job->id) return;
-  const JobId id = job->id;
-  if (const auto sink = job->sink) {
-    sink->OnEvent(JobEvent::kRequeued, fmt::format("engine {} {}", member.name(),
-                                                   member.leaving ? "is restarted" : "is set aside"));
-  }
-  if (job = Find(id); job != nullptr) GoOn(*job);
+  TellWhy(*job);
+  GoOn(*job);
   MoveNext(member);
+}
+
+// The sink may cancel the job, which stays until its engine is rid of it.
+void FleetImpl::TellWhy(const LiveJob& job) {
+  const auto sink = job.sink;
+  if (!sink) return;
+  const Member& from = *job.engine;
+  const char* why = from.leaving     ? "is restarted"
+                    : from.set_aside ? "is set aside"
+                                     : "has no memory for a longer text";
+  sink->OnEvent(JobEvent::kRequeued, fmt::format("engine {} {}", from.name(), why));
 }
 
 // There was a seat for it; if it is gone by now, the job waits for the next.
 void FleetImpl::GoOn(LiveJob& job) {
   if (!job.sink) return Erase(job);
-  const Member& from = *job.engine;
+  const Member* const from = job.states.empty() ? nullptr : job.engine;
   Leave(job);
   ++job.moves;
   ++stats_.moved;
-  placement_ = PlaceJob(job, &from);
+  placement_ = PlaceJob(job, from);
   if (!placement_.seat) return WaitAgain(job);
   Send(job);
+}
+
+// ---- answers that have come to the end of their engine's memory ----
+
+void FleetImpl::CheckOutgrown(Nanos now) {
+  for (const JobId id : std::set(outgrown_)) {
+    LiveJob& job = *Find(id);
+    if (!job.sink || job.next != nullptr) continue;
+    // Where nobody has more memory, that is the end of the answer.
+    const bool may =
+        job.can_resume && job.moves < LiveJob::kMostMoves && now - job.outgrown < options_.resume_within;
+    if (!may || !HandOn(job)) EndThere(job);
+  }
+}
+
+// False: there is nobody. True: it goes on elsewhere, or waits for room there.
+bool FleetImpl::HandOn(LiveJob& job) {
+  Member& from = *job.engine;
+  if (!from.hello.state().empty() && from.moving == 0) {
+    if (const Placement with = PlaceJob(job, &from); with.seat) {
+      Move(job, *options_of_[*with.seat].member);
+      return true;
+    }
+  }
+  if (const Placement anew = PlaceJob(job); !anew.seat) return anew.verdict <= Verdict::kLoading;
+  from.link->Send().mutable_cancel()->set_request(job.wire_id());
+  TellWhy(job);
+  GoOn(job);
+  return true;
+}
+
+// With the last token that its engine has room for.
+void FleetImpl::EndThere(LiveJob& job) {
+  outgrown_.erase(job.id);
+  const uint64_t before = job.Allowed(job.choices[0]), room = uint64_t{job.cap} + 1;
+  job.cap = 0;
+  if (job.Allowed(job.choices[0]) <= before) return;
+  auto& credit = *job.engine->link->Send().mutable_credit();
+  credit.set_request(job.wire_id());
+  credit.set_tokens(static_cast<uint32_t>(room - before));
 }
 
 }  // namespace penstock

@@ -15,6 +15,8 @@ std::string_view VerdictText(Verdict verdict) {
       return "every engine runs as many requests as it can";
     case Verdict::kLoading:
       return "the model is being loaded";
+    case Verdict::kTooLong:
+      return "no engine that is there has memory for so long a text";
     case Verdict::kFailed:
       return "the model could not be loaded";
     case Verdict::kForbidden:
@@ -39,6 +41,7 @@ Verdict Judge(const Seat& seat, const Need& need) {
     case Seat::Model::kReady:
       break;
   }
+  if (seat.longest > 0 && need.longest > seat.longest) return Verdict::kTooLong;
   if (seat.max_sequences == 0) return Verdict::kNoSequence;
   if (seat.sequences == 0) return Verdict::kFits;
   if (seat.sequences + need.sequences > seat.max_sequences) return Verdict::kNoSequence;

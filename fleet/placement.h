@@ -24,6 +24,7 @@ struct Seat {
   uint32_t sequences = 0;        // sent and not ended
   uint32_t max_sequences = 0;
   uint32_t free_pages = 0;  // as last reported, less what was promised since
+  uint32_t longest = 0;     // tokens of the longest text that it has memory for; 0: it does not say
   Speed speed = {};         // of this model there
   double prefill = 0;       // prompt tokens sent and not computed yet
   double chunk = 0;         // prompt tokens of its late steps, mean
@@ -34,12 +35,22 @@ struct Seat {
 struct Need {
   uint32_t sequences = 1;
   uint32_t pages = 0;  // of the prompt
+  double longest = 0;  // tokens that must find room: of the longest of its texts
   double prompt = 0;   // tokens
   double output = 64;  // tokens of each sequence, as far as can be guessed
 };
 
 // In order of how close the engine is to taking the job.
-enum class Verdict : uint8_t { kFits, kNoPages, kNoSequence, kLoading, kFailed, kForbidden, kAbsent };
+enum class Verdict : uint8_t {
+  kFits,
+  kNoPages,
+  kNoSequence,
+  kLoading,
+  kTooLong,
+  kFailed,
+  kForbidden,
+  kAbsent
+};
 std::string_view VerdictText(Verdict verdict);
 
 // An idle engine always fits: whether the job is too large for it is then the engine's to say.

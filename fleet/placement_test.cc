@@ -65,6 +65,17 @@ struct Case {
   Verdict verdict;
 };
 
+TEST(Placement, ATextGoesWhereThereIsMemoryForIt) {
+  std::vector<Seat> seats = {Ready(0), Ready(50)};
+  seats[0].longest = 100;
+  seats[1].longest = 1000;
+  EXPECT_EQ(Place(seats, {.longest = 100}).seat, 0u);
+  EXPECT_EQ(Place(seats, {.longest = 200}).seat, 1u);
+  EXPECT_EQ(Place(seats, {.longest = 2000}).verdict, Verdict::kTooLong);
+  seats[1].model = kLoading;
+  EXPECT_EQ(Place(seats, {.longest = 200}).verdict, Verdict::kLoading);
+}
+
 TEST(Placement, SaysWhyAnEngineDoesNotFit) {
   const std::vector<Case> cases = {
       {{.model = kReady, .sequences = 3, .max_sequences = 4, .free_pages = 10}, {1, 10}, Verdict::kFits},

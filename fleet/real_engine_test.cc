@@ -16,13 +16,14 @@ using testing::FleetWorld;
 
 class EngineProcess {
  public:
-  EngineProcess(const std::string& name, const std::string& socket) : pid_(::fork()) {
+  EngineProcess(const std::string& name, const std::string& socket, uint32_t context = 0) : pid_(::fork()) {
     if (pid_ != 0) return;
     EngineOptions options;
     options.name = name;
     options.socket = socket;
     options.memory_bytes = 1 << 30;
     options.max_sequences = 8;
+    options.context = context;
     FakeOptions fake;
     fake.step_time = kMillisecond;
     fake.paced = true;
@@ -67,10 +68,10 @@ class Reader final : public JobSink {
   int requeues = 0;
 };
 
-std::shared_ptr<Reader> Ask(FleetWorld& world, int prompt) {
+std::shared_ptr<Reader> Ask(FleetWorld& world, int prompt, uint32_t tokens = 12) {
   Job job = FleetWorld::NewJob("m", static_cast<uint64_t>(prompt % 3), 20);
   job.submit.set_prompt(0, prompt);
-  job.submit.set_max_tokens(12);
+  job.submit.set_max_tokens(tokens);
   job.submit.set_ignore_eos(true);
   job.submit.set_credits(4);  // the rest is granted as it is read
   auto reader = std::make_shared<Reader>();
@@ -149,6 +150,38 @@ TEST(RealEngine, WhatAKilledEngineHadBegunIsTheSameElsewhere) {
   }
   EXPECT_GT(requeues, 0);
   EXPECT_GT(world.fleet->Stats().resumed, 0u);
+}
+
+// Three engines with memory for 160, 240 and 400 tokens: an answer goes from the first to the others, and is
+// one to the bit.
+TEST(RealEngine, AnAnswerThatOutgrowsOneEngineAfterTheOtherIsTheSame) {
+  FleetWorld world;
+  ServeFake(world);
+  std::map<int, std::vector<Token>> alone;
+  {
+    EngineProcess engine("alone", world.path);
+    for (int prompt = 0; prompt < 6; ++prompt) {
+      auto reader = Ask(world, prompt, 300);
+      ASSERT_TRUE(world.Until([&] { return reader->done(); }));
+      alone[prompt] = reader->ids;
+    }
+  }
+  ASSERT_TRUE(world.Until([&] { return !world.View("alone").connected; }));
+  std::vector<EngineProcess> engines;
+  std::vector<std::shared_ptr<Reader>> readers;
+  engines.emplace_back("small", world.path, 160);
+  ASSERT_TRUE(world.Until([&] { return world.fleet->Ready("m"); }));
+  for (int prompt = 0; prompt < 6; ++prompt) readers.push_back(Ask(world, prompt, 300));
+  engines.emplace_back("medium", world.path, 240);
+  engines.emplace_back("large", world.path, 400);
+  for (int prompt = 0; prompt < 6; ++prompt) {
+    const Reader& reader = *readers[static_cast<size_t>(prompt)];
+    ASSERT_TRUE(world.Until([&] { return reader.done(); }));
+    EXPECT_FALSE(reader.error);
+    EXPECT_EQ(reader.ids, alone[prompt]);
+    EXPECT_GE(reader.requeues, 1);
+  }
+  EXPECT_GE(world.fleet->Stats().moved, 6U);
 }
 
 // Set aside in turn, again and again, under streams: each goes on where it was, and nobody computes it twice.

@@ -14,7 +14,7 @@ struct FleetStats {
   uint64_t timed_out = 0;  // of `failed`: waited too long
   uint64_t requeued = 0;
   uint64_t resumed = 0;  // of `requeued`: answers that had begun
-  uint64_t moved = 0;    // to another engine with what was computed of them
+  uint64_t moved = 0;    // on to another engine, through no failure
   uint64_t canaries = 0, canaries_wrong = 0;
   uint64_t quarantines = 0;
   uint64_t canary_chip_ns = 0;  // nobody's

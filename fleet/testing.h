@@ -57,11 +57,13 @@ class ScriptedEngine {
     *message.mutable_step() = step;
     Send(message);
   }
-  void State(const std::string& model, wire::ModelState::State state, const std::string& error = {}) {
+  void State(const std::string& model, wire::ModelState::State state, const std::string& error = {},
+             uint32_t context = 0) {
     wire::FromEngine message;
     message.mutable_model()->set_name(model);
     message.mutable_model()->set_state(state);
     message.mutable_model()->set_error(error);
+    message.mutable_model()->set_context(context);
     Send(message);
   }
   // One token for a choice, perhaps its last.

@@ -178,17 +178,22 @@ void Catalogue::Refresh() {
   const std::vector<EngineView> engines = fleet_.Engines();
   for (auto& [name, entry] : entries_) {
     entry.ready = false;
-    entry.context = Least(entry.model.context, entry.text ? entry.text->context : 0);
     std::string failed;
+    bool all_there = true;
+    uint32_t longest = 0;
     for (const EngineView& engine : engines) {
+      all_there &= engine.connected;
       for (const wire::ModelState& state : engine.models) {
         if (state.name() != name || !engine.connected) continue;
+        all_there &= state.state() != wire::ModelState::LOADING;
         if (state.state() == wire::ModelState::FAILED) failed = state.error();
         if (state.state() != wire::ModelState::READY) continue;
         entry.ready = entry.served && entry.text != nullptr;
-        entry.context = Least(entry.context, state.context());
+        longest = std::max(longest, state.context());
       }
     }
+    entry.longest = all_there ? longest : std::max(entry.longest, longest);
+    entry.context = Least(Least(entry.model.context, entry.text ? entry.text->context : 0), entry.longest);
     entry.ready = entry.ready && fleet_.Ready(name);  // and its answers are known to be right
     if (entry.text) entry.error = entry.ready ? "" : failed;
   }

@@ -44,8 +44,9 @@ struct CatalogueEntry {
   InstalledModel model;
   ModelTextPtr text;  // nullptr: not yet, or `error` says why not
   std::string error;
-  bool served = true;  // false: unloaded by an operator
-  bool ready = false;  // an engine has it and its text is loaded
+  bool served = true;    // false: unloaded by an operator
+  bool ready = false;    // an engine has it and its text is loaded
+  uint32_t longest = 0;  // text that one of the engines has memory for, also while that one is away
   uint32_t context = 0;
 };
 

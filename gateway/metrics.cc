@@ -119,7 +119,7 @@ void AddFleet(const FleetStats& fleet, Scrape& scrape) {
   counter("penstock_jobs_requeued_total", "Jobs whose engine died or failed: sent to another",
           fleet.requeued);
   counter("penstock_jobs_resumed_total", "Of those: their answers had begun, and went on", fleet.resumed);
-  counter("penstock_jobs_moved_total", "Jobs that left an engine with what was computed of them",
+  counter("penstock_jobs_moved_total", "Jobs that went on at another engine though theirs had not failed",
           fleet.moved);
   counter("penstock_canaries_total", "Questions with known answers that engines were asked", fleet.canaries);
   counter("penstock_canaries_wrong_total", "Times that an engine was found to answer wrongly",

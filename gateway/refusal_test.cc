@@ -141,6 +141,39 @@ TEST(Refusal, APromptLongerThanTheContextSaysHowLong) {
   EXPECT_THAT(answer.Error("message"), HasSubstr("1000 tokens"));
 }
 
+TEST(Refusal, TheContextIsThatOfTheEngineWithMostMemoryAlsoWhileItIsAway) {
+  World world;
+  const auto longest = [&] {
+    Client client(world.port);
+    client.Get("/v1/models", "key-a");
+    const auto models = client.Read().Json().at("data").as_array();
+    return models.at(0).at("max_model_len").to_number<uint32_t>();
+  };
+  const auto set = [&](uint32_t small, std::optional<uint32_t> large) {
+    world.Do([&] {
+      world.fleet.context = small;
+      world.fleet.more_engines.resize(1);
+      EngineView& engine = world.fleet.more_engines[0];
+      engine.name = "large";
+      engine.connected = large.has_value();
+      engine.models.clear();
+      for (const char* name : {"other", "tiny"}) {
+        wire::ModelState& state = engine.models.emplace_back();
+        state.set_name(name);
+        state.set_state(wire::ModelState::READY);
+        state.set_context(large.value_or(0));
+      }
+      world.service.catalogue.Refresh();
+    });
+  };
+  set(300, 700);
+  EXPECT_EQ(longest(), 700U);
+  set(300, std::nullopt);
+  EXPECT_EQ(longest(), 700U) << "it may be back soon";
+  set(300, 400);
+  EXPECT_EQ(longest(), 400U);
+}
+
 TEST(Refusal, TheTemplatesOwnWordsReachTheClient) {
   World world;
   Client client(world.port);

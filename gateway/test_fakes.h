@@ -61,7 +61,9 @@ class FakeFleet final : public Fleet {
       state.set_state(wire::ModelState::FAILED);
       state.set_error(broken->second);
     }
-    return {engine};
+    std::vector<EngineView> engines = more_engines;
+    engines.insert(engines.begin(), std::move(engine));
+    return engines;
   }
   Status SetDraining(std::string_view engine, bool on) override {
     if (engine != "cpu0") return Fail(Code::kNotFound, "no engine '{}'; there are: cpu0", engine);
@@ -118,6 +120,7 @@ class FakeFleet final : public Fleet {
   bool draining = false;
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;
+  std::vector<EngineView> more_engines;
   bool exact_usage = true;
   FleetStats stats;
   std::vector<std::string> log_levels;  // that engines were told
