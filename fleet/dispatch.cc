@@ -7,7 +7,8 @@
 namespace penstock {
 namespace {
 
-constexpr double kFirstOutput = 64;  // tokens of an answer, before any was counted
+constexpr double kFirstOutput = 64;   // tokens of an answer, before any was counted
+constexpr double kLongOutput = 4096;  // that an engine has room for where no answer can be moved on
 
 }  // namespace
 
@@ -76,13 +77,17 @@ Placement FleetImpl::PlaceJob(const LiveJob& job, const Member* from) const {
   });
   const auto usual = outputs_.find(job.submit.model());
   const auto told = static_cast<double>(job.told());
-  const double most = std::max(job.submit.max_tokens() - told, 1.0);
+  const auto longest = static_cast<double>(job.longest_told());
+  const double most = std::max(job.submit.max_tokens() - longest, 1.0);
   const double output = std::min(most, usual == outputs_.end() ? kFirstOutput : usual->second);
   // An answer that outgrows its engine goes on elsewhere; several at once would have to do so together.
-  const double room = job.submit.choices() > 1 ? most : std::min(most, std::max(output, kFirstOutput));
+  const bool alone = job.submit.choices() == 1;
+  const double room = job.any_room ? 1 : alone ? std::min(most, std::max(output, kFirstOutput)) : most;
+  const double known = job.submit.prompt_size() + longest;
   return Place(seats_, {.sequences = job.choices_left,
                         .pages = job.pages(),
-                        .longest = job.submit.prompt_size() + told + room,
+                        .longest = known + room,
+                        .longest_inexact = known + (alone ? std::min(most, kLongOutput) : most),
                         .prompt = job.submit.prompt_size() + told,
                         .output = output});
 }
@@ -103,7 +108,7 @@ std::string FleetImpl::WhyThere(const LiveJob& job, const Member& member) const 
   }
   if (const uint32_t tokens = job.StateTokens(); tokens > 0) {
     fmt::format_to(std::back_inserter(why), "; it takes over {} computed tokens, {:.1f} MB", tokens,
-                   static_cast<double>(job.StateBytes()) / 1e6);
+                   static_cast<double>(job.state_bytes) / 1e6);
   }
   if (!job.emitted) return why;
   const bool exact = !job.contract.empty() && job.contract == member.hello.contract();
@@ -125,7 +130,7 @@ uint32_t FleetImpl::SendStates(LiveJob& job, Member& member) {
       state.set_data(std::move(part));
     }
   }
-  job.states.clear();
+  job.ForgetStates();
   return tokens;
 }
 
@@ -134,17 +139,14 @@ void FleetImpl::Send(LiveJob& job) {
   const auto [chosen, variant] = options_of_[*placement_.seat];
   Member& member = *chosen;
   if (job.deadline > 0) deadlines_.erase({job.deadline, job.id});
-  if (job.state_form != member.hello.state() || job.variant != *variant) job.states.clear();
+  if (job.state_form != member.hello.state() || job.variant != *variant) job.ForgetStates();
   const std::string why = WhyThere(job, member);
   job.variant = *variant;
   job.engine = &member;
-  job.admitted = false;
+  job.admitted = job.emitted_there = job.any_room = false;
   if (!job.emitted) job.contract = member.hello.contract();
   const wire::ModelState* state = member.Find(job.variant);
-  const int64_t room = int64_t{state == nullptr ? 0 : state->context()} - job.submit.prompt_size();
-  job.cap = job.submit.choices() == 1 && room > 1 && room < job.submit.max_tokens()
-                ? static_cast<uint32_t>(room - 1)
-                : 0;
+  job.FitInto(state == nullptr ? 0 : state->context());
   const double known = job.submit.prompt_size() + static_cast<double>(job.told());
   const double there = std::max<double>(seats_[*placement_.seat].cached, SendStates(job, member));
   job.prefill_left = std::max(known - there, 1.0);

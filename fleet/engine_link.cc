@@ -86,7 +86,7 @@ void EngineLink::Seal() {
     frame = google::protobuf::Arena::CreateMessage<wire::ToEngine>(&out_arena_);
     frame->unsafe_arena_set_allocated_batch(batch_);
   }
-  PENSTOCK_CHECK(AppendFrame(*frame, sealed_));  // Fleet::Submit refuses what would not fit
+  too_large_ |= !AppendFrame(*frame, sealed_);  // an answer that its engine made longer than any
   ++stats_.frames_out;
   batch_ = nullptr;
   batch_bytes_ = 0;
@@ -96,6 +96,7 @@ void EngineLink::Seal() {
 void EngineLink::Flush() {
   if (!open_) return;  // and `stats_` may be gone
   Seal();
+  if (too_large_) return Fail("a message for it is larger than a frame");
   if (!writing_.empty() || sealed_.empty()) return;
   writing_.swap(sealed_);
   ++stats_.writes;

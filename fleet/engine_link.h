@@ -53,7 +53,7 @@ class EngineLink : public std::enable_shared_from_this<EngineLink> {
   wire::Batch* batch_ = nullptr;  // being filled, on out_arena_
   size_t batch_bytes_ = 0;        // of its messages but the last
   std::string sealed_, writing_;  // frames to write next, frames being written
-  bool flush_posted_ = false;
+  bool flush_posted_ = false, too_large_ = false;
 };
 
 }  // namespace penstock

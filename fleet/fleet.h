@@ -156,11 +156,11 @@ class Fleet {
   // Some connected engine takes the request's own text: Submit.chat is worth filling in.
   virtual bool WantsText() const { return false; }
   virtual std::vector<EngineView> Engines() const = 0;
-  // An engine that drains finishes what it has and gets no new jobs, until it is told off again; also when it
-  // reconnects meanwhile. Errors: kNotFound names the engines that there are.
+  // An engine that drains hands over or finishes what it has and gets no new jobs, until it is told off
+  // again; also when it reconnects meanwhile. Errors: kNotFound names the engines that there are.
   virtual Status SetDraining(std::string_view engine, bool on) = 0;
-  // It finishes what it has and exits; who keeps it (the supervisor) starts it again. Errors: as above, and
-  // kUnavailable: it is not connected.
+  // It hands over or finishes what it has and exits; who keeps it (the supervisor) starts it again. Errors:
+  // as above, and kUnavailable: it is not connected.
   virtual Status Restart(std::string_view engine) = 0;
   virtual std::vector<TeamQueueView> Queue() const = 0;
   // Jobs ahead of a new one of this team, for honest waits.

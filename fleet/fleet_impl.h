@@ -209,7 +209,7 @@ class FleetImpl final : public Fleet {
     const std::string* variant = nullptr;
   };
   mutable std::vector<Option> options_of_;  // whose seat each is
-  Placement placement_;                     // by the last Fits
+  Placement placement_;                     // of the job that is sent next
 
   bool draining_ = false;
   std::function<void()> drained_;

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <thread>
+
 #include "base/random.h"
 #include "fleet/testing.h"
 
@@ -446,6 +448,7 @@ struct MovingWorld : FleetWorld {
     wire::Hello hello = ScriptedEngine::Named(name, sequences);
     hello.set_state("form");
     hello.mutable_abilities()->set_resume(true);
+    hello.mutable_abilities()->set_reclaim(true);
     auto engine = Engine(hello);
     engine->tells_ids = true;
     engine->State("qwen", wire::ModelState::READY, "", context);
@@ -678,6 +681,7 @@ TEST(Fleet, AnAnswerThatOutgrowsAnEngineThatGivesNothingAwayIsComputedAgain) {
   UnequalWorld world;
   wire::Hello hello = ScriptedEngine::Named("tiny");
   hello.mutable_abilities()->set_resume(true);
+  hello.mutable_abilities()->set_reclaim(true);
   ASSERT_TRUE(world.fleet->SetDraining("small", true));
   auto tiny = world.Engine(hello);
   tiny->State("qwen", wire::ModelState::READY, "", 100);
@@ -689,6 +693,109 @@ TEST(Fleet, AnAnswerThatOutgrowsAnEngineThatGivesNothingAwayIsComputedAgain) {
   ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
   EXPECT_TRUE(tiny->received.back().has_cancel());
   EXPECT_EQ(large->received.back().submit().resume(0).ids_size(), 89);
+}
+
+// It cannot be stopped at a token, so what it began ends there.
+TEST(Fleet, AttachedEnginesGetTextsThatHaveRoomForALongAnswer) {
+  UnequalWorld world;
+  ASSERT_TRUE(world.fleet->SetDraining("small", true));
+  auto large = world.Mover("large", 4, 100'000);
+  world.Submit(FleetWorld::NewJob("qwen"));
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
+  auto attached = world.Engine(ScriptedEngine::Named("attached"));  // idle, without `reclaim`
+  attached->State("qwen", wire::ModelState::READY, "", 5000);
+  attached->Pages(1000);
+  ASSERT_TRUE(world.Until([&] { return world.View("attached").load.free_pages() == 1000; }));
+  Job long_one = FleetWorld::NewJob("qwen", 1, 1000);
+  long_one.submit.set_max_tokens(50'000);
+  world.Submit(long_one);
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 2; }));
+  world.Submit(FleetWorld::NewJob("qwen", 1, 1000));  // of at most 8 tokens
+  ASSERT_TRUE(world.Until([&] { return attached->Submitted().size() == 1; }));
+}
+
+// Choices that were told a lot together still fit where each fits.
+TEST(Fleet, SeveralChoicesGoOnWhereTheLongestOfThemFits) {
+  UnequalWorld world;
+  Job several = world.Asking(60);
+  several.submit.set_choices(2);
+  auto [id, witness] = world.Submit(several);
+  ASSERT_TRUE(world.Until([&] { return world.small->Submitted().size() == 1; }));
+  for (int i = 0; i < 40; ++i) {
+    world.small->Token(id, wire::NONE, 0);
+    world.small->Token(id, wire::NONE, 1);
+  }
+  ASSERT_TRUE(world.Until([&, w = witness] { return w->tokens == 80; }));
+  world.small->Die();
+  auto other = world.Mover("other", 4, 100);
+  ASSERT_TRUE(world.Until([&] { return other->Submitted().size() == 1; }));
+}
+
+TEST(Fleet, AnAnswerWhoseLargerEngineDoesNotComeBackGetsWhatTheOthersHaveRoomFor) {
+  UnequalWorld world;
+  auto large = world.Mover("large", 4, 1000);
+  ASSERT_TRUE(world.fleet->SetDraining("small", true));
+  auto [id, witness] = world.Submit(world.Asking(500));
+  ASSERT_TRUE(world.Until([&] { return large->Submitted().size() == 1; }));
+  ASSERT_TRUE(world.fleet->SetDraining("small", false));
+  UnequalWorld::Tell(*large, id, 80);  // with the prompt 90 of the small one's 100
+  ASSERT_TRUE(world.Until([&, w = witness] { return w->tokens == 80; }));
+  large->Die();
+  ASSERT_TRUE(world.Until([&] { return world.fleet->Waiting() == 1; }));
+  world.Quiet();
+  EXPECT_TRUE(world.small->Submitted().empty()) << "it may be back soon";
+  for (int second = 0; second < 61; ++second) {
+    world.clock.Advance(kSecond);
+    world.small->Pages(1000);
+    world.Quiet();
+  }
+  ASSERT_TRUE(world.Until([&] { return world.small->Submitted().size() == 1; }));
+  EXPECT_EQ(world.small->received.back().submit().max_tokens(), 90U);
+}
+
+TEST(Fleet, AJobWhoseBytesAreTooManyEndsWhereItIs) {
+  MovingWorld world;
+  auto two = world.Mover("cpu1");
+  wire::FromEngine message;
+  message.mutable_model()->set_name("qwen");
+  message.mutable_model()->set_state(wire::ModelState::READY);
+  message.mutable_model()->set_page_bytes(300 << 20);
+  world.one->Send(message);
+  world.Quiet();
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+  world.Quiet();
+  EXPECT_FALSE(MovingWorld::AskedToRelease(*world.one, world.job));
+}
+
+TEST(Fleet, AnEngineThatSendsMoreThanItWasAskedForIsLost) {
+  MovingWorld world;
+  auto two = world.Mover("cpu1");
+  ASSERT_TRUE(world.fleet->SetDraining("cpu0", true));
+  ASSERT_TRUE(world.Until([&] { return MovingWorld::AskedToRelease(*world.one, world.job); }));
+  wire::FromEngine message;
+  message.mutable_state()->set_request(world.job);
+  message.mutable_state()->set_data(std::string(3 << 20, 'x'));
+  std::string bytes;
+  ASSERT_TRUE(AppendFrame(message, bytes));
+  std::thread sending([&] { world.one->SendBytes(bytes); });  // more than a socket's buffer holds
+  ASSERT_TRUE(world.Until([&] { return !world.View("cpu0").connected; }));
+  sending.join();
+  ASSERT_TRUE(world.Until([&] { return two->Submitted().size() == 1; }));
+  EXPECT_EQ(MovingWorld::Kinds(*two, two->received.size() - 1), "submit ");
+}
+
+TEST(Fleet, ARefusalAmidAnAnswerIsItsEnd) {
+  MovingWorld world;
+  auto two = world.Mover("cpu1");
+  wire::StepReport step;
+  auto& event = *step.add_tokens();
+  event.set_request(world.job);
+  event.set_finish(wire::ERROR);
+  event.set_error("400: no");
+  event.set_unable(true);
+  world.one->Report(step);
+  ASSERT_TRUE(world.Until([&] { return world.witness->finished == 1; }));
+  EXPECT_TRUE(two->Submitted().empty());
 }
 
 TEST(Fleet, WhatNobodyAskedForIsIgnored) {

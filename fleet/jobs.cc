@@ -158,8 +158,9 @@ void FleetImpl::OnFault(Member& member, LiveJob& job, const wire::TokenEvent& ev
   Wake();
 }
 
-// The engine is no worse for it; whether another can, it will say. False: there is none.
+// The engine is no worse for it; whether another can, it will say. False: there is none, or it is too late.
 bool FleetImpl::OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& event) {
+  if (job.emitted_there || (job.emitted && !job.can_resume)) return false;
   job.unable.push_back(member.key);
   const bool others = std::ranges::any_of(members_, [&](const auto& other) {
     return std::ranges::any_of(served_, [&](const auto& served) {
@@ -199,7 +200,7 @@ void FleetImpl::RequeueAll(Member& member, const std::string& why) {
 // What to do with a job whose engine is gone, or failed it.
 void FleetImpl::Requeue(LiveJob& job, std::string_view why) {
   if (!job.sink) return Erase(job);
-  job.states.clear();  // half of them, or of an engine that cannot be believed
+  job.ForgetStates();  // half of them, or of an engine that cannot be believed
   if (job.emitted && !job.can_resume) {
     return FailJob(job,
                    {Code::kUnavailable,
@@ -328,6 +329,15 @@ void FleetImpl::FailHopeless() {
 void FleetImpl::CheckDeadlines(Nanos now) {
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     LiveJob& job = *Find(deadlines_.begin()->second);
+    if (job.emitted && !job.any_room && PlaceJob(job).verdict == Verdict::kTooLong) {
+      // The engine that had memory for it does not come back: it gets what the others have room for.
+      deadlines_.erase(deadlines_.begin());
+      job.any_room = true;
+      job.deadline = now + options_.resume_within;
+      deadlines_.emplace(job.deadline, job.id);
+      Wake();
+      continue;
+    }
     ++stats_.timed_out;
     FailJob(job, TookTooLong(job, now));
   }

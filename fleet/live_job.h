@@ -49,18 +49,23 @@ struct LiveJob {
   std::vector<uint32_t> unable;  // the keys of those that cannot do what it asks
   Member* next = nullptr;        // keeps `kept` sequences free for it
   uint32_t kept = 0;
-  // Tokens of its answer that its engine has memory for, but for one, where that is not all: there the answer
-  // stops for want of credits, to go on elsewhere. 0: all of it fits.
+  uint32_t room = 0;  // tokens of its answer that its engine has memory for
+  // One less, where that is not all of it: there the answer stops for want of credits, to go on elsewhere;
+  // else 0.
   uint32_t cap = 0;
   Nanos outgrown = 0;         // since when it has stood there
   std::vector<State> states;  // by choice, in `state_form`; empty: nothing came
   std::string state_form;
+  size_t state_bytes = 0;
+  uint32_t state_from = 0;            // the key of the engine that computed it
   std::vector<std::string> variants;  // that may be used; empty: all
   std::string variant;                // that it was sent for; whoever goes on with it has the same
   std::string contract;               // of the engine that began it
   double prefill_left = 0;            // tokens sent and not computed yet
   double context = 0;                 // positions that its sequences hold
   bool admitted = false, emitted = false;
+  bool emitted_there = false;  // by the engine that has it now
+  bool any_room = false;       // no larger engine came: one that has room for a token will do
   bool external_allowed = false;
   bool can_resume = true;  // every token of it came with its id
 
@@ -79,16 +84,28 @@ struct LiveJob {
     return variants.empty() || std::ranges::find(variants, served) != variants.end();
   }
 
-  size_t StateBytes() const {
-    size_t bytes = 0;
-    for (const State& state : states) {
-      for (const std::string& part : state.parts) bytes += part.size();
-    }
-    return bytes;
+  void ForgetStates() {
+    states.clear();
+    state_bytes = 0;
   }
   uint32_t StateTokens() const {
     uint32_t tokens = 0;
     for (const State& state : states) tokens += state.tokens;
+    return tokens;
+  }
+
+  // `context`: the longest text that its engine has memory for; 0: unknown.
+  void FitInto(uint32_t context) {
+    const int64_t fits = context == 0 ? INT64_MAX : int64_t{context} - submit.prompt_size();
+    room = static_cast<uint32_t>(std::min<int64_t>(std::max<int64_t>(fits, 1), submit.max_tokens()));
+    const bool moves_on = submit.choices() == 1 && room < submit.max_tokens() && longest_told() + 1 < room;
+    cap = moves_on ? room - 1 : 0;
+  }
+
+  // Of one choice, the most.
+  size_t longest_told() const {
+    size_t tokens = 0;
+    for (const Choice& choice : choices) tokens = std::max(tokens, choice.ids.size());
     return tokens;
   }
 
@@ -109,7 +126,8 @@ struct LiveJob {
   }
 
   void Hear(const wire::TokenEvent& event) {
-    emitted |= event.new_tokens() > 0 || !event.text().empty() || event.finish() != wire::NONE;
+    emitted_there |= event.new_tokens() > 0 || !event.text().empty() || event.finish() != wire::NONE;
+    emitted |= emitted_there;
     if (event.choice() >= choices.size()) return;
     Choice& choice = choices[event.choice()];
     choice.ids.insert(choice.ids.end(), event.ids().begin(), event.ids().end());
@@ -128,10 +146,8 @@ struct LiveJob {
     out = submit;
     out.set_request(wire_id());
     out.set_model(variant);
-    if (cap > 0) {
-      out.set_max_tokens(cap + 1);
-      out.set_credits(static_cast<uint32_t>(Allowed(choices[0])));
-    }
+    out.set_max_tokens(room);
+    if (cap > 0) out.set_credits(static_cast<uint32_t>(Allowed(choices[0])));
     if (!emitted) return;
     for (size_t i = 0; i < choices.size(); ++i) {
       wire::Resume& resume = *out.add_resume();

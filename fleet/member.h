@@ -65,6 +65,7 @@ inline Seat Member::SeatFor(std::string_view model) const {
   const wire::ModelState* state = takes_jobs() ? Find(model) : nullptr;
   if (state == nullptr) return seat;
   seat.longest = state->context();
+  seat.stops_exactly = hello.abilities().reclaim();
   if (const auto profile = profiles.find(model); profile != profiles.end()) {
     seat.speed = profile->second.speed();
     seat.chunk = profile->second.chunk();

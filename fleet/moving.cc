@@ -13,6 +13,18 @@ namespace penstock {
 namespace {
 
 constexpr uint64_t kMostBytes = uint64_t{256} << 20;  // of one job
+constexpr size_t kLargestPart = size_t{2} << 20;      // of State.data: as much again must fit into a frame
+
+// What its keys and values come to, about; running states are less.
+uint64_t BytesOf(const LiveJob& job) {
+  const wire::ModelState* state = job.engine->Find(job.variant);
+  uint64_t pages = 0;
+  for (const LiveJob::Choice& choice : job.choices) {
+    if (!choice.ended)
+      pages += (static_cast<uint64_t>(job.submit.prompt_size()) + choice.ids.size()) / kPageTokens + 1;
+  }
+  return state == nullptr ? 0 : pages * state->page_bytes();
+}
 
 }  // namespace
 
@@ -21,7 +33,7 @@ void FleetImpl::MoveNext(Member& member) {
   if (member.hello.state().empty()) return;
   for (const JobId id : JobsOf(member)) {
     LiveJob& job = *Find(id);
-    if (!job.sink || job.moves >= LiveJob::kMostMoves) continue;
+    if (!job.sink || job.moves >= LiveJob::kMostMoves || BytesOf(job) > kMostBytes) continue;
     const Placement placement = PlaceJob(job, &member);
     if (!placement.seat) continue;
     return Move(job, *options_of_[*placement.seat].member);
@@ -51,9 +63,12 @@ void FleetImpl::GiveUpSeat(LiveJob& job) {
 void FleetImpl::OnState(Member& member, const wire::State& state) {
   LiveJob* job = Find(member, state.request());
   if (job == nullptr || member.moving != job->id || state.choice() >= job->choices.size()) return;
-  if (job->StateBytes() + state.data().size() > kMostBytes)
+  if (state.data().empty()) return;
+  if (state.data().size() > kLargestPart || job->state_bytes + state.data().size() > kMostBytes)
     return Lose(member, "it sends more of a sequence than it was asked for");
   job->state_form = member.hello.state();
+  job->state_from = member.key;
+  job->state_bytes += state.data().size();
   job->states.resize(job->choices.size());
   LiveJob::State& kept = job->states[state.choice()];
   kept.tokens = state.tokens();
@@ -87,8 +102,9 @@ void FleetImpl::GoOn(LiveJob& job) {
   ++job.moves;
   ++stats_.moved;
   placement_ = PlaceJob(job, from);
-  if (!placement_.seat) return WaitAgain(job);
-  Send(job);
+  if (placement_.seat) return Send(job);
+  WaitAgain(job);
+  if (!Offers(job.submit.model())) Post([this] { FailHopeless(); });  // withdrawn while it was on its way
 }
 
 // ---- answers that have come to the end of their engine's memory ----
@@ -96,7 +112,7 @@ void FleetImpl::GoOn(LiveJob& job) {
 void FleetImpl::CheckOutgrown(Nanos now) {
   for (const JobId id : std::set(outgrown_)) {
     LiveJob& job = *Find(id);
-    if (!job.sink || job.next != nullptr) continue;
+    if (!job.sink || job.engine->moving == id) continue;
     // Where nobody has more memory, that is the end of the answer.
     const bool may =
         job.can_resume && job.moves < LiveJob::kMostMoves && now - job.outgrown < options_.resume_within;
@@ -107,9 +123,9 @@ void FleetImpl::CheckOutgrown(Nanos now) {
 // False: there is nobody. True: it goes on elsewhere, or waits for room there.
 bool FleetImpl::HandOn(LiveJob& job) {
   Member& from = *job.engine;
-  if (!from.hello.state().empty() && from.moving == 0) {
+  if (!from.hello.state().empty() && BytesOf(job) <= kMostBytes) {
     if (const Placement with = PlaceJob(job, &from); with.seat) {
-      Move(job, *options_of_[*with.seat].member);
+      if (from.moving == 0) Move(job, *options_of_[*with.seat].member);  // else when that one has gone
       return true;
     }
   }
@@ -123,12 +139,12 @@ bool FleetImpl::HandOn(LiveJob& job) {
 // With the last token that its engine has room for.
 void FleetImpl::EndThere(LiveJob& job) {
   outgrown_.erase(job.id);
-  const uint64_t before = job.Allowed(job.choices[0]), room = uint64_t{job.cap} + 1;
+  const uint64_t before = job.Allowed(job.choices[0]);
   job.cap = 0;
   if (job.Allowed(job.choices[0]) <= before) return;
   auto& credit = *job.engine->link->Send().mutable_credit();
   credit.set_request(job.wire_id());
-  credit.set_tokens(static_cast<uint32_t>(room - before));
+  credit.set_tokens(static_cast<uint32_t>(job.room - before));
 }
 
 }  // namespace penstock

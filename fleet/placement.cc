@@ -41,7 +41,8 @@ Verdict Judge(const Seat& seat, const Need& need) {
     case Seat::Model::kReady:
       break;
   }
-  if (seat.longest > 0 && need.longest > seat.longest) return Verdict::kTooLong;
+  const double longest = seat.stops_exactly ? need.longest : std::max(need.longest, need.longest_inexact);
+  if (seat.longest > 0 && longest > seat.longest) return Verdict::kTooLong;
   if (seat.max_sequences == 0) return Verdict::kNoSequence;
   if (seat.sequences == 0) return Verdict::kFits;
   if (seat.sequences + need.sequences > seat.max_sequences) return Verdict::kNoSequence;

@@ -23,21 +23,23 @@ struct Seat {
   Model model = Model::kAbsent;  // the job's model there
   uint32_t sequences = 0;        // sent and not ended
   uint32_t max_sequences = 0;
-  uint32_t free_pages = 0;  // as last reported, less what was promised since
-  uint32_t longest = 0;     // tokens of the longest text that it has memory for; 0: it does not say
-  Speed speed = {};         // of this model there
-  double prefill = 0;       // prompt tokens sent and not computed yet
-  double chunk = 0;         // prompt tokens of its late steps, mean
-  double context = 0;       // positions that its sequences hold, together
-  double cached = 0;        // tokens of this job's prompt that its prefix cache should still hold
+  uint32_t free_pages = 0;    // as last reported, less what was promised since
+  uint32_t longest = 0;       // tokens of the longest text that it has memory for; 0: it does not say
+  bool stops_exactly = true;  // an answer can be stopped there before its memory ends, to go on elsewhere
+  Speed speed = {};           // of this model there
+  double prefill = 0;         // prompt tokens sent and not computed yet
+  double chunk = 0;           // prompt tokens of its late steps, mean
+  double context = 0;         // positions that its sequences hold, together
+  double cached = 0;          // tokens of this job's prompt that its prefix cache should still hold
 };
 
 struct Need {
   uint32_t sequences = 1;
-  uint32_t pages = 0;  // of the prompt
-  double longest = 0;  // tokens that must find room: of the longest of its texts
-  double prompt = 0;   // tokens
-  double output = 64;  // tokens of each sequence, as far as can be guessed
+  uint32_t pages = 0;          // of the prompt
+  double longest = 0;          // tokens that must find room: of the longest of its texts
+  double longest_inexact = 0;  // the same where it cannot be stopped exactly
+  double prompt = 0;           // tokens
+  double output = 64;          // tokens of each sequence, as far as can be guessed
 };
 
 // In order of how close the engine is to taking the job.
@@ -53,7 +55,8 @@ enum class Verdict : uint8_t {
 };
 std::string_view VerdictText(Verdict verdict);
 
-// An idle engine always fits: whether the job is too large for it is then the engine's to say.
+// An idle engine fits unless it says itself that the text is too long: what else is too large is for it to
+// say.
 Verdict Judge(const Seat& seat, const Need& need);
 
 // Nanoseconds until the job would be done there, if what runs there now went on meanwhile.

@@ -61,11 +61,12 @@ void FleetImpl::Distrust(Member& member, std::string_view why) {
   member.health.Wrong(clock_.Monotonic(), why);
   spdlog::error("engine {} answers wrongly and gets no requests for {} s: {}", member.name(),
                 (member.health.until() - clock_.Monotonic()) / kSecond, why);
+  // What it wrote and computed may be wrong: nothing must be built on it.
   for (auto& [id, job] : jobs_) {
+    if (job->state_from == member.key) job->ForgetStates();
     if (job->engine != &member) continue;
     member.link->Send().mutable_cancel()->set_request(job->wire_id());
-    // What it wrote may be wrong: nothing must be built on it.
-    job->can_resume = false;
+    if (job->emitted) job->can_resume = false;
   }
   RequeueAll(member, fmt::format("engine {} was found to answer wrongly", member.name()));
   Wake();

@@ -117,6 +117,7 @@ void Scheduler::PutAside(SequenceId id, int32_t tokens) {
   PENSTOCK_CHECK(!owned.sequence.admitted_before && owned.sequence.saved == 0);
   PENSTOCK_CHECK(tokens > 0 && tokens < owned.sequence.known());
   owned.sequence.saved = tokens;
+  owned.sequence.root = 0;  // what another engine computed is shared with nobody
   owned.model->aside_used += PagesFor(tokens);
 }
 

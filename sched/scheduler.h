@@ -60,7 +60,8 @@ class Scheduler {
   // token outside the vocabulary.
   Result<SequenceId> Add(NewSequence sequence);
   // The first `tokens` tokens of a sequence that has just been added are aside in the runner: another engine
-  // computed them. REQUIRES: it never ran, and has more tokens than those.
+  // computed them, so its pages go to no prefix cache. REQUIRES: it never ran, and has more tokens than
+  // those.
   void PutAside(SequenceId id, int32_t tokens);
   void Grant(SequenceId id, int64_t tokens);
   // Forgets a sequence and gives its pages back. REQUIRES: no step is under way.

