@@ -1,5 +1,5 @@
-// An engine that says anything at all, at any time, over its socket: the fleet lives on and its accounts
-// come out even.
+// An engine that says anything at all, at any time, over its socket, also while it is asked for its jobs: the
+// fleet lives on and its accounts come out even.
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -24,17 +24,26 @@ struct Deaf final : JobSink {
   void OnFailed(const Error&) override {}
 };
 
-// The input is a row of frames, each preceded by a byte with its length; a length of 255 is written out
-// as it is, without a frame around what follows.
-std::string Stream(const uint8_t* data, size_t size) {
+// As an engine that takes over sequences, and has the model, says it.
+std::string Hello(const char* name) {
   wire::FromEngine hello;
   hello.mutable_hello()->set_protocol(1);
-  hello.mutable_hello()->set_engine("fuzz");
+  hello.mutable_hello()->set_engine(name);
   hello.mutable_hello()->set_max_sequences(3);
+  hello.mutable_hello()->set_state("form");
+  hello.mutable_hello()->mutable_abilities()->set_resume(true);
+  hello.mutable_hello()->mutable_abilities()->set_reclaim(true);
   hello.mutable_hello()->add_models()->set_name("m");
   hello.mutable_hello()->mutable_models(0)->set_state(wire::ModelState::READY);
   std::string bytes;
   PENSTOCK_CHECK(AppendFrame(hello, bytes));
+  return bytes;
+}
+
+// The input is a row of frames, each preceded by a byte with its length; a length of 255 is written out
+// as it is, without a frame around what follows.
+std::string Stream(const uint8_t* data, size_t size) {
+  std::string bytes = Hello("fuzz");
   while (size > 0) {
     const uint32_t length = *data == 255 ? 0 : std::min<uint32_t>(*data, static_cast<uint32_t>(size - 1));
     if (*data != 255) bytes.append(reinterpret_cast<const char*>(&length), sizeof length);
@@ -60,11 +69,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     job.submit.set_model("m");
     job.submit.add_prompt(1);
     job.submit.set_choices(1 + i % 2);
+    job.submit.set_max_tokens(8);
     (void)fleet->Submit(std::move(job), std::make_shared<Deaf>());
   }
   asio::local::stream_protocol::socket engine(io);
   engine.connect(path);
   engine.non_blocking(true);
+  asio::local::stream_protocol::socket other(io);
+  other.connect(path);
   const std::string bytes = Stream(data, size);
   boost::system::error_code ignored;
   for (int part = 0; part < 2; ++part) {  // the second half comes when jobs were sent
@@ -72,11 +84,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     asio::write(engine, asio::buffer(bytes.data() + part * half, part == 0 ? half : bytes.size() - half),
                 ignored);
     io.poll();
+    if (part > 0) continue;
+    // Another, which says nothing more, is to take over what the first has.
+    asio::write(other, asio::buffer(Hello("other")), ignored);
+    io.poll();
+    (void)fleet->SetDraining("fuzz", true);
+    io.poll();
   }
   fleet->Cancel(1);
   io.poll();
   for (const EngineView& view : fleet->Engines()) PENSTOCK_CHECK(view.sent <= 4);
   engine.close();
+  other.close();
   io.poll();
   for (const EngineView& view : fleet->Engines()) PENSTOCK_CHECK(view.sent == 0);
   PENSTOCK_CHECK(fleet->Running() == 0);
