@@ -186,10 +186,17 @@ Published* NewPublished() {
 
 void KillAChildAtWork(const std::string& dir, const std::string& secret, Published& shared, Random& random) {
   const uint64_t seed = random.Next();
+  const int before = shared.jobs;
   const pid_t pid = ::fork();
   ASSERT_GE(pid, 0);
   if (pid == 0) {
     Child(dir, secret, shared, seed).Run();
+  }
+  // Half of the kills come at any instant, its start included; the others once it works, however busy the
+  // machine is.
+  if (random.Below(2) == 0) {
+    const bool may = before < Published::kMax;
+    for (int ms = 0; may && ms < 20'000 && shared.jobs == before; ++ms) ::usleep(1000);
   }
   ::usleep(static_cast<useconds_t>(random.Below(120'000)));
   ::kill(pid, SIGKILL);
