@@ -80,6 +80,17 @@ std::shared_ptr<Reader> Ask(FleetWorld& world, int prompt, uint32_t tokens = 12)
   return reader;
 }
 
+// What each of the first prompts is answered when nothing disturbs it.
+std::vector<std::vector<Token>> OneByOne(FleetWorld& world, int prompts, uint32_t tokens = 12) {
+  std::vector<std::vector<Token>> answers;
+  for (int prompt = 0; prompt < prompts; ++prompt) {
+    auto reader = Ask(world, prompt, tokens);
+    EXPECT_TRUE(world.Until([&] { return reader->done(); }));
+    answers.push_back(reader->ids);
+  }
+  return answers;
+}
+
 void ServeFake(FleetWorld& world) {
   world.fleet->Serve({.name = "m", .path = "fake:m?pages=256"});
 }
@@ -118,12 +129,7 @@ TEST(RealEngine, WhatAKilledEngineHadBegunIsTheSameElsewhere) {
   std::vector<EngineProcess> engines;
   for (int i = 0; i < 2; ++i) engines.emplace_back("cpu" + std::to_string(i), world.path);
 
-  std::map<int, std::vector<Token>> alone;
-  for (int prompt = 0; prompt < 10; ++prompt) {
-    auto reader = Ask(world, prompt);
-    ASSERT_TRUE(world.Until([&] { return reader->done(); }));
-    alone[prompt] = reader->ids;
-  }
+  const auto alone = OneByOne(world, 10);
   Random random(11);
   int requeues = 0;
   for (int kill = 0; kill < 20; ++kill) {
@@ -145,7 +151,7 @@ TEST(RealEngine, WhatAKilledEngineHadBegunIsTheSameElsewhere) {
       ASSERT_TRUE(world.Until([&, r = reader] { return r->done(); }));
       requeues += reader->requeues;
       ASSERT_FALSE(reader->error) << reader->error->message;
-      EXPECT_EQ(reader->ids, alone[prompt]);
+      EXPECT_EQ(reader->ids, alone[static_cast<size_t>(prompt)]);
     }
   }
   EXPECT_GT(requeues, 0);
@@ -157,14 +163,10 @@ TEST(RealEngine, WhatAKilledEngineHadBegunIsTheSameElsewhere) {
 TEST(RealEngine, AnAnswerThatOutgrowsOneEngineAfterTheOtherIsTheSame) {
   FleetWorld world;
   ServeFake(world);
-  std::map<int, std::vector<Token>> alone;
+  std::vector<std::vector<Token>> alone;
   {
     EngineProcess engine("alone", world.path);
-    for (int prompt = 0; prompt < 6; ++prompt) {
-      auto reader = Ask(world, prompt, 300);
-      ASSERT_TRUE(world.Until([&] { return reader->done(); }));
-      alone[prompt] = reader->ids;
-    }
+    alone = OneByOne(world, 6, 300);
   }
   ASSERT_TRUE(world.Until([&] { return !world.View("alone").connected; }));
   std::vector<EngineProcess> engines;
@@ -178,7 +180,7 @@ TEST(RealEngine, AnAnswerThatOutgrowsOneEngineAfterTheOtherIsTheSame) {
     const Reader& reader = *readers[static_cast<size_t>(prompt)];
     ASSERT_TRUE(world.Until([&] { return reader.done(); }));
     EXPECT_FALSE(reader.error);
-    EXPECT_EQ(reader.ids, alone[prompt]);
+    EXPECT_EQ(reader.ids, alone[static_cast<size_t>(prompt)]);
     EXPECT_GE(reader.requeues, 1);
   }
   EXPECT_GE(world.fleet->Stats().moved, 6U);
@@ -190,12 +192,7 @@ TEST(RealEngine, WhatAnEngineThatIsSetAsideHadBegunGoesOnElsewhere) {
   ServeFake(world);
   std::vector<EngineProcess> engines;
   for (int i = 0; i < 2; ++i) engines.emplace_back("cpu" + std::to_string(i), world.path);
-  std::map<int, std::vector<Token>> alone;
-  for (int prompt = 0; prompt < 10; ++prompt) {
-    auto reader = Ask(world, prompt);
-    ASSERT_TRUE(world.Until([&] { return reader->done(); }));
-    alone[prompt] = reader->ids;
-  }
+  const auto alone = OneByOne(world, 10);
   ASSERT_TRUE(world.Until([&] { return world.View("cpu1").connected; }));
   const uint64_t before = world.fleet->Stats().computed;
   uint64_t asked = 0;
@@ -210,7 +207,7 @@ TEST(RealEngine, WhatAnEngineThatIsSetAsideHadBegunGoesOnElsewhere) {
     for (const auto& [prompt, reader] : readers) {
       ASSERT_TRUE(world.Until([&, r = reader] { return r->done(); }));
       ASSERT_FALSE(reader->error) << reader->error->message;
-      EXPECT_EQ(reader->ids, alone[prompt]);
+      EXPECT_EQ(reader->ids, alone[static_cast<size_t>(prompt)]);
     }
     ASSERT_TRUE(world.fleet->SetDraining(aside, false));
   }
