@@ -8,7 +8,8 @@ They are looked for in $PENSTOCK_BENCH_MODELS (default ~/.cache/penstock-dev), a
                       --no-deps and what its metadata asks for beside torch; its program asks for a package `vllm`: a copy
                       of its dist-info of that name
   attached-smollm2/   the model as a Hugging Face folder: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE),
-                      save_pretrained; the tokenizer likewise
+                      save_pretrained; the tokenizer likewise. Where that refuses a model that was quantised: take
+                      quantization_config out of its config, and hf_quantizer out of it, first
 """
 import os
 import pathlib
