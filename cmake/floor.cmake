@@ -1,4 +1,6 @@
-# penstock_floor(NAME DEPS floor... LIBS library...): one folder, one static library, one test binary.
+# penstock_floor(NAME ROOMS room... DEPS floor... LIBS library...): one folder, one static library, one test
+# binary. ROOMS are the floor's subfolders, lowest first: a file includes only from its own room or a lower one,
+# and a file of the floor's own folder stands above all of them (tools/check_floors).
 #
 #   x.cc         into penstock_<NAME>
 #   x_test.cc    into <NAME>_test (GoogleTest, registered with CTest)
@@ -13,8 +15,15 @@ find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 
 function(penstock_floor NAME)
-  cmake_parse_arguments(F "" "" "DEPS;LIBS;TEST_LIBS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  cmake_parse_arguments(F "" "" "ROOMS;DEPS;LIBS;TEST_LIBS" ${ARGN})
+  set(patterns ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  foreach(room ${F_ROOMS})
+    if(NOT IS_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/${room})
+      message(FATAL_ERROR "${NAME}: there is no folder for the room '${room}'")
+    endif()
+    list(APPEND patterns ${CMAKE_CURRENT_SOURCE_DIR}/${room}/*.cc)
+  endforeach()
+  file(GLOB sources CONFIGURE_DEPENDS ${patterns})
   set(tests ${sources})
   set(fuzzers ${sources})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
