@@ -4,7 +4,7 @@
 
 #include "app/json_get.h"
 #include "app/process.h"
-#include "model/assets.h"
+#include "model/files/assets.h"
 #include "text/text.h"
 
 namespace penstock {

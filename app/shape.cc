@@ -1,8 +1,8 @@
 #include "app/shape.h"
 
-#include "model/config.h"
-#include "model/gguf.h"
-#include "model/weights.h"
+#include "model/files/config.h"
+#include "model/files/gguf.h"
+#include "model/files/weights.h"
 
 namespace penstock {
 namespace {

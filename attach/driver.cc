@@ -11,7 +11,7 @@
 
 #include "attach/driver_parts.h"
 #include "base/log_level.h"
-#include "model/assets.h"
+#include "model/files/assets.h"
 
 namespace penstock {
 namespace {

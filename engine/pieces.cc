@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-#include "model/assets.h"
+#include "model/files/assets.h"
 #include "text/text.h"
 
 namespace penstock {

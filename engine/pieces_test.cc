@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "model/assets.h"
+#include "model/files/assets.h"
 
 namespace penstock {
 namespace {

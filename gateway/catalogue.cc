@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/random.h"
-#include "model/assets.h"
+#include "model/files/assets.h"
 
 namespace penstock::gateway {
 namespace {

@@ -37,7 +37,7 @@ struct ModelText {
 using ModelTextPtr = std::shared_ptr<const ModelText>;
 using ModelTextLoader = std::function<Result<ModelTextPtr>(const InstalledModel&)>;
 
-// By model/assets.h; warmed up: the first text costs no more than the second.
+// By model/files/assets.h; warmed up: the first text costs no more than the second.
 Result<ModelTextPtr> LoadModelText(const InstalledModel& model);
 
 struct CatalogueEntry {

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/random.h"
-#include "model/assets.h"
-#include "model/file.h"
+#include "model/files/assets.h"
+#include "model/files/file.h"
 #include "model/model.h"
 #include "model/test_gguf.h"
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "chip/threads.h"
-#include "model/file.h"
+#include "model/files/file.h"
 #include "model/model.h"
 
 namespace penstock {

@@ -9,13 +9,13 @@
 #include "base/result.h"
 #include "chip/threads.h"
 #include "kernels/kernels.h"
-#include "model/architecture.h"
-#include "model/config.h"
-#include "model/forward.h"
-#include "model/kv.h"
-#include "model/layer.h"
-#include "model/rope.h"
-#include "model/weights.h"
+#include "model/files/architecture.h"
+#include "model/files/config.h"
+#include "model/files/weights.h"
+#include "model/memory/kv.h"
+#include "model/operations/forward.h"
+#include "model/operations/layer.h"
+#include "model/operations/rope.h"
 
 namespace penstock {
 

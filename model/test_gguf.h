@@ -12,7 +12,7 @@
 
 #include "base/random.h"
 #include "kernels/test_util.h"
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 namespace penstock::testing {
 

@@ -14,7 +14,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
-#include "model/assets.h"
+#include "model/files/assets.h"
 
 namespace penstock {
 namespace {

@@ -22,7 +22,7 @@
 
 #include "bench/serve/driver_protocol.h"
 #include "engine/loop.h"
-#include "model/assets.h"
+#include "model/files/assets.h"
 #include "runner/ggml_plugin.h"
 #include "runner/native.h"
 #include "text/text.h"

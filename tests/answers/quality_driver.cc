@@ -22,8 +22,8 @@
 #include <string>
 #include <vector>
 
-#include "model/assets.h"
-#include "model/file.h"
+#include "model/files/assets.h"
+#include "model/files/file.h"
 #include "model/model.h"
 #include "runner/sampler.h"
 #include "text/text.h"

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "model/assets.h"
-#include "model/file.h"
+#include "model/files/assets.h"
+#include "model/files/file.h"
 #include "text/text.h"
 
 namespace penstock {

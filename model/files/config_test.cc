@@ -1,0 +1,81 @@
+#include "model/files/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace penstock {
+namespace {
+
+using ::testing::HasSubstr;
+
+Result<ModelConfig> Read(std::string_view extra, std::string_view type = "qwen2") {
+  const auto json = JsonObject::Parse(
+      fmt::format(
+          R"({{"model_type": "{}", "num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "intermediate_size": 96, "max_position_embeddings": 4096 {}}})",
+          type, extra),
+      "c.json");
+  if (!json.has_value()) return std::unexpected(json.error());
+  return ConfigFromJson(*json);
+}
+
+std::string Defect(std::string_view extra, std::string_view type = "qwen2") {
+  const auto config = Read(extra, type);
+  return config.has_value() ? "it was read" : config.error().message;
+}
+
+TEST(Config, FillsWhatHuggingFaceLeavesToDefaults) {
+  const auto c = Read("");
+  ASSERT_TRUE(c.has_value()) << c.error().message;
+  EXPECT_EQ(c->head_dim, 16);
+  EXPECT_EQ(c->rope_base, 10'000);
+  EXPECT_TRUE(c->rope_neox);
+  EXPECT_EQ(c->scaling.kind, RopeScaling::Kind::kNone);
+}
+
+TEST(Config, ReadsRopeScalingInItsOldAndNewPlaces) {
+  for (const auto* where :
+       {R"(, "rope_theta": 5e5, "rope_scaling": {"type": "yarn", "factor": 4})",
+        R"(, "rope_parameters": {"rope_theta": 5e5, "rope_type": "yarn", "factor": 4})"}) {
+    const auto c = Read(where);
+    ASSERT_TRUE(c.has_value()) << c.error().message;
+    EXPECT_EQ(c->scaling.kind, RopeScaling::Kind::kYarn);
+    EXPECT_EQ(c->scaling.factor, 4);
+    EXPECT_EQ(c->scaling.original_context, 4096);
+    EXPECT_EQ(c->rope_base, 5e5);
+  }
+}
+
+TEST(Config, ASlidingWindowCapsTheContext) {
+  EXPECT_EQ(Read(R"(, "use_sliding_window": true, "sliding_window": 1024)")->context, 1024);
+  EXPECT_EQ(Read(R"(, "use_sliding_window": false, "sliding_window": 1024)")->context, 4096);
+}
+
+TEST(Config, WhatIsNotServedIsNamed) {
+  EXPECT_THAT(Defect("", "gemma3"),
+              HasSubstr("architecture \"gemma3\" is not served; these are: llama, qwen2"));
+  EXPECT_THAT(Defect(R"(, "rope_scaling": {"rope_type": "longrope"})"),
+              HasSubstr("rope scaling \"longrope\""));
+  EXPECT_THAT(Defect(R"(, "hidden_act": "gelu")"), HasSubstr("\"hidden_act\" is gelu"));
+  EXPECT_THAT(Defect(R"(, "quantization_config": {})"), HasSubstr("quantization_config"));
+  EXPECT_THAT(
+      Defect(
+          R"(, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "mlp_only_layers": [0])",
+          "qwen3_moe"),
+      HasSubstr("mlp_only_layers"));
+}
+
+TEST(Config, NumbersThatMakeNoSenseAreNamed) {
+  EXPECT_THAT(Defect(R"(, "rms_norm_eps": -1)"), HasSubstr("\"rms_norm_eps\" is -1"));
+  EXPECT_THAT(Defect(R"(, "head_dim": 15)"), HasSubstr("15 dimensions cannot be rotated"));
+  EXPECT_THAT(Defect(R"(, "rope_theta": 0.5)"), HasSubstr("rope base of 0.5"));
+  EXPECT_THAT(Defect(R"(, "rope_scaling": {"rope_type": "linear", "factor": 0.1})"),
+              HasSubstr("factor of 0.1"));
+  EXPECT_THAT(
+      Defect(R"(, "num_experts": 2, "num_experts_per_tok": 3, "moe_intermediate_size": 8)", "qwen3_moe"),
+      HasSubstr("3 of 2 experts"));
+  EXPECT_THAT(Defect(R"(, "head_dim": "big")"), HasSubstr("\"head_dim\" should be an integer"));
+}
+
+}  // namespace
+}  // namespace penstock

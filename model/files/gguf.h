@@ -1,0 +1,88 @@
+// GGUF: the model file of the llama.cpp world, versions 2 and 3 (ggml docs/gguf.md).
+//
+//   "GGUF" u32 version  u64 tensors  u64 keys
+//   keys     { string key, u32 type, value }
+//   tensors  { string name, u32 dims, u64 dim[dims] (fastest first), u32 ggml_type, u64 offset }
+//   padding to general.alignment, then the tensors' data
+//
+// Everything little-endian; a string is u64 length and bytes. Whatever the bytes are, Parse ends with
+// a checked structure or an Error that names the key or tensor and its defect.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "model/files/tensor.h"
+
+namespace penstock {
+
+// One metadata value; views into the file.
+struct GgufValue {
+  enum class Type : uint32_t {
+    kU8,
+    kI8,
+    kU16,
+    kI16,
+    kU32,
+    kI32,
+    kF32,
+    kBool,
+    kString,
+    kArray,
+    kU64,
+    kI64,
+    kF64
+  };
+  Type type = Type::kU8;  // of the value, or of the elements if `is_array`
+  bool is_array = false;
+  uint64_t count = 1;              // elements
+  std::span<const std::byte> raw;  // the encoded elements
+};
+
+class Gguf {
+ public:
+  // The result's views point into `bytes`, which must outlive it. `origin` (a path) opens each message.
+  static Result<Gguf> Parse(std::span<const std::byte> bytes, std::string_view origin);
+
+  // Of a file's first bytes: the keys that are whole in them, no tensors. For looking at a file that is still
+  // elsewhere. Errors: no GGUF file; damage before the cut.
+  static Result<Gguf> ParseBeginning(std::span<const std::byte> bytes, std::string_view origin);
+  // The array in which the beginning ended, and its count; empty: none.
+  struct Cut {
+    std::string key{};
+    uint64_t count = 0;
+  };
+  const Cut& cut() const { return cut_; }
+
+  const std::string& origin() const { return origin_; }
+  bool Has(std::string_view key) const { return Find(key) != nullptr; }
+  const GgufValue* Find(std::string_view key) const;
+
+  // nullopt: no such key. Errors (kCorrupt, naming the key): another type, or out of the range asked for.
+  Result<std::optional<int64_t>> Int(std::string_view key, int64_t min, int64_t max) const;
+  Result<std::optional<double>> Real(std::string_view key) const;  // finite
+  Result<std::optional<bool>> Bool(std::string_view key) const;
+  Result<std::optional<std::string_view>> String(std::string_view key) const;
+  Result<std::vector<std::string_view>> Strings(std::string_view key) const;  // empty: no such key
+  Result<std::vector<int64_t>> Ints(std::string_view key) const;
+  Result<std::vector<float>> Floats(std::string_view key) const;
+
+  // In file order; checked: inside the file, aligned, disjoint, of a served format, names unique.
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+
+ private:
+  friend class GgufParser;
+  std::string origin_;
+  std::map<std::string, GgufValue, std::less<>> values_;
+  std::vector<Tensor> tensors_;
+  Cut cut_;
+};
+
+}  // namespace penstock
