@@ -9,8 +9,8 @@
 #include <fstream>
 #include <string>
 
-#include "app/inspect.h"
-#include "app/supervisor.h"
+#include "app/launch/supervisor.h"
+#include "app/models/inspect.h"
 
 namespace {
 

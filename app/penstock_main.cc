@@ -1,5 +1,5 @@
 // penstock: one program, a private AI cloud.
-#include "app/cli.h"
+#include "app/command_line/cli.h"
 
 namespace penstock {
 namespace {

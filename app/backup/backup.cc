@@ -1,0 +1,437 @@
+#include "app/backup/backup.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "app/common/json_get.h"
+#include "app/common/sha256.h"
+#include "app/common/table.h"
+
+namespace penstock {
+namespace fs = std::filesystem;
+namespace json = boost::json;
+namespace {
+
+constexpr int64_t kFormat = 1;
+constexpr std::string_view kManifest = "manifest.json";
+constexpr size_t kUpgradesKept = 3;
+
+// ---- the manifest ----------------------------------------------------------------------------------
+
+json::object ToJson(const Backup& backup) {
+  json::array models, files;
+  for (const auto& model : backup.models) {
+    models.push_back(json::object{{"name", model.name}, {"source", model.source}});
+  }
+  for (const auto& file : backup.files) {
+    files.push_back(json::object{{"name", file.name}, {"sha256", file.sha256}, {"size", file.size}});
+  }
+  const StoreCounts& counts = backup.counts;
+  return {{"what", "a backup of Penstock: `penstock restore FOLDER --data DIR` brings it back"},
+          {"format", kFormat},
+          {"program", backup.program},
+          {"created", backup.created},
+          {"store_version", backup.store_version},
+          {"counts", json::object{{"teams", counts.teams},
+                                  {"keys", counts.keys},
+                                  {"requests", counts.requests},
+                                  {"open", counts.open},
+                                  {"input_tokens", counts.input},
+                                  {"output_tokens", counts.output}}},
+          {"weights", backup.weights},
+          {"models", models},
+          {"files", files}};
+}
+
+Backup FromJson(const json::object& object) {
+  const auto& counts = GetObject(object, "counts");
+  Backup backup{.program = GetText(object, "program"),
+                .created = GetInt(object, "created"),
+                .store_version = GetInt(object, "store_version"),
+                .counts = {.teams = GetInt(counts, "teams"),
+                           .keys = GetInt(counts, "keys"),
+                           .requests = GetInt(counts, "requests"),
+                           .open = GetInt(counts, "open"),
+                           .input = GetInt(counts, "input_tokens"),
+                           .output = GetInt(counts, "output_tokens")},
+                .weights = GetBool(object, "weights"),
+                .models = {},
+                .files = {}};
+  for (const auto& value : GetArray(object, "models")) {
+    if (!value.is_object()) continue;
+    const auto& model = value.get_object();
+    backup.models.push_back({.name = GetText(model, "name"), .source = GetText(model, "source")});
+  }
+  for (const auto& value : GetArray(object, "files")) {
+    if (!value.is_object()) continue;
+    const auto& file = value.get_object();
+    backup.files.push_back({.name = GetText(file, "name"),
+                            .sha256 = GetText(file, "sha256"),
+                            .size = static_cast<uint64_t>(GetInt(file, "size"))});
+  }
+  return backup;
+}
+
+// A backup may come from anywhere: its names must stay inside its folder.
+bool StaysInside(const std::string& name) {
+  const fs::path path(name);
+  return !name.empty() && path.is_relative() && path == path.lexically_normal() && *path.begin() != "..";
+}
+
+// Errors: kNotFound, kCorrupt, kUnsupported.
+Result<Backup> ReadManifest(const std::string& path) {
+  const std::string file = path + "/" + std::string(kManifest);
+  const auto text = ReadTextFile(file);
+  if (!text.has_value() && text.error().code == Code::kNotFound) {
+    return Fail(Reason::kNotABackup, "{} is no backup: there is no {}. `penstock backup` makes one", path,
+                file);
+  }
+  if (!text.has_value()) return std::unexpected(text.error());
+  PENSTOCK_ASSIGN(const json::object object, ParseJsonObject(*text, file));
+  Backup backup = FromJson(object);
+  const int64_t format = GetInt(object, "format");
+  if (format < 1 || backup.files.empty()) {
+    return Fail(Reason::kBackupDamaged, "{} is damaged, or no backup's: it names no format or no files",
+                file);
+  }
+  if (format > kFormat || backup.store_version > kSchemaVersion) {
+    return Fail(
+        Reason::kBackupNewer,
+        "{} was made by Penstock {} (its format is {}, its store has version {}; this Penstock {} knows "
+        "{} and {}): restore it with that program, or a later one",
+        path, backup.program, format, backup.store_version, PENSTOCK_VERSION, kFormat, kSchemaVersion);
+  }
+  for (const auto& name : backup.files) {
+    if (!StaysInside(name.name))
+      return Fail(Reason::kBackupDamaged, "{} names a file outside of its folder: '{}'", file, name.name);
+  }
+  return backup;
+}
+
+// ---- files -----------------------------------------------------------------------------------------
+
+// A folder that is removed unless it was moved away.
+class Scratch {
+ public:
+  explicit Scratch(std::string path) : path_(std::move(path)) {}
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  Status Create() const {
+    std::error_code error;
+    fs::create_directories(fs::path(path_).parent_path(), error);
+    fs::remove_all(path_, error);
+    if (!fs::create_directory(path_, error) || error)
+      return Fail(Code::kIo, "cannot create {}: {}", path_, error.message());
+    fs::permissions(path_, fs::perms::owner_all, error);
+    return {};
+  }
+  // In one step, and on the disk.
+  Status MoveTo(const std::string& place) const {
+    if (rename(path_.c_str(), place.c_str()) != 0) {
+      if (errno == EBUSY) return Fail(Code::kIo, "{} is a mount point: name a directory inside it", place);
+      return FailErrno(Code::kIo, "cannot put " + place + " in its place");
+    }
+    return SyncFolder(fs::path(place).parent_path());
+  }
+  static Status SyncFolder(const std::string& path) {
+    const Fd folder(open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return folder && fsync(folder.get()) == 0 ? Status{} : FailErrno(Code::kIo, path);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+std::string ScratchName(const std::string& place) {
+  return fmt::format("{}.partial.{}", place, getpid());
+}
+
+std::string Absolute(const std::string& path) {
+  std::string absolute = fs::absolute(path).lexically_normal();
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  return absolute;
+}
+
+uint64_t SizeOf(const std::string& path) {
+  std::error_code error;
+  const uint64_t size = fs::file_size(path, error);
+  return error ? 0 : size;
+}
+
+Status SyncFile(const std::string& path) {
+  const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return file && fsync(file.get()) == 0 ? Status{} : FailErrno(Code::kIo, path);
+}
+
+// Copies a small file; nothing where there is none.
+Status CopyText(const std::string& from, const std::string& to) {
+  std::error_code error;
+  if (!fs::exists(from, error)) return {};
+  fs::create_directories(fs::path(to).parent_path(), error);
+  fs::copy_file(from, to, error);
+  if (!error) fs::permissions(to, fs::perms::owner_read | fs::perms::owner_write, error);
+  return error ? Fail(Code::kIo, "cannot copy {} to {}: {}", from, to, error.message()) : Status{};
+}
+
+// Every file under `folder` with its size and SHA-256, each of them on the disk.
+Result<std::vector<ModelFile>> SealFiles(const std::string& folder) {
+  std::vector<ModelFile> files;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (!at->is_regular_file()) continue;
+    const std::string path = at->path();
+    PENSTOCK_TRY(SyncFile(path));
+    PENSTOCK_ASSIGN(std::string sha256, Sha256OfFile(path));
+    files.push_back({.name = fs::relative(path, folder), .sha256 = std::move(sha256), .size = SizeOf(path)});
+  }
+  if (error) return Fail(Code::kIo, "{}: {}", folder, error.message());
+  std::ranges::sort(files, {}, &ModelFile::name);
+  return files;
+}
+
+// Errors: kCorrupt: what is wrong with this file.
+Status CheckFile(const std::string& folder, const ModelFile& file) {
+  const std::string path = folder + "/" + file.name;
+  std::error_code error;
+  if (!fs::is_regular_file(fs::symlink_status(path, error))) {
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {} is missing", path);
+  }
+  if (const uint64_t size = SizeOf(path); size != file.size) {
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {} has {} bytes, it was made with {}", path,
+                size, file.size);
+  }
+  PENSTOCK_ASSIGN(const std::string sha256, Sha256OfFile(path));
+  if (sha256 == file.sha256) return {};
+  return Fail(Reason::kBackupDamaged,
+              "the backup is damaged: the bytes of {} have changed (SHA-256 {}, made with {})", path, sha256,
+              file.sha256);
+}
+
+bool IsWeight(const ModelFile& file) {
+  return file.name.starts_with("models/") && !file.name.ends_with(".json");
+}
+
+// ---- making ----------------------------------------------------------------------------------------
+
+Status CopyModels(const DataDir& data, const std::string& to, Backup& backup) {
+  const ModelStore store(data);
+  PENSTOCK_TRY(CopyText(data.Models() + "/pins.json", to + "/models/pins.json"));
+  for (const Manifest& manifest : store.List()) {
+    const std::string from = data.Models() + "/" + manifest.name, folder = to + "/models/" + manifest.name;
+    backup.models.push_back({.name = manifest.name, .source = manifest.source});
+    PENSTOCK_TRY(CopyText(from + "/" + std::string(kManifest), folder + "/" + std::string(kManifest)));
+    for (const ModelFile& file : manifest.files) {
+      if (backup.weights) PENSTOCK_TRY(TakeFile(from + "/" + file.name, folder + "/" + file.name, file.size));
+    }
+  }
+  return {};
+}
+
+// What a backup of it may take, models aside: their weights are linked where the file system can.
+uint64_t StoreBytes(const DataDir& data) {
+  return SizeOf(data.path() + "/penstock.db") + SizeOf(data.path() + "/penstock.db-wal") + (4U << 20);
+}
+
+Result<Backup> Fill(const DataDir& data, const BackupOptions& options, const std::string& folder) {
+  Backup backup{.program = PENSTOCK_VERSION,
+                .created = SystemClock().Wall() / kSecond,
+                .store_version = 0,
+                .counts = {},
+                .weights = options.weights,
+                .models = {},
+                .files = {}};
+  PENSTOCK_TRY(CopyStore(data.path(), folder));
+  // The certificate that was made here comes along: whoever trusts its fingerprint knows the restored cloud.
+  for (const std::string_view secret : {"operator.key", "tls/cert.pem", "tls/key.pem"}) {
+    PENSTOCK_TRY(CopyText(fmt::format("{}/{}", data.path(), secret), fmt::format("{}/{}", folder, secret)));
+  }
+  if (!options.config_file.empty()) PENSTOCK_TRY(CopyText(options.config_file, folder + "/penstock.toml"));
+  PENSTOCK_TRY(CopyModels(data, folder, backup));
+  PENSTOCK_ASSIGN(backup.counts, CheckStore(folder));
+  PENSTOCK_ASSIGN(const StoreVersion version, StoreVersionOf(folder));
+  backup.store_version = version.version;
+  PENSTOCK_ASSIGN(backup.files, SealFiles(folder));
+  return backup;
+}
+
+}  // namespace
+
+uint64_t Backup::Bytes() const {
+  uint64_t total = 0;
+  for (const auto& file : files) total += file.size;
+  return total;
+}
+
+Result<Backup> MakeBackup(const DataDir& data, const BackupOptions& options) {
+  const std::string place = Absolute(options.to);
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(place, error))) {
+    return Fail(Reason::kBackupExists,
+                "there is something at {} already: name a folder that is not there yet", place);
+  }
+  PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), StoreBytes(data), "a backup of the store"));
+  const Scratch scratch(ScratchName(place));
+  PENSTOCK_TRY(scratch.Create());
+  PENSTOCK_ASSIGN(const Backup backup, Fill(data, options, scratch.path()));
+  PENSTOCK_TRY(WriteSecretFile(scratch.path() + "/" + std::string(kManifest), PrettyJson(ToJson(backup))));
+  PENSTOCK_TRY(CheckBackup(scratch.path()));
+  PENSTOCK_TRY(Scratch::SyncFolder(scratch.path()));
+  PENSTOCK_TRY(scratch.MoveTo(place));
+  return backup;
+}
+
+// ---- checking and restoring ------------------------------------------------------------------------
+
+Result<Backup> CheckBackup(const std::string& path) {
+  PENSTOCK_ASSIGN(Backup backup, ReadManifest(path));
+  for (const ModelFile& file : backup.files) PENSTOCK_TRY(CheckFile(path, file));
+  PENSTOCK_ASSIGN(const StoreCounts counts, CheckStore(path));
+  if (counts != backup.counts) {
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {}/penstock.db does not hold what {} says",
+                path, kManifest);
+  }
+  return backup;
+}
+
+namespace {
+
+Status CheckEmpty(const std::string& place) {
+  std::error_code error;
+  if (!fs::exists(fs::symlink_status(place, error))) return {};
+  if (!fs::is_directory(fs::symlink_status(place, error)))
+    return Fail(Reason::kRestoreNotEmpty, "{} is not a directory: name another with --data", place);
+  if (fs::is_empty(place, error)) return {};
+  PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(place));
+  if (const int pid = data.LockedBy(); pid != 0) {
+    return Fail(
+        Code::kConflict,
+        "a cloud runs on {} (process {}): stop it and move the directory away, or restore into another "
+        "with --data",
+        place, pid);
+  }
+  return Fail(
+      Code::kConflict,
+      "{} is not empty, and nothing is ever restored over anything: restore into another directory with "
+      "--data, or move this one away first: mv {} {}.old",
+      place, place, place);
+}
+
+// A model without weights is none: its manifest stays in the backup, its pin is restored.
+bool Belongs(const Backup& backup, const ModelFile& file) {
+  return backup.weights || !file.name.starts_with("models/") || file.name == "models/pins.json";
+}
+
+Status Place(const Backup& backup, const std::string& from, const std::string& to) {
+  for (const ModelFile& file : backup.files) {
+    if (!Belongs(backup, file)) continue;
+    const std::string target = to + "/" + file.name;
+    std::error_code error;
+    fs::create_directories(fs::path(target).parent_path(), error);
+    PENSTOCK_TRY(IsWeight(file) ? TakeFile(from + "/" + file.name, target, file.size)
+                                : CopyText(from + "/" + file.name, target));
+    PENSTOCK_TRY(SyncFile(target));
+    PENSTOCK_TRY(CheckFile(to, file));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Backup> RestoreBackup(const std::string& path, const std::string& data) {
+  const std::string place = Absolute(data);
+  PENSTOCK_TRY(ReadManifest(path));  // a slip in the backup's name is told first
+  PENSTOCK_TRY(CheckEmpty(place));
+  PENSTOCK_ASSIGN(const Backup backup, CheckBackup(path));
+  uint64_t bytes = 0;
+  for (const ModelFile& file : backup.files) bytes += IsWeight(file) ? 0 : file.size;
+  PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), bytes, "what is restored"));
+  const Scratch scratch(ScratchName(place));
+  PENSTOCK_TRY(scratch.Create());
+  PENSTOCK_TRY(Place(backup, path, scratch.path()));
+  PENSTOCK_TRY(Scratch::SyncFolder(scratch.path()));
+  PENSTOCK_TRY(scratch.MoveTo(place));
+  return backup;
+}
+
+// ---- upgrades --------------------------------------------------------------------------------------
+
+namespace {
+
+struct Kept {
+  std::string path;
+  Backup backup;
+};
+
+// The backups that upgrades made, oldest first.
+std::vector<Kept> UpgradeBackups(const DataDir& data) {
+  std::vector<Kept> kept;
+  std::error_code error;
+  for (fs::directory_iterator at(data.Backups(), error), end; !error && at != end; at.increment(error)) {
+    if (!at->path().filename().string().starts_with("before-v")) continue;
+    const auto text = ReadTextFile(at->path() / kManifest);
+    const auto object = text.has_value() ? ParseJsonObject(*text, "") : std::unexpected(text.error());
+    if (object.has_value()) kept.push_back({.path = at->path(), .backup = FromJson(*object)});
+  }
+  std::ranges::sort(kept, {}, [](const Kept& k) { return std::pair(k.backup.created, k.path); });
+  return kept;
+}
+
+Error Newer(const DataDir& data, const StoreVersion& store) {
+  std::string way_back = "start that program, or a later one";
+  const auto kept = UpgradeBackups(data);
+  const auto ours = std::ranges::find_if(
+      kept.rbegin(), kept.rend(), [](const Kept& k) { return k.backup.store_version <= kSchemaVersion; });
+  if (ours != kept.rend()) {
+    way_back += fmt::format(
+        "; or go back to the state of {}, before the upgrade: penstock restore {} --data ANOTHER_DIRECTORY",
+        HumanTime(static_cast<double>(ours->backup.created)), ours->path);
+  }
+  return {Code::kUnsupported,
+          fmt::format(
+              "the data in {} was last written by {} (its store has version {}; this Penstock {} knows up "
+              "to {}): {}",
+              data.path(), store.program, store.version, PENSTOCK_VERSION, kSchemaVersion, way_back),
+          Reason::kStoreNewer};
+}
+
+std::string Stamp() {
+  const auto now = static_cast<time_t>(SystemClock().Wall() / kSecond);
+  tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  strftime(text, sizeof text, "%Y%m%d-%H%M%S", &parts);
+  return text;
+}
+
+}  // namespace
+
+Status UpgradeData(const DataDir& data) {
+  PENSTOCK_ASSIGN(const StoreVersion store, StoreVersionOf(data.path()));
+  if (store.version == 0 || store.version == kSchemaVersion) return {};
+  if (store.version > kSchemaVersion) return std::unexpected(Newer(data, store));
+  const std::string place = fmt::format("{}/before-v{}-{}", data.Backups(), kSchemaVersion, Stamp());
+  auto made = MakeBackup(data, {.to = place, .config_file = "", .weights = false});
+  if (!made.has_value()) {
+    return Fail(Reason::kUpgradeWithoutBackup, "nothing was upgraded, as no backup could be made first: {}",
+                made.error().message);
+  }
+  PENSTOCK_TRY(UpgradeStore(data.path()));
+  fmt::print(stderr, "penstock: the store was upgraded from version {} to {}; what was before: {}\n",
+             store.version, kSchemaVersion, place);
+  const auto kept = UpgradeBackups(data);
+  for (size_t i = 0; i + kUpgradesKept < kept.size(); ++i) {
+    std::error_code ignored;
+    fs::remove_all(kept[i].path, ignored);
+  }
+  return {};
+}
+
+}  // namespace penstock

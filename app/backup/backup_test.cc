@@ -1,0 +1,194 @@
+#include "app/backup/backup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "app/common/json_get.h"
+#include "teams/teams.h"
+
+namespace penstock {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class BackupTest : public testing::Test {
+ protected:
+  BackupTest() {
+    char folder[] = "/tmp/penstock-backup-XXXXXX";
+    folder_ = mkdtemp(folder);
+    data_.emplace(*DataDir::Open(folder_ + "/data"));
+    const auto accounts = Open(data_->path());
+    (void)accounts->CreateTeam("red");
+    secret_ =
+        accounts
+            ->CreateKey({.team = "red", .name = "ci", .role = Role::kDeveloper, .models = {}, .expires = 0})
+            ->secret;
+    auto ticket = *accounts->Open(*accounts->Authenticate(secret_), "tiny", 10);
+    ticket->Billed(7);
+    ticket->End("stop", "");
+    accounts->Flush();
+    (void)WriteSecretFile(data_->OperatorKeyFile(), "sk-penstock-op\n");
+    fs::create_directories(data_->Models() + "/tiny");
+    Write(data_->Models() + "/tiny/manifest.json",
+          R"({"format":1,"name":"tiny","source":"/somewhere/tiny.gguf",)"
+          R"("files":[{"name":"model.gguf","sha256":"","size":7}]})");
+    Write(data_->Models() + "/tiny/model.gguf", "weights");
+  }
+  ~BackupTest() override { fs::remove_all(folder_); }
+
+  static std::unique_ptr<Accounts> Open(const std::string& dir) {
+    return *OpenAccounts({.data_dir = dir, .journal_slots = 16, .post = [](auto) {}}, SystemClock());
+  }
+  static void Write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+  static std::string Read(const std::string& path) { return *ReadTextFile(path); }
+  static unsigned ModeOf(const std::string& path) {
+    struct stat info{};
+    stat(path.c_str(), &info);
+    return info.st_mode & 0777U;
+  }
+  // `key` of the backup's manifest becomes `value`.
+  void Forge(const std::string& key, const boost::json::value& value) const {
+    auto object = *ParseJsonObject(Read(backup() + "/manifest.json"), "");
+    object[key] = value;
+    Write(backup() + "/manifest.json", boost::json::serialize(object));
+  }
+  static void SetStoreVersion(const std::string& dir, int64_t version, const std::string& sql) {
+    auto database = *Database::Open(dir + "/penstock.db", Database::Mode::kReadWrite);
+    ASSERT_TRUE(database.Execute(fmt::format("{}; PRAGMA user_version={}", sql, version)));
+  }
+  std::string backup() const { return folder_ + "/backup"; }
+  std::string other() const { return folder_ + "/other"; }
+  Result<Backup> Make(bool weights = false) {
+    return MakeBackup(*data_, {.to = backup(), .config_file = "", .weights = weights});
+  }
+
+  std::string folder_, secret_;
+  std::optional<DataDir> data_;
+};
+
+TEST_F(BackupTest, WhatIsRestoredHoldsTheSameTeamsKeysAndUsageForItsOwnerAlone) {
+  const auto made = Make();
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ(made->counts,
+            (StoreCounts{.teams = 1, .keys = 1, .requests = 1, .open = 0, .input = 10, .output = 7}));
+  EXPECT_EQ(ModeOf(backup()), 0700U);
+  for (const auto& file : made->files) EXPECT_EQ(ModeOf(backup() + "/" + file.name) & 077U, 0U) << file.name;
+  EXPECT_EQ(ModeOf(backup() + "/manifest.json"), 0600U);
+
+  const auto restored = RestoreBackup(backup(), other());
+  ASSERT_TRUE(restored) << restored.error().message;
+  EXPECT_EQ(Read(other() + "/operator.key"), "sk-penstock-op");
+  EXPECT_EQ(ModeOf(other() + "/operator.key"), 0600U);
+  EXPECT_FALSE(fs::exists(other() + "/models/tiny")) << "a model without weights is none";
+  const auto accounts = Open(other());
+  EXPECT_TRUE(accounts->Authenticate(secret_));
+  EXPECT_EQ(accounts->UsageOf({})->at(0).output, 7);
+  EXPECT_FALSE(fs::exists(folder_ + "/backup.partial"));
+}
+
+TEST_F(BackupTest, WeightsComeAlongWhenAskedFor) {
+  ASSERT_TRUE(Make(true));
+  ASSERT_TRUE(RestoreBackup(backup(), other()));
+  EXPECT_EQ(Read(other() + "/models/tiny/model.gguf"), "weights");
+  EXPECT_EQ(ModelStore(*DataDir::Open(other())).List().at(0).name, "tiny");
+}
+
+TEST_F(BackupTest, ADamagedOneNamesTheFileAndTheDefectAndTouchesNothing) {
+  const auto damage = [&](const std::function<void()>& act, const std::string& file,
+                          const std::string& defect) {
+    fs::remove_all(backup());
+    ASSERT_TRUE(Make());
+    act();
+    const auto restored = RestoreBackup(backup(), other());
+    ASSERT_FALSE(restored) << file;
+    EXPECT_EQ(restored.error().code, Code::kCorrupt);
+    EXPECT_THAT(restored.error().message, HasSubstr(backup() + "/" + file));
+    EXPECT_THAT(restored.error().message, HasSubstr(defect));
+    EXPECT_FALSE(fs::exists(other()));
+  };
+  damage([&] { Write(backup() + "/operator.key", "sk-penstock-xx\n"); }, "operator.key", "have changed");
+  damage([&] { fs::resize_file(backup() + "/penstock.db", 4096); }, "penstock.db", "4096 bytes");
+  damage([&] { fs::remove(backup() + "/journal"); }, "journal", "missing");
+  damage([&] { Write(backup() + "/manifest.json", "{\"format\":1"); }, "manifest.json", "");
+  damage([&] { Forge("counts", boost::json::object{{"teams", 5}}); }, "penstock.db", "does not hold");
+  damage([&] { Forge("files", {{{"name", "../evil"}, {"sha256", "x"}, {"size", 1}}}); }, "manifest.json",
+         "outside");
+}
+
+TEST_F(BackupTest, NothingIsEverRestoredOverAnything) {
+  ASSERT_TRUE(Make());
+  const auto full = RestoreBackup(backup(), data_->path());
+  ASSERT_FALSE(full);
+  EXPECT_EQ(full.error().code, Code::kConflict);
+  EXPECT_THAT(full.error().message, HasSubstr("mv " + data_->path()));
+  const Fd lock = *data_->Lock();
+  EXPECT_THAT(RestoreBackup(backup(), data_->path()).error().message, HasSubstr(std::to_string(getpid())));
+  EXPECT_EQ(Make().error().code, Code::kConflict) << "nor is a backup made over one";
+  fs::create_directory(other());
+  EXPECT_TRUE(RestoreBackup(backup(), other())) << "an empty directory will do";
+  EXPECT_EQ(RestoreBackup(folder_, other() + "2").error().code, Code::kNotFound);
+}
+
+TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
+  ASSERT_TRUE(Make());
+  Forge("program", "9.9.9");
+  Forge("store_version", 99);
+  const auto restored = RestoreBackup(backup(), other());
+  ASSERT_FALSE(restored);
+  EXPECT_EQ(restored.error().code, Code::kUnsupported);
+  EXPECT_THAT(restored.error().message, HasSubstr("9.9.9"));
+}
+
+// ---- upgrades ----
+
+TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
+  for (int i = 0; i < 5; ++i) {
+    SetStoreVersion(data_->path(), 2,
+                    "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                    "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
+    const auto upgraded = UpgradeData(*data_);
+    ASSERT_TRUE(upgraded) << upgraded.error().message;
+    EXPECT_EQ(StoreVersionOf(data_->path())->version, kSchemaVersion);
+    for (const auto& at : fs::directory_iterator(data_->Backups())) {
+      const auto kept = CheckBackup(at.path());
+      ASSERT_TRUE(kept) << kept.error().message;
+      EXPECT_EQ(kept->store_version, 2);
+    }
+    // Named by the second: told apart by hand here.
+    for (const auto& at : fs::directory_iterator(data_->Backups())) {
+      if (!at.path().string().ends_with("-x"))
+        fs::rename(at.path(), fmt::format("{}-{}-x", at.path().string(), i));
+    }
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(data_->Backups()), {}), 3);
+  EXPECT_TRUE(UpgradeData(*data_)) << "and nothing more to do";
+}
+
+TEST_F(BackupTest, AStoreOfTheFutureIsRefusedWithTheWayBack) {
+  SetStoreVersion(data_->path(), 2,
+                  "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                  "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
+  ASSERT_TRUE(UpgradeData(*data_));
+  SetStoreVersion(data_->path(), 99, "INSERT INTO upgrades VALUES(99, '9.9.9', 1)");
+  const auto refused = UpgradeData(*data_);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kUnsupported);
+  EXPECT_THAT(refused.error().message, HasSubstr("Penstock 9.9.9"));
+  const std::string message = refused.error().message, command = "penstock restore ";
+  const size_t at = message.find(command);
+  ASSERT_NE(at, std::string::npos) << message;
+  const std::string path = message.substr(at + command.size(), message.find(" --data") - at - command.size());
+  ASSERT_TRUE(RestoreBackup(path, other())) << path;
+  EXPECT_EQ(StoreVersionOf(other())->version, 2);
+  EXPECT_TRUE(Open(other())->Authenticate(secret_));
+}
+
+}  // namespace
+}  // namespace penstock

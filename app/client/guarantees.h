@@ -1,0 +1,48 @@
+// The guarantees of engines and models (fleet/guarantees.h), for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "app/common/json_get.h"
+#include "fleet/guarantees.h"
+
+namespace penstock {
+
+// Columns of a table, and what the API's "guarantees" put into them.
+inline std::vector<std::string> GuaranteeColumns() {
+  return {"RECLAIM", "RESUME", "EXACT USAGE", "HARD BUDGET", "MANY MODELS", "TRAINING"};
+}
+inline std::vector<std::string> GuaranteeCells(const boost::json::object& kept) {
+  std::vector<std::string> cells;
+  for (const Guarantee& guarantee : GuaranteesOf({})) cells.push_back(GetText(kept, guarantee.name));
+  return cells;
+}
+
+// As the API told them; valid as long as `kept`.
+inline Guarantees GuaranteesFrom(const boost::json::object& kept) {
+  Guarantees guarantees = GuaranteesOf({});
+  for (Guarantee& guarantee : guarantees) {
+    const auto* const word = kept.if_contains(guarantee.name);
+    if (word != nullptr && word->is_string()) guarantee.kept = word->get_string();
+  }
+  return guarantees;
+}
+
+// "reclaim, resume: yes; exact usage: partly; training: no".
+inline std::string GuaranteeText(const Guarantees& guarantees) {
+  std::string text;
+  for (const std::string_view kept : {"yes", "partly", "no"}) {
+    std::string names;
+    for (const Guarantee& guarantee : guarantees) {
+      if (guarantee.kept != kept) continue;
+      names += names.empty() ? "" : ", ";
+      names += guarantee.name;
+    }
+    std::ranges::replace(names, '_', ' ');
+    if (!names.empty()) text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", names, kept);
+  }
+  return text;
+}
+
+}  // namespace penstock

@@ -1,0 +1,118 @@
+#include "app/command_line/cli.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "app/common/nearest.h"
+
+namespace penstock {
+namespace {
+
+// The innermost command that was named.
+const CLI::App& Chosen(const CLI::App& app) {
+  const auto named = app.get_subcommands();
+  return named.empty() ? app : Chosen(*named.back());
+}
+
+// "penstock model pull".
+std::string NameOf(const CLI::App& command) {
+  return command.get_parent() == nullptr ? command.get_name()
+                                         : NameOf(*command.get_parent()) + " " + command.get_name();
+}
+
+std::vector<std::string> CommandsOf(const CLI::App& command) {
+  std::vector<std::string> names;
+  const auto shown = command.get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); });
+  for (const CLI::App* sub : shown) names.push_back(sub->get_name());
+  return names;
+}
+
+// Its own options and those of every command.
+std::vector<std::string> OptionsOf(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::App* of = &command; of != nullptr; of = of->get_parent()) {
+    for (const CLI::Option* option : of->get_options()) {
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    }
+  }
+  return names;
+}
+
+std::string Unknown(const CLI::App& command, const std::string& word) {
+  const std::string name = NameOf(command);
+  if (word.starts_with('-')) {
+    const std::string option = word.substr(0, word.find('='));
+    return fmt::format("{} has no option '{}'{}", name, option, DidYouMean(option, OptionsOf(command)));
+  }
+  const auto commands = CommandsOf(command);
+  if (commands.empty()) return fmt::format("{} does not take '{}'", name, word);
+  return fmt::format("{} has no command '{}'{}", name, word, DidYouMean(word, commands));
+}
+
+// In the library's words, which begin with the option's name: "--data: 1 required DIR missing".
+std::string_view NameIn(std::string_view what) {
+  return what.substr(0, what.find(':'));
+}
+
+template <typename T>
+std::string Complaint(const Result<T>& parsed) {
+  return parsed.has_value() ? "" : parsed.error().message;
+}
+
+}  // namespace
+
+CLI::Validator OneOf(std::vector<std::string> values) {
+  return {[values = std::move(values)](const std::string& text) -> std::string {
+            if (std::ranges::find(values, text) != values.end()) return "";
+            return fmt::format("wants one of {}, not '{}'", fmt::join(values, ", "), text);
+          },
+          ""};
+}
+
+CLI::Validator Count() {
+  return {[](const std::string& text) -> std::string {
+            int64_t value = 0;
+            if (CLI::detail::lexical_cast(text, value) && value > 0) return "";
+            return fmt::format("wants a whole number above 0, not '{}'", text);
+          },
+          ""};
+}
+
+CLI::Validator NotNegative() {
+  return {[](const std::string& text) -> std::string {
+            double value = 0;
+            if (CLI::detail::lexical_cast(text, value) && value >= 0) return "";
+            return fmt::format("wants a number of 0 or more, not '{}'", text);
+          },
+          ""};
+}
+
+CLI::Validator Duration() {
+  return {[](const std::string& text) { return Complaint(ParseDuration(text)); }, ""};
+}
+
+CLI::Validator Size() {
+  return {[](const std::string& text) { return Complaint(ParseBytes(text)); }, ""};
+}
+
+std::string MistakeText(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& command = Chosen(app);
+  const auto left = app.remaining(true);
+  const auto commands = CommandsOf(command);
+  const auto kind = static_cast<CLI::ExitCodes>(error.get_exit_code());
+  std::string text = error.what();
+  if (kind == CLI::ExitCodes::ExtrasError || (kind == CLI::ExitCodes::RequiredError && !commands.empty())) {
+    text = left.empty() ? fmt::format("a command is wanted: {}", fmt::join(commands, ", "))
+                        : Unknown(command, left.front());
+  } else if (kind == CLI::ExitCodes::ArgumentMismatch) {
+    text = fmt::format("{} wants a value", NameIn(text));
+  } else if (kind == CLI::ExitCodes::ValidationError) {
+    text.replace(NameIn(text).size(), 1, "");  // "--by wants one of …"
+  } else if (kind == CLI::ExitCodes::RequiredError) {
+    text = fmt::format("{}: {}", NameOf(command), text);
+  }
+  return fmt::format("{}\nSee `{} --help`.", text, NameOf(command));
+}
+
+}  // namespace penstock

@@ -1,0 +1,163 @@
+// `penstock chat MODEL`: a conversation in the terminal, over the same HTTP API as every client's.
+#include <unistd.h>
+
+#include <iostream>
+
+#include "app/client/cloud.h"
+#include "app/command_line/cli.h"
+#include "app/common/json_get.h"
+
+namespace penstock {
+namespace json = boost::json;
+namespace {
+
+struct Options {
+  std::string model, system;
+  std::vector<std::string> words;
+  int64_t max_tokens = 0;
+  double temperature = 0.6;  // the API's own default, 1, makes small models ramble
+  bool as_json = false;
+};
+
+// What one answer was and how fast it came.
+struct Answer {
+  std::string text, finish, request_id;
+  int64_t prompt_tokens = 0, tokens = 0;
+  double first_token_s = 0, total_s = 0;
+
+  double Rate() const {
+    const double seconds = total_s - first_token_s;
+    return tokens > 1 && seconds > 0 ? static_cast<double>(tokens - 1) / seconds : 0;
+  }
+};
+
+json::object Body(const Options& options, const json::array& messages) {
+  json::object body = {{"model", options.model},
+                       {"messages", messages},
+                       {"stream", true},
+                       {"temperature", options.temperature},
+                       {"stream_options", json::object{{"include_usage", true}}}};
+  if (options.max_tokens > 0) body["max_tokens"] = options.max_tokens;
+  return body;
+}
+
+// One "data: {…}" of the stream.
+Status TakeChunk(std::string_view data, Answer& answer,
+                 const std::function<void(const std::string&)>& print) {
+  PENSTOCK_ASSIGN(const json::object chunk, ParseJsonObject(data, "the answer's stream"));
+  if (const auto& error = GetObject(chunk, "error"); !error.empty()) {
+    return Fail(Code::kUnavailable, "the answer broke off: {}", GetText(error, "message"));
+  }
+  if (const auto& usage = GetObject(chunk, "usage"); !usage.empty()) {
+    answer.prompt_tokens = GetInt(usage, "prompt_tokens");
+    answer.tokens = GetInt(usage, "completion_tokens");
+  }
+  for (const auto& value : GetArray(chunk, "choices")) {
+    const auto& choice = value.as_object();
+    const auto& delta = GetObject(choice, "delta");
+    const std::string text = GetText(delta, "reasoning_content") + GetText(delta, "content");
+    if (!text.empty()) print(text);
+    answer.text += GetText(delta, "content");
+    if (const std::string finish = GetText(choice, "finish_reason"); !finish.empty()) answer.finish = finish;
+  }
+  return {};
+}
+
+Result<Answer> Ask(const Cloud& cloud, const Options& options, const json::array& messages) {
+  Answer answer;
+  const Nanos began = SystemClock().Monotonic();
+  const auto elapsed = [&] { return static_cast<double>(SystemClock().Monotonic() - began) / 1e9; };
+  const auto print = [&](const std::string& text) {
+    if (answer.first_token_s == 0) answer.first_token_s = elapsed();
+    if (!options.as_json) fmt::print("{}", text);
+    std::fflush(stdout);
+  };
+  HttpResponse response;
+  PENSTOCK_TRY(cloud.Stream(
+      "/v1/chat/completions", Body(options, messages),
+      [&](std::string_view line) -> Status {
+        if (!line.starts_with("data: ") || line == "data: [DONE]") return {};
+        return TakeChunk(line.substr(6), answer, print);
+      },
+      &response));
+  answer.total_s = elapsed();
+  answer.request_id = response.Header("x-request-id");
+  return answer;
+}
+
+void ShowFigures(const Answer& answer) {
+  std::fflush(stdout);  // the answer's end first, where both go to one file
+  const bool colour = isatty(STDERR_FILENO) == 1;
+  fmt::print(stderr, "{}[{} tokens, the first after {:.2f} s, then {:.1f} tokens/s{}]{}\n",
+             colour ? "\033[2m" : "", answer.tokens, answer.first_token_s, answer.Rate(),
+             answer.finish == "length" ? "; cut at the length limit" : "", colour ? "\033[0m" : "");
+}
+
+void ShowJson(const Answer& answer) {
+  fmt::print("{}", PrettyJson(json::object{{"text", answer.text},
+                                           {"finish_reason", answer.finish},
+                                           {"request", answer.request_id},
+                                           {"prompt_tokens", answer.prompt_tokens},
+                                           {"tokens", answer.tokens},
+                                           {"first_token_s", answer.first_token_s},
+                                           {"total_s", answer.total_s},
+                                           {"tokens_per_s", answer.Rate()}}));
+}
+
+json::object Message(std::string_view role, std::string_view content) {
+  return {{"role", role}, {"content", content}};
+}
+
+Result<int> Converse(const Cloud& cloud, const Options& options, json::array messages) {
+  if (isatty(STDIN_FILENO) == 1)
+    fmt::print(stderr, "Talking to {}. An empty line or Ctrl-D ends it.\n", options.model);
+  for (std::string line;;) {
+    if (isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
+    if (!std::getline(std::cin, line) || line.empty()) return 0;
+    messages.push_back(Message("user", line));
+    PENSTOCK_ASSIGN(const Answer answer, Ask(cloud, options, messages));
+    fmt::print("\n");
+    ShowFigures(answer);
+    messages.push_back(Message("assistant", answer.text));
+  }
+}
+
+Result<int> Chat(const LoadedConfig& loaded, const Options& options) {
+  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
+  json::array messages;
+  if (!options.system.empty()) messages.push_back(Message("system", options.system));
+  if (options.words.empty()) return Converse(cloud, options, std::move(messages));
+  messages.push_back(Message("user", fmt::format("{}", fmt::join(options.words, " "))));
+  PENSTOCK_ASSIGN(const Answer answer, Ask(cloud, options, messages));
+  if (options.as_json) {
+    ShowJson(answer);
+  } else {
+    fmt::print("\n");
+    ShowFigures(answer);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void AddChatCommand(CLI::App& app, Cli& cli) {
+  auto options = std::make_shared<Options>();
+  CLI::App* chat = app.add_subcommand("chat", "Ask a model something, or talk to it");
+  chat->add_option("model", options->model, "which one; `penstock model ls` lists them")
+      ->required()
+      ->type_name("MODEL");
+  chat->add_option("prompt", options->words, "one question; without it, a conversation");
+  chat->add_option("--system", options->system, "the system message");
+  chat->add_option("--max-tokens", options->max_tokens, "at most so many tokens of answer")->check(Count());
+  chat->add_option("--temperature", options->temperature, "0: always the likeliest token; default 0.6")
+      ->check(NotNegative());
+  chat->add_flag("--json", options->as_json, "the answer and its figures as JSON");
+  chat->footer(
+      "The figures go to stderr, the answer to stdout.\n\n"
+      "Example:\n  penstock chat smollm2-135m \"Why is the sky blue?\"\n  penstock chat smollm2-135m");
+  chat->callback([&cli, options] {
+    cli.run = [options](const LoadedConfig& loaded) { return Chat(loaded, *options); };
+  });
+}
+
+}  // namespace penstock

