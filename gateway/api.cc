@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "gateway/json_out.h"
+#include "gateway/common/json_out.h"
 
 namespace penstock::gateway {
 namespace {

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "gateway/http_connection.h"
+#include "gateway/http/http_connection.h"
 #include "gateway/service.h"
 #include "teams/roles.h"
 

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "gateway/api.h"
-#include "gateway/server.h"
+#include "gateway/http/server.h"
 
 namespace penstock {
 namespace {
@@ -52,14 +52,14 @@ class Process {
                           .engine_timeout = options_.engine_timeout,
                           .truths = options_.data_dir + "/canaries.json",
                           .canary_period = options_.canary_period})),
-        catalogue_(io, pool_, *fleet_, LoadModelText),
+        models_(io, pool_, *fleet_, LoadModelText),
         service_{.io = io,
                  .pool = pool_,
                  .clock = SystemClock(),
                  .options = options_,
                  .accounts = *accounts_,
                  .fleet = *fleet_,
-                 .catalogue = catalogue_,
+                 .models = models_,
                  .metrics = metrics_,
                  .log = log_},
         api_(service_),
@@ -96,7 +96,7 @@ class Process {
   Log log_;
   asio::thread_pool pool_{1};
   std::unique_ptr<Fleet> fleet_;
-  Catalogue catalogue_;
+  Models models_;
   Service service_;
   Api api_;
   std::unique_ptr<TlsContext> tls_;
@@ -128,12 +128,12 @@ Status Process::Start() {
   if (tls_) service_.tls_fingerprint = tls_->fingerprint();
   tls_times_ = TimesOf(options_);
   service_.connections = [this] { return server_.connections(); };
-  catalogue_.Install(options_.models);
+  models_.Install(options_.models);
   doors_until_ = SystemClock().Monotonic() + kClosedAtMost;
   OpenDoors();
   AwaitSignal();
   Housekeep();
-  log_.Note("started", fmt::format("port {}, {} models, pid {}", server_.port(), catalogue_.entries().size(),
+  log_.Note("started", fmt::format("port {}, {} models, pid {}", server_.port(), models_.entries().size(),
                                    ::getpid()));
   return {};
 }
@@ -142,7 +142,7 @@ Status Process::Start() {
 // its model is being loaded: so a restart goes unseen.
 void Process::OpenDoors() {
   if (closing_) return;
-  if (!catalogue_.TextsLoaded() && SystemClock().Monotonic() < doors_until_) {
+  if (!models_.TextsLoaded() && SystemClock().Monotonic() < doors_until_) {
     doors_.expires_after(std::chrono::milliseconds(5));
     doors_.async_wait([this](const boost::system::error_code& ec) {
       if (!ec) OpenDoors();
@@ -163,7 +163,7 @@ void Process::AwaitSignal() {
 
 // Once a second: what the fleet and the store say, and the log's batch.
 void Process::Housekeep() {
-  catalogue_.Refresh();
+  models_.Refresh();
   const Nanos now = SystemClock().Monotonic();
   service_.token_rate.Note(now, fleet_->Stats().tokens);
   service_.computed_rate.Note(now, fleet_->Stats().computed);
@@ -200,7 +200,7 @@ void Process::CloseDoors() {
   closing_ = true;
   doors_.cancel();
   server_.StopAccepting();
-  log_.Note("draining", fmt::format("{} requests run; a second signal stops at once", service_.open_stories));
+  log_.Note("draining", fmt::format("{} requests run; a second signal stops at once", service_.open_requests));
   if (server_.connections() == 0) return Drain();
   doors_.expires_after(kGrace);
   doors_.async_wait([this](const boost::system::error_code& ec) {
@@ -217,7 +217,7 @@ void Process::Drain() {
 }
 
 void Process::StopWhenDrained() {
-  if (service_.open_stories == 0 && server_.connections() == 0) return Stop(0, "all requests are done");
+  if (service_.open_requests == 0 && server_.connections() == 0) return Stop(0, "all requests are done");
   if (SystemClock().Monotonic() > drain_until_) Stop(0, "what still ran was cut");
 }
 

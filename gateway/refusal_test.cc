@@ -1,4 +1,4 @@
-#include "gateway/admission.h"
+#include "gateway/request/admission.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -163,7 +163,7 @@ TEST(Refusal, TheContextIsThatOfTheEngineWithMostMemoryAlsoWhileItIsAway) {
         state.set_state(wire::ModelState::READY);
         state.set_context(large.value_or(0));
       }
-      world.service.catalogue.Refresh();
+      world.service.models.Refresh();
     });
   };
   set(300, 700);

@@ -58,9 +58,9 @@ class Cloud {
     InstalledModel model;
     model.name = "tiny";
     model.path = "/nowhere";
-    catalogue_.Install({model});
-    while (!catalogue_.AnyReady()) io_.run_one();
-    catalogue_.Refresh();
+    models_.Install({model});
+    while (!models_.AnyReady()) io_.run_one();
+    models_.Refresh();
   }
   ~Cloud() {
     pool_.join();
@@ -120,7 +120,7 @@ class Cloud {
   CreatedKey op, finance, lead, developer, colleague, blue_lead, blue;
 
  private:
-  Catalogue catalogue_{io_, pool_, fleet, [](const InstalledModel&) -> Result<ModelTextPtr> {
+  Models models_{io_, pool_, fleet, [](const InstalledModel&) -> Result<ModelTextPtr> {
                          auto text = std::make_shared<ModelText>();
                          text->tokenizer = std::make_unique<testing::ByteTokenizer>();
                          text->chat = std::make_unique<testing::PlainTemplate>("assistant:");
@@ -135,7 +135,7 @@ class Cloud {
                    .options = options_,
                    .accounts = *accounts,
                    .fleet = fleet,
-                   .catalogue = catalogue_,
+                   .models = models_,
                    .metrics = metrics_,
                    .log = log_};
   Api api_{service_};

@@ -9,13 +9,13 @@
 
 #include "base/clock.h"
 #include "fleet/fleet.h"
-#include "gateway/catalogue.h"
+#include "gateway/request/models.h"
 #include "gateway/gateway.h"
-#include "gateway/idempotency.h"
-#include "gateway/live.h"
-#include "gateway/log.h"
-#include "gateway/log_control.h"
-#include "gateway/metrics.h"
+#include "gateway/request/idempotency.h"
+#include "gateway/admin/live.h"
+#include "gateway/observe/log.h"
+#include "gateway/observe/log_control.h"
+#include "gateway/observe/metrics.h"
 #include "teams/teams.h"
 
 namespace penstock::gateway {
@@ -27,7 +27,7 @@ struct Service {
   const GatewayOptions& options;
   Accounts& accounts;
   Fleet& fleet;
-  Catalogue& catalogue;
+  Models& models;
   Metrics& metrics;
   Log& log;
 
@@ -38,7 +38,7 @@ struct Service {
   Nanos started = 0;              // monotonic
   std::string tls_fingerprint{};  // of the certificate; empty: plain HTTP
   bool draining = false;          // no new work
-  size_t open_stories = 0;
+  size_t open_requests = 0;
   LiveRequests live{};                 // those that were admitted
   Rate token_rate{}, computed_rate{};  // of all engines
   std::function<size_t()> connections{};

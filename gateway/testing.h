@@ -7,10 +7,10 @@
 #include <thread>
 
 #include "gateway/api.h"
-#include "gateway/server.h"
+#include "gateway/http/server.h"
 #include "gateway/test_client.h"
 #include "gateway/test_fakes.h"
-#include "gateway/tls.h"
+#include "gateway/http/tls.h"
 
 namespace penstock::gateway::testing {
 
@@ -33,7 +33,7 @@ class World {
   explicit World(GatewayOptions options = {}, std::string tail = "assistant:")
       : options_(std::move(options)),
         fleet(io_),
-        catalogue_(io_, pool_, fleet,
+        models_(io_, pool_, fleet,
                    [tail](const InstalledModel&) -> Result<ModelTextPtr> {
                      auto text = std::make_shared<ModelText>();
                      text->tokenizer = std::make_unique<ByteTokenizer>();
@@ -49,7 +49,7 @@ class World {
                 .options = options_,
                 .accounts = accounts,
                 .fleet = fleet,
-                .catalogue = catalogue_,
+                .models = models_,
                 .metrics = metrics_,
                 .log = log_},
         api_(service),
@@ -70,15 +70,15 @@ class World {
     accounts.principals["operator"] = {
         .key = 3, .team = 0, .team_name = "", .key_name = "op", .role = Role::kOperator, .models = {}};
     service.connections = [this] { return server_.connections(); };
-    catalogue_.Install({Installed("other"), Installed("tiny")});
+    models_.Install({Installed("other"), Installed("tiny")});
     server_.Run();
     port = server_.port();
     thread_ = std::thread([this] { io_.run(); });
     const auto all_ready = [this] {
-      return std::ranges::all_of(catalogue_.entries(), [](const auto& entry) { return entry.second.ready; });
+      return std::ranges::all_of(models_.entries(), [](const auto& entry) { return entry.second.ready; });
     };
     while (!Ask(all_ready)) std::this_thread::yield();
-    Do([this] { catalogue_.Refresh(); });
+    Do([this] { models_.Refresh(); });
   }
   ~World() {
     Do([this] { server_.CutAll("the test is over"); });
@@ -128,7 +128,7 @@ class World {
   FakeFleet fleet;  // holds the stories, whose tickets end in `accounts`
 
  private:
-  Catalogue catalogue_;
+  Models models_;
   Metrics metrics_;
   Log log_;
 

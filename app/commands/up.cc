@@ -33,7 +33,7 @@
 #include "engine/engine.h"
 #include "engine/memory.h"
 #include "gateway/gateway.h"
-#include "gateway/tls.h"
+#include "gateway/http/tls.h"
 #include "runner/fake.h"
 #include "runner/ggml_plugin.h"
 #include "runner/native.h"
