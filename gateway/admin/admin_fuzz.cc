@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "gateway/admin/admin_fields.h"
+#include "gateway/dialects/openai/errors.h"
 #include "teams/roles.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -14,6 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       ReadNewKey(fields, {.team_name = {}, .key_name = {}, .role = penstock::Role::kOperator, .models = {}});
   if (!fields.fault() && key.team.empty() && penstock::IsOfATeam(key.role)) std::abort();
   std::string out;
-  if (fields.fault()) AppendErrorBody(*fields.fault(), out);
+  if (fields.fault()) AppendOpenAiError(*fields.fault(), out);
   return 0;
 }

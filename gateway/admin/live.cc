@@ -1,17 +1,15 @@
-// GET /v1/live: a snapshot of the pool, cut to what the asking seat may see. The console asks once a second.
 #include "gateway/admin/live.h"
 
 #include <algorithm>
 #include <charconv>
 
-#include "gateway/api.h"
-#include "gateway/common/json_out.h"
 #include "gateway/admin/records.h"
+#include "gateway/common/json_out.h"
+#include "gateway/request/model_json.h"
 
 namespace penstock::gateway {
 namespace {
 
-constexpr Nanos kRateWindow = 3 * kSecond;
 constexpr size_t kMostRequests = 500;
 
 // A key that is scoped to some models is told of those; whoever sees all teams is told of all.
@@ -33,9 +31,10 @@ std::string_view StateOf(const ModelEntry& entry, const std::vector<EngineView>&
   return failed ? "failed" : "loading";
 }
 
-void AppendModels(const Call& call, const std::vector<EngineView>& engines, JsonWriter& writer) {
+void AppendModels(const Models& models, const Call& call, const std::vector<EngineView>& engines,
+                  JsonWriter& writer) {
   writer.Key("models").Array();
-  for (const auto& [name, entry] : call.service.models.entries()) {
+  for (const auto& [name, entry] : models.entries()) {
     if (!MayKnow(call, name)) continue;
     writer.Object().Field("name", name).Field("state", StateOf(entry, engines));
     writer.Field("context", entry.context).EndObject();
@@ -87,12 +86,12 @@ void AppendTeam(const TeamQueueView& team, bool with_usage, JsonWriter& writer) 
 }
 
 // Those that the scope covers by name, the own one always; of the others what waits and runs in all.
-void AppendTeams(const Call& call, JsonWriter& writer) {
+void AppendTeams(const Fleet& fleet, const Call& call, JsonWriter& writer) {
   const auto own_team = static_cast<uint64_t>(call.principal.team);
   const bool all = call.scope.reach == Reach::kAll;
   TeamQueueView own{.team = own_team, .name = call.principal.team_name}, others;
   writer.Key("teams").Array();
-  for (TeamQueueView team : call.service.fleet.Queue()) {
+  for (TeamQueueView team : fleet.Queue()) {
     if (team.name.empty()) team.name = "operator";
     if (all) {
       AppendTeam(team, true, writer);
@@ -110,11 +109,11 @@ void AppendTeams(const Call& call, JsonWriter& writer) {
   writer.EndObject();
 }
 
-void AppendRequests(const Call& call, size_t most, JsonWriter& writer) {
-  const Nanos now = call.service.clock.Monotonic();
+void AppendRequests(const StatusContext& context, const Call& call, size_t most, JsonWriter& writer) {
+  const Nanos now = context.clock.Monotonic();
   size_t total = 0;
   writer.Key("requests").Object().Key("data").Array();
-  for (const LiveRequest& request : call.service.live) {
+  for (const LiveRequest& request : context.status.live) {
     if (!call.scope.Covers(request.team, request.key) || ++total > most) continue;
     writer.Object().Field("id", request.id).Field("model", request.model);
     writer.Field("team", request.team_name.empty() ? "operator" : request.team_name);
@@ -129,11 +128,12 @@ double Rounded(double value) {
   return static_cast<double>(static_cast<int64_t>(value * 10 + 0.5)) / 10;
 }
 
-void AppendPool(const Service& service, JsonWriter& writer) {
-  writer.Key("pool").Object().FieldNumber("tokens_per_second", Rounded(service.token_rate.PerSecond()));
-  writer.FieldNumber("computed_per_second", Rounded(service.computed_rate.PerSecond()));
-  writer.Field("running", static_cast<int64_t>(service.fleet.Running()));
-  writer.Field("waiting", static_cast<int64_t>(service.fleet.Waiting())).EndObject();
+void AppendPool(const StatusContext& context, JsonWriter& writer) {
+  writer.Key("pool").Object().FieldNumber("tokens_per_second",
+                                          Rounded(context.status.token_rate.PerSecond()));
+  writer.FieldNumber("computed_per_second", Rounded(context.status.computed_rate.PerSecond()));
+  writer.Field("running", static_cast<int64_t>(context.fleet.Running()));
+  writer.Field("waiting", static_cast<int64_t>(context.fleet.Waiting())).EndObject();
 }
 
 // How many requests the asker wants listed; nothing when it is no number.
@@ -148,37 +148,26 @@ std::optional<size_t> MostRequests(const HttpRequest& request) {
 
 }  // namespace
 
-void Rate::Note(Nanos now, uint64_t count) {
-  samples_.push_back({now, count});
-  while (samples_.size() > 2 && now - samples_[1].at >= kRateWindow) samples_.pop_front();
-}
-
-double Rate::PerSecond() const {
-  if (samples_.size() < 2 || samples_.back().at <= samples_.front().at) return 0;
-  const Nanos time = samples_.back().at - samples_.front().at;
-  return static_cast<double>(samples_.back().count - samples_.front().count) * kSecond /
-         static_cast<double>(time);
-}
-
-void HandleSnapshot(Call& call) {
+void SendLive(const StatusContext& context, const Call& call) {
   const auto most = MostRequests(call.request);
   if (!most) return call.SendError(InvalidField("requests", "'requests' must be a number: how many to list"));
-  const Service& service = call.service;
-  const std::string reason = service.NotReady();
-  const auto engines = service.fleet.Engines();
+  const std::string reason = context.NotReady();
+  const auto engines = context.fleet.Engines();
   std::string out;
   JsonWriter writer(out);
   writer.Object().Field("object", "live").Field("version", PENSTOCK_VERSION);
-  writer.FieldNumber("at", FractionalSeconds(service.clock.Wall()));
-  writer.Field("uptime_s", (service.clock.Monotonic() - service.started) / kSecond);
-  writer.FieldBool("ready", reason.empty()).Field("reason", reason).FieldBool("draining", service.draining);
-  AppendPool(service, writer);
+  writer.FieldNumber("at", FractionalSeconds(context.clock.Wall()));
+  writer.Field("uptime_s", (context.clock.Monotonic() - context.status.started) / kSecond);
+  writer.FieldBool("ready", reason.empty())
+      .Field("reason", reason)
+      .FieldBool("draining", context.status.draining);
+  AppendPool(context, writer);
   writer.Key("engines").Array();
   for (const EngineView& engine : engines) AppendEngine(call, engine, writer);
   writer.EndArray();
-  AppendModels(call, engines, writer);
-  AppendTeams(call, writer);
-  AppendRequests(call, *most, writer);
+  AppendModels(context.models, call, engines, writer);
+  AppendTeams(context.fleet, call, writer);
+  AppendRequests(context, call, *most, writer);
   if (May(call.principal.role, Capability::kReadStatus)) AppendWarnings(writer);
   writer.EndObject();
   call.SendJson(std::move(out));

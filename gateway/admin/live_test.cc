@@ -49,8 +49,8 @@ class Live : public ::testing::Test {
         "/v1/chat/completions",
         fmt::format(R"({{"model":"{}","stream":true,"messages":[{{"role":"user","content":"hi"}}]}})", model),
         key);
-    EXPECT_TRUE(
-        world.Eventually([&] { return world.fleet.last == before + 1 && world.service.live.size() > 0; }));
+    EXPECT_TRUE(world.Eventually(
+        [&] { return world.fleet.last == before + 1 && world.wiring.status.live.size() > 0; }));
     return client;
   }
   Answer Ask(std::string_view key, std::string_view query = "") {
@@ -151,7 +151,7 @@ TEST_F(Live, WhatEndedIsGoneHoweverItEnded) {
     sink->OnFailed({Code::kUnavailable, "the engine died"});
   });
   cut.reset();
-  EXPECT_TRUE(world.Eventually([this] { return world.service.live.empty(); }));
+  EXPECT_TRUE(world.Eventually([this] { return world.wiring.status.live.empty(); }));
   EXPECT_EQ(Requests(Ask("operator").Json()), 0);
 }
 
@@ -173,7 +173,7 @@ TEST_F(Live, AKeyIsNotToldOfModelsThatItMayNotUse) {
 TEST_F(Live, WhyAModelFailedIsTheOperatorsToRead) {
   world.Do([this] {
     world.fleet.broken_models["tiny"] = "/secret/place/tiny.gguf is damaged";
-    world.service.models.Refresh();
+    world.models.Refresh();
   });
   EXPECT_THAT(Ask("operator").body, HasSubstr("/secret/place"));
   const Answer answer = Ask("key-a");

@@ -12,10 +12,7 @@ constexpr size_t kMaxListed = 32;  // of ignored names: they go into a header
 
 ApiResult<json::value> ParseJsonObject(std::string_view text, json::storage_ptr storage) {
   const auto malformed = [](std::string message) {
-    ApiError error = InvalidField({}, std::move(message));
-    error.code = "invalid_json";
-    error.reason = Reason::kBadJson;
-    return std::unexpected(std::move(error));
+    return std::unexpected(ToApiError({Code::kInvalid, std::move(message), Reason::kBadJson}));
   };
   // A parser of its own, to learn how far it came.
   json::parser parser(storage, json::parse_options{.max_depth = kMaxDepth});

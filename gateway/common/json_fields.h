@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "gateway/http/http.h"
+#include "gateway/common/api_error.h"
 
 namespace penstock::gateway {
 

@@ -1,49 +1,18 @@
 #include "gateway/http/http.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <random>
 
-#include "gateway/common/json_out.h"
-
 namespace penstock::gateway {
 namespace {
-
-struct Row {
-  Code code;
-  int status;
-  std::string_view type, api_code;
-  int retry_after;
-};
-constexpr std::array kTable = {
-    Row{Code::kInvalid, 400, "invalid_request_error", "", 0},
-    Row{Code::kUnsupported, 400, "invalid_request_error", "unsupported", 0},
-    Row{Code::kUnauthenticated, 401, "invalid_request_error", "invalid_api_key", 0},
-    Row{Code::kForbidden, 403, "permission_error", "permission_denied", 0},
-    Row{Code::kNotFound, 404, "invalid_request_error", "not_found", 0},
-    Row{Code::kDeadline, 503, "server_error", "timeout", 5},
-    Row{Code::kConflict, 409, "invalid_request_error", "conflict", 0},
-    Row{Code::kTooLarge, 413, "invalid_request_error", "too_large", 0},
-    Row{Code::kOverloaded, 429, "rate_limit_error", "overloaded", 2},
-    Row{Code::kUnavailable, 503, "server_error", "unavailable", 5},
-    Row{Code::kIo, 503, "server_error", "unavailable", 5},
-    Row{Code::kCorrupt, 500, "server_error", "corrupt", 0},
-    Row{Code::kCancelled, 500, "server_error", "cancelled", 0},
-    Row{Code::kInternal, 500, "server_error", "internal_error", 0},
-};
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
-}
-
-void AppendStringOrNull(std::string_view text, std::string& out) {
-  if (text.empty()) {
-    out += "null";
-  } else {
-    AppendJsonString(text, out);
-  }
 }
 
 }  // namespace
@@ -136,61 +105,6 @@ void AppendHead(const HttpResponse& response, int64_t length, bool http10, bool 
     out += "connection: keep-alive\r\n";
   }
   out.append(response.headers).append("\r\n");
-}
-
-ApiError ToApiError(const Error& error) {
-  for (const Row& row : kTable) {
-    if (row.code == error.code) {
-      return {.status = row.status,
-              .type = row.type,
-              .code = row.api_code,
-              .param = {},
-              .message = error.message,
-              .retry_after = row.retry_after,
-              .never_retry = row.code == Code::kConflict,
-              .reason = error.reason};
-    }
-  }
-  ApiError unknown;
-  unknown.message = error.message;
-  return unknown;
-}
-
-ApiError InvalidField(std::string param, std::string message) {
-  ApiError error = ToApiError({Code::kInvalid, std::move(message), Reason::kBadField});
-  error.param = std::move(param);
-  return error;
-}
-
-ApiError UnsupportedField(std::string param, std::string message) {
-  ApiError error = ToApiError({Code::kUnsupported, std::move(message), Reason::kUnsupportedField});
-  error.code = "unsupported_parameter";
-  error.param = std::move(param);
-  return error;
-}
-
-void AppendErrorBody(const ApiError& error, std::string& out) {
-  out += R"({"error":{"message":)";
-  AppendJsonString(error.message, out);
-  out += R"(,"type":)";
-  AppendJsonString(error.type, out);
-  out += R"(,"param":)";
-  AppendStringOrNull(error.param, out);
-  out += R"(,"code":)";
-  AppendStringOrNull(error.code, out);
-  out += "}}";
-}
-
-HttpResponse ErrorResponse(const ApiError& error) {
-  HttpResponse response;
-  response.status = error.status;
-  if (error.retry_after > 0) response.headers = fmt::format("retry-after: {}\r\n", error.retry_after);
-  if (error.never_retry) response.headers += "x-should-retry: false\r\n";
-  if (error.status == 401) response.headers += "www-authenticate: Bearer\r\n";
-  if (error.reason != Reason::kNone)
-    response.headers += fmt::format("x-penstock-error: {}\r\n", ShortCode(error.reason));
-  AppendErrorBody(error, response.body);
-  return response;
 }
 
 std::string HeaderList(const std::vector<std::string>& names) {

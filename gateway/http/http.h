@@ -1,13 +1,10 @@
-// HTTP as plain data: what a request says, what a response holds, and which status an error becomes.
+// HTTP as plain data: what a request says and what a response holds.
 #pragma once
 
 #include <cstdint>
-#include <expected>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "base/result.h"
 
 namespace penstock::gateway {
 
@@ -41,34 +38,11 @@ std::string_view ReasonPhrase(int status);
 // Status line and headers up to the empty line. `length` < 0: chunked.
 void AppendHead(const HttpResponse& response, int64_t length, bool http10, bool keep_alive, std::string& out);
 
-// An error as a client sees it. `type` and `code` are OpenAI's where it has one.
-struct ApiError {
-  int status = 500;
-  std::string_view type = "server_error";
-  std::string_view code;  // empty: null
-  std::string param;      // empty: null
-  std::string message;
-  int retry_after = 0;            // seconds, ≤ 60: clients ignore longer ones; 0: not said
-  bool never_retry = false;       // x-should-retry: false
-  Reason reason = Reason::kNone;  // its short code goes into x-penstock-error
-};
-// The status, type and code of each Code: the one table.
-ApiError ToApiError(const Error& error);
-ApiError InvalidField(std::string param, std::string message);
-ApiError UnsupportedField(std::string param, std::string message);
-
-// {"error":{"message","type","param","code"}}: all four keys, always.
-void AppendErrorBody(const ApiError& error, std::string& out);
-HttpResponse ErrorResponse(const ApiError& error);
-
 // Adds x-request-id. `id` empty: one for a request that was refused and left no record.
 HttpResponse WithRequestId(HttpResponse response, std::string_view id = {});
 
 // A header's value from names that a client chose: nothing in it can end the line; cut after some 1,000
 // bytes.
 std::string HeaderList(const std::vector<std::string>& names);
-
-template <class T>
-using ApiResult = std::expected<T, ApiError>;
 
 }  // namespace penstock::gateway

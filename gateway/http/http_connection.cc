@@ -70,7 +70,8 @@ void HttpConnection::Handshake() {
 void HttpConnection::TellToUseTls() {
   tls_.reset();
   request_.keep_alive = false;
-  Refuse(ErrorResponse(ToApiError({Code::kInvalid, "this port speaks HTTPS: begin the URL with https://"})));
+  Refuse(handler_.ErrorPage(
+      ToApiError({Code::kInvalid, "this port speaks HTTPS: begin the URL with https://"})));
 }
 
 void HttpConnection::AwaitTls() {
@@ -156,7 +157,7 @@ bool HttpConnection::ParseSome() {
   const auto taken = parser_->Put(std::string_view(input_).substr(taken_, filled_ - taken_));
   if (!taken) {
     request_.keep_alive = false;
-    Refuse(ErrorResponse(taken.error()));
+    Refuse(handler_.ErrorPage(taken.error()));
     return false;
   }
   taken_ += *taken;
@@ -346,10 +347,8 @@ void HttpConnection::Tick() {
       Gone("the client took nothing for too long");
     } else if (state_ == State::kReading && parser_) {
       request_.keep_alive = false;
-      ApiError error = ToApiError(
-          {Code::kInvalid, "the request did not arrive in time; send it faster", Reason::kTooSlow});
-      error.status = 408;
-      Refuse(ErrorResponse(error));
+      Refuse(handler_.ErrorPage(ToApiError(
+          {Code::kInvalid, "the request did not arrive in time; send it faster", Reason::kTooSlow})));
     } else {
       Close();
     }

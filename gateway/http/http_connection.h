@@ -39,6 +39,8 @@ class HttpHandler {
   virtual std::optional<HttpResponse> Refuse(const HttpRequest& request) = 0;
   // Must lead to one response through `reply`, now or later. `request` may be moved from.
   virtual void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) = 0;
+  // What a client is told whose request could not be read.
+  virtual HttpResponse ErrorPage(const ApiError& error) = 0;
 };
 
 class HttpConnection final : public Reply, public std::enable_shared_from_this<HttpConnection> {

@@ -54,7 +54,7 @@ ApiError Malformed(const ErrorCode& ec, HttpLimits limits) {
                                              "shorter ones",
                                              limits.header_bytes),
                                  Reason::kBodyTooLarge});
-    error.status = 431;
+    error.http_status = 431;
     return error;
   }
   if (ec == http::error::body_limit) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "gateway/common/api_error.h"
 #include "gateway/http/http.h"
 
 namespace penstock::gateway {

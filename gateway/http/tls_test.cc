@@ -155,7 +155,7 @@ TEST_F(Tls, GarbageThatLooksLikeAHandshakeIsCutOff) {
     client.ReadUntil("never");  // an alert, perhaps, and the end
     EXPECT_TRUE(client.AtEnd());
   }
-  EXPECT_TRUE(world.Eventually([&] { return world.service.connections() == 0; }));
+  EXPECT_TRUE(world.Eventually([&] { return world.wiring.status.connections() == 0; }));
 }
 
 TEST_F(Tls, AHandshakeThatDoesNotComeInTimeIsCutOff) {

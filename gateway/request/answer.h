@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/wire.pb.h"
-#include "gateway/http/http.h"
+#include "gateway/common/api_error.h"
 
 namespace penstock::gateway {
 

@@ -126,7 +126,7 @@ TEST(Unary, ALongPromptIsEncodedOnThePool) {
   World world;
   world.Do([&] {
     world.fleet.context = 100'000;
-    world.service.models.Refresh();
+    world.models.Refresh();
     world.fleet.AnswerWith({"x"});
   });
   Client client(world.port);
@@ -141,8 +141,8 @@ TEST(Unary, AClientThatLeavesWhileItsLongBodyIsParsedIsForgotten) {
     Client client(world.port);
     client.Post(kChat, Chat(fmt::format(R"(,"user":"{}")", std::string(1 << 20, 'a'))));
   }
-  EXPECT_TRUE(world.Eventually([&] { return world.service.connections() == 0; }));
-  EXPECT_TRUE(world.Eventually([&] { return world.service.open_requests == 0; }));
+  EXPECT_TRUE(world.Eventually([&] { return world.wiring.status.connections() == 0; }));
+  EXPECT_TRUE(world.Eventually([&] { return world.wiring.status.open_requests == 0; }));
 }
 
 TEST(Unary, LogprobsComeWithTheirBytes) {

@@ -51,14 +51,14 @@ std::string_view LiveState(JobEvent event) {
 
 class Generation final : public Reply::Listener, public std::enable_shared_from_this<Generation> {
  public:
-  Generation(Service& service, GenerationRequest request, std::shared_ptr<Reply> reply)
-      : service_(service),
+  Generation(GenerationContext& context, GenerationRequest request, std::shared_ptr<Reply> reply)
+      : shared_(context),
         request_(std::move(request)),
         reply_(std::move(reply)),
-        arrived_(service.clock.Monotonic()) {
-    ++service_.open_requests;
+        arrived_(context.clock.Monotonic()) {
+    ++shared_.status.open_requests;
   }
-  ~Generation() override { --service_.open_requests; }
+  ~Generation() override { --shared_.status.open_requests; }
 
   void Begin();
 
@@ -69,25 +69,25 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
  private:
   // One job: a prompt with its choices.
   struct Part final : JobSink {
-    Part(Generation& story, uint32_t first) : story(story), first(first) {}
+    Part(Generation& owner, uint32_t first) : owner(owner), first(first) {}
     void OnEvent(JobEvent event, std::string_view why) override {
-      if (!story.ticket_ || story.ended_) return;
-      story.ticket_->Event(EventName(event), why);
-      story.live_->state = LiveState(event);
+      if (!owner.ticket_ || owner.ended_) return;
+      owner.ticket_->Event(EventName(event), why);
+      owner.live_->state = LiveState(event);
     }
     void OnPlaced(const Placed& placed) override {
-      story.reported_ |= !placed.exact_usage;
-      if (story.renderer_) story.renderer_->SetFingerprint(FingerprintOf(placed));
+      owner.reported_ |= !placed.exact_usage;
+      if (owner.renderer_) owner.renderer_->SetFingerprint(FingerprintOf(placed));
     }
-    void OnTokens(const wire::TokenEvent& event) override { story.OnTokens(*this, event); }
+    void OnTokens(const wire::TokenEvent& event) override { owner.OnTokens(*this, event); }
     void OnCharge(Nanos chip_time, uint32_t computed) override {
-      if (story.ticket_) story.ticket_->Charged(chip_time, computed);
+      if (owner.ticket_) owner.ticket_->Charged(chip_time, computed);
     }
     void OnFailed(const Error& error) override {
       job = 0;
-      story.Fail(ToApiError(error));
+      owner.Fail(ToApiError(error));
     }
-    Generation& story;
+    Generation& owner;
     uint32_t first;  // its first choice's index in the answer
     JobId job = 0;   // 0: none, or ended
     uint32_t choices_left = 0;
@@ -121,7 +121,7 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
   void End(int status, std::string_view outcome, std::string_view detail);
   std::string Headers() const;
 
-  Service& service_;
+  GenerationContext& shared_;
   GenerationRequest request_;
   std::shared_ptr<Reply> reply_;
   const Nanos arrived_;
@@ -143,7 +143,7 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
 
 void Generation::Begin() {
   reply_->Listen(shared_from_this());
-  const auto entry = Admit(service_, request_.principal, request_.chat.model, request_.idempotency_key);
+  const auto entry = Admit(shared_, request_.principal, request_.chat.model, request_.idempotency_key);
   if (!entry) return Refuse(entry.error());
   Encode(**entry);
 }
@@ -157,10 +157,10 @@ void Generation::Encode(const ModelEntry& entry) {
     OnEncoded(EncodePrompts(*text_, request_.chat, context_));
     return;
   }
-  boost::asio::post(service_.pool, [self = shared_from_this()]() mutable {
+  boost::asio::post(shared_.pool, [self = shared_from_this()]() mutable {
     auto encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
-    // Moved, not copied: the story must end its life on the io thread.
-    boost::asio::post(self->service_.io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
+    // Moved, not copied: the generation must end its life on the io thread.
+    boost::asio::post(self->shared_.io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
       self->OnEncoded(std::move(encoded));
     });
   });
@@ -174,11 +174,11 @@ void Generation::OnEncoded(ApiResult<EncodedPrompts> encoded) {
   if (!error) error = Open(prompt_tokens);
   if (error) return Refuse(*error);
   usage_.prompt = prompt_tokens;
-  service_.log.Debug("opened", "{}: {} tokens of prompt, {} choices", ticket_->id(), prompt_tokens,
-                     choices_.size());
+  shared_.log.Debug("opened", "{}: {} tokens of prompt, {} choices", ticket_->id(), prompt_tokens,
+                    choices_.size());
   if (!request_.idempotency_key.empty()) {
-    service_.idempotency.Remember(request_.principal.key, request_.idempotency_key, ticket_->id(),
-                                  service_.clock.Monotonic());
+    shared_.idempotency.Remember(request_.principal.key, request_.idempotency_key, ticket_->id(),
+                                 shared_.clock.Monotonic());
   }
   ticket_->WhenDurable([weak = weak_from_this()](const Status& status) {
     if (const auto self = weak.lock()) self->OnDurable(status);
@@ -190,7 +190,7 @@ std::optional<ApiError> Generation::Submit(EncodedPrompts encoded) {
   choices_.resize(encoded.prompts.size() * chat.choices);
   choices_left_ = choices_.size();
   for (Choice& choice : choices_) choice.splitter = ReasoningSplitter(encoded.start);
-  const uint64_t seed = chat.seed.value_or(service_.seeds());
+  const uint64_t seed = chat.seed.value_or(shared_.seeds());
   for (size_t i = 0; i < encoded.prompts.size(); ++i) {
     for (uint32_t c = 0; c < chat.choices && chat.echo; ++c) {
       choices_[i * chat.choices + c].answer.text = encoded.echoes[i];
@@ -198,17 +198,16 @@ std::optional<ApiError> Generation::Submit(EncodedPrompts encoded) {
     Part& part = parts_.emplace_back(*this, static_cast<uint32_t>(i * chat.choices));
     part.choices_left = chat.choices;
     Job job{.submit = ToSubmit(*text_, chat, std::move(encoded.prompts[i]), i, context_, seed),
-            .variants = service_.models.VariantsFor(request_.principal, chat.model),
+            .variants = shared_.models.VariantsFor(request_.principal, chat.model),
             .team = static_cast<uint64_t>(request_.principal.team),
             .team_name = request_.principal.team_name,
             .external_allowed = request_.principal.external,
-            .deadline = arrived_ + service_.options.queue_timeout};
-    if (chat.kind == ChatRequest::Kind::kChat && service_.fleet.WantsText())
+            .deadline = arrived_ + shared_.queue_timeout};
+    if (chat.kind == ChatRequest::Kind::kChat && shared_.fleet.WantsText())
       job.submit.set_chat(fmt::format("{{\"messages\":{}{}}}", chat.messages, chat.template_members));
     job.submit.set_prefix_scope(fmt::format("team{}", request_.principal.team));
     job.submit.set_credits(chat.stream ? kCredits : 0);
-    const auto id =
-        service_.fleet.Submit(std::move(job), std::shared_ptr<JobSink>(shared_from_this(), &part));
+    const auto id = shared_.fleet.Submit(std::move(job), std::shared_ptr<JobSink>(shared_from_this(), &part));
     if (!id) return ToApiError(id.error());
     part.job = *id;
   }
@@ -216,16 +215,16 @@ std::optional<ApiError> Generation::Submit(EncodedPrompts encoded) {
 }
 
 std::optional<ApiError> Generation::Open(int64_t prompt_tokens) {
-  auto ticket = service_.accounts.Open(request_.principal, request_.chat.model, prompt_tokens);
+  auto ticket = shared_.accounts.Open(request_.principal, request_.chat.model, prompt_tokens);
   if (!ticket) return ToApiError(ticket.error());
   ticket_ = *std::move(ticket);
-  live_ = service_.live.insert(service_.live.end(), {.id = ticket_->id(),
-                                                     .model = request_.chat.model,
-                                                     .team_name = request_.principal.team_name,
-                                                     .team = request_.principal.team,
-                                                     .key = request_.principal.key,
-                                                     .prompt = prompt_tokens,
-                                                     .arrived = arrived_});
+  live_ = shared_.status.live.insert(shared_.status.live.end(), {.id = ticket_->id(),
+                                                                 .model = request_.chat.model,
+                                                                 .team_name = request_.principal.team_name,
+                                                                 .team = request_.principal.team,
+                                                                 .key = request_.principal.key,
+                                                                 .prompt = prompt_tokens,
+                                                                 .arrived = arrived_});
   renderer_ = request_.renderer(request_.chat, ticket_->id());
   return std::nullopt;
 }
@@ -244,7 +243,7 @@ void Generation::OnDurable(const Status& status) {
     head.content_type = renderer_->content_type(true);
     head.headers = Headers() + "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
     reply_->Start(head);
-    last_write_ = service_.clock.Monotonic();
+    last_write_ = shared_.clock.Monotonic();
   }
   for (const auto& [part, event] : std::exchange(early_, {})) {
     if (!ended_) Take(*part, event);
@@ -257,7 +256,7 @@ std::string Generation::Headers() const {
     headers += fmt::format("x-penstock-ignored: {}\r\n", HeaderList(request_.chat.ignored));
   }
   // What the queue has room for. Tokens are not limited, so nothing is said of them.
-  const size_t most = service_.options.max_waiting, waiting = std::min(most, service_.fleet.Waiting());
+  const size_t most = shared_.max_waiting, waiting = std::min(most, shared_.fleet.Waiting());
   fmt::format_to(std::back_inserter(headers),
                  "x-ratelimit-limit-requests: {}\r\nx-ratelimit-remaining-requests: {}\r\n", most,
                  most - waiting);
@@ -304,12 +303,12 @@ void Generation::Take(Part& part, const wire::TokenEvent& event) {
 }
 
 void Generation::Count(Part& part, Choice& choice, const wire::TokenEvent& event) {
-  const Nanos now = service_.clock.Monotonic();
+  const Nanos now = shared_.clock.Monotonic();
   if (event.new_tokens() > 0 && first_token_ == 0) {
     first_token_ = now;
     ticket_->Event("first_token", "");
   }
-  if (choice.last_event > 0) service_.metrics.InterToken(now - choice.last_event);
+  if (choice.last_event > 0) shared_.metrics.InterToken(now - choice.last_event);
   choice.last_event = now;
   if (event.cached_tokens() > 0 && !std::exchange(part.cached, true)) {
     ticket_->Cached(event.cached_tokens());
@@ -361,7 +360,7 @@ void Generation::Stream(Part& part, uint32_t index, const wire::TokenEvent& even
                       .bill = std::exchange(choice.unbilled, 0),
                       .grant = part.job == 0 ? 0 : std::exchange(choice.ungranted, 0),
                       .last = last};
-  last_write_ = service_.clock.Monotonic();
+  last_write_ = shared_.clock.Monotonic();
   const bool accepted = last ? reply_->Finish(out_, cookie.Pack()) : reply_->Write(out_, cookie.Pack());
   if (accepted) Accepted(cookie);
 }
@@ -402,7 +401,7 @@ void Generation::Accepted(const Cookie& cookie) {
 
 void Generation::Grant(uint32_t index, uint32_t tokens) {
   const Part& part = PartOf(index);
-  if (part.job != 0 && tokens > 0) service_.fleet.Grant(part.job, index - part.first, tokens);
+  if (part.job != 0 && tokens > 0) shared_.fleet.Grant(part.job, index - part.first, tokens);
 }
 
 void Generation::OnTick(Nanos now) {
@@ -410,7 +409,7 @@ void Generation::OnTick(Nanos now) {
   last_write_ = now;
   out_.clear();
   const std::string note =
-      first_token_ > 0 ? "waiting" : fmt::format("waiting; {} jobs in the queue", service_.fleet.Waiting());
+      first_token_ > 0 ? "waiting" : fmt::format("waiting; {} jobs in the queue", shared_.fleet.Waiting());
   renderer_->KeepAlive(note, out_);
   reply_->Write(out_, Reply::kNoCookie);
 }
@@ -420,8 +419,9 @@ void Generation::OnTick(Nanos now) {
 // Nothing ran, or nothing that left a record.
 void Generation::Refuse(const ApiError& error) {
   const auto reply = reply_;
-  End(error.status, "refused", error.message);
-  reply->Send(WithRequestId(ErrorResponse(error)), Reply::kNoCookie);
+  const HttpResponse response = request_.render_error(error);
+  End(response.status, "refused", error.message);
+  reply->Send(WithRequestId(response), Reply::kNoCookie);
 }
 
 // The request ran and failed.
@@ -430,13 +430,14 @@ void Generation::Fail(const ApiError& error) {
   const auto self = shared_from_this();
   const auto reply = reply_;
   if (usage_.completion == 0 && !request_.idempotency_key.empty()) {
-    service_.idempotency.Forget(request_.principal.key, request_.idempotency_key);
+    shared_.idempotency.Forget(request_.principal.key, request_.idempotency_key);
   }
   const bool streaming = durable_ && request_.chat.stream;
   const std::string id = ticket_ ? ticket_->id() : "";
-  End(error.status, "error", error.message);
+  const HttpResponse response = request_.render_error(error);
+  End(response.status, "error", error.message);
   if (!streaming) {
-    reply->Send(WithRequestId(ErrorResponse(error), id), Reply::kNoCookie);
+    reply->Send(WithRequestId(response, id), Reply::kNoCookie);
     return;
   }
   out_.clear();
@@ -447,34 +448,34 @@ void Generation::Fail(const ApiError& error) {
 void Generation::End(int status, std::string_view outcome, std::string_view detail) {
   if (std::exchange(ended_, true)) return;
   for (Part& part : parts_) {
-    if (part.job != 0) service_.fleet.Cancel(std::exchange(part.job, 0));
+    if (part.job != 0) shared_.fleet.Cancel(std::exchange(part.job, 0));
   }
   RequestEnd end;
   if (ticket_) {
     end.id = ticket_->id();
     end.usage = ticket_->usage();
-    service_.live.erase(live_);
+    shared_.status.live.erase(live_);
     ticket_->End(outcome, detail);
   }
   end.team = request_.principal.team_name;
   end.key = request_.principal.key_name;
-  if (service_.models.Find(request_.chat.model) != nullptr) end.model = request_.chat.model;
+  if (shared_.models.Find(request_.chat.model) != nullptr) end.model = request_.chat.model;
   end.endpoint = request_.endpoint;
   end.status = status;
   end.outcome = outcome;
   end.detail = detail;
   if (first_token_ > 0) end.first_token = first_token_ - arrived_;
-  end.duration = service_.clock.Monotonic() - arrived_;
-  service_.metrics.Ended(end);
-  service_.metrics.HttpAnswer(status);
-  service_.log.Ended(end);
+  end.duration = shared_.clock.Monotonic() - arrived_;
+  shared_.metrics.Ended(end);
+  shared_.metrics.HttpAnswer(status);
+  shared_.log.Ended(end);
   reply_.reset();
 }
 
 }  // namespace
 
-void BeginGeneration(Service& service, GenerationRequest request, std::shared_ptr<Reply> reply) {
-  std::make_shared<Generation>(service, std::move(request), std::move(reply))->Begin();
+void BeginGeneration(GenerationContext& context, GenerationRequest request, std::shared_ptr<Reply> reply) {
+  std::make_shared<Generation>(context, std::move(request), std::move(reply))->Begin();
 }
 
 }  // namespace penstock::gateway

@@ -82,7 +82,7 @@ static std::vector<CanaryPrompt> CanariesOf(const ModelText& text) {
 }
 
 Models::Models(boost::asio::io_context& io, boost::asio::thread_pool& pool, Fleet& fleet,
-                     ModelTextLoader loader)
+               ModelTextLoader loader)
     : io_(io),
       pool_(pool),
       fleet_(fleet),

@@ -16,7 +16,6 @@
 
 #include "fleet/fleet.h"
 #include "fleet/installed_model.h"
-#include "gateway/http/http.h"
 #include "teams/teams.h"
 #include "text/text.h"
 
@@ -60,8 +59,7 @@ struct ModelsChange {
 
 class Models {
  public:
-  Models(boost::asio::io_context& io, boost::asio::thread_pool& pool, Fleet& fleet,
-            ModelTextLoader loader);
+  Models(boost::asio::io_context& io, boost::asio::thread_pool& pool, Fleet& fleet, ModelTextLoader loader);
   ~Models();
 
   // Makes the installed models these: new ones are loaded and served, missing ones withdrawn.

@@ -24,7 +24,6 @@ ApiError TooLong(size_t tokens, uint32_t context, const std::string& field) {
       fmt::format("the prompt has {} tokens and the model's context is {}, answer included; shorten the "
                   "prompt or choose a model with a longer context",
                   tokens, context));
-  error.code = "context_length_exceeded";
   error.reason = Reason::kContextTooLong;
   return error;
 }

@@ -4,8 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "gateway/request/models.h"
+#include "gateway/common/api_error.h"
 #include "gateway/request/chat_request.h"
+#include "gateway/request/models.h"
 #include "gateway/request/reasoning.h"
 
 namespace penstock::gateway {

@@ -2,8 +2,8 @@
 #include <array>
 #include <limits>
 
-#include "gateway/dialects/openai/openai.h"
 #include "gateway/dialects/openai/fields.h"
+#include "gateway/dialects/openai/openai.h"
 
 namespace penstock::gateway {
 namespace {

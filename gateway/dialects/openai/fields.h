@@ -1,8 +1,8 @@
 // The fields that OpenAI's two generation endpoints share.
 #pragma once
 
-#include "gateway/request/chat_request.h"
 #include "gateway/common/json_fields.h"
+#include "gateway/request/chat_request.h"
 
 namespace penstock::gateway {
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/openai.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -13,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto request = data[0] % 2 == 0 ? ParseChat(body) : ParseCompletion(body);
   std::string out;
   if (!request) {
-    AppendErrorBody(request.error(), out);
+    AppendOpenAiError(request.error(), out);
   } else {
     boost::system::error_code ec;
     if (data[0] % 2 == 0) {

@@ -1,4 +1,5 @@
 #include "gateway/dialects/openai/openai.h"
+#include "gateway/dialects/openai/errors.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -80,8 +81,8 @@ TEST(ParseChat, TheNewerNameOfTheTokenLimitWins) {
 TEST(ParseChat, NamesTheByteWhereJsonGoesWrong) {
   const auto request = ParseChat(R"({"model": "x", oops})");
   ASSERT_FALSE(request);
-  EXPECT_EQ(request.error().status, 400);
-  EXPECT_EQ(request.error().code, "invalid_json");
+  EXPECT_EQ(OpenAiErrorOf(request.error()).status, 400);
+  EXPECT_EQ(OpenAiErrorOf(request.error()).code, "invalid_json");
   EXPECT_THAT(request.error().message, HasSubstr("at byte 15"));
 }
 
@@ -121,7 +122,7 @@ TEST(ParseChat, NamesTheFieldOfAWrongTypeOrRange) {
         Row{R"(,"stream":true,"stream_options":{"include_usage":1})", "stream_options.include_usage"},
         Row{R"(,"chat_template_kwargs":{"messages":[]})", "chat_template_kwargs"}}) {
     const ApiError error = Refused(row.more);
-    EXPECT_EQ(error.status, 400) << row.more;
+    EXPECT_EQ(error.code, Code::kInvalid) << row.more;
     EXPECT_EQ(error.param, row.param) << row.more;
   }
 }
@@ -139,8 +140,8 @@ TEST(ParseChat, RefusesByNameWhatWouldChangeTheAnswer) {
         Row{R"(,"guided_json":{"a":1})", "guided_json"}, Row{R"(,"min_tokens":3)", "min_tokens"},
         Row{R"(,"continue_final_message":true)", "continue_final_message"}}) {
     const ApiError error = Refused(row.more);
-    EXPECT_EQ(error.status, 400) << row.more;
-    EXPECT_EQ(error.code, "unsupported_parameter") << row.more;
+    EXPECT_EQ(OpenAiErrorOf(error).status, 400) << row.more;
+    EXPECT_EQ(OpenAiErrorOf(error).code, "unsupported_parameter") << row.more;
     EXPECT_EQ(error.param, row.param) << row.more;
   }
 }

@@ -1,6 +1,7 @@
 // How OpenAI's dialect writes an answer. What every chunk repeats is rendered once per request, so a token
 // costs a few appends.
 #include "gateway/common/json_out.h"
+#include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/openai.h"
 
 namespace penstock::gateway {
@@ -160,7 +161,7 @@ class OpenAiRenderer final : public Renderer {
 
   void StreamError(const ApiError& error, std::string& out) override {
     out += "data: ";
-    AppendErrorBody(error, out);
+    AppendOpenAiError(error, out);
     out += "\n\n";
   }
 

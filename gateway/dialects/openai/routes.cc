@@ -1,10 +1,11 @@
-// The routes under /v1: OpenAI's, and what a team may ask about its own requests and usage.
+#include "gateway/dialects/openai/routes.h"
+
 #include <boost/asio/post.hpp>
 
 #include "gateway/common/json_out.h"
+#include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/openai.h"
-#include "gateway/admin/records.h"
-#include "gateway/request/generation.h"
+#include "gateway/request/model_json.h"
 
 namespace penstock::gateway {
 namespace {
@@ -17,53 +18,34 @@ struct Endpoint {
 constexpr Endpoint kChat = {"chat", "chatcmpl-", ParseChat};
 constexpr Endpoint kCompletions = {"completions", "cmpl-", ParseCompletion};
 
-// What is kept of a call while its body is parsed elsewhere.
-struct Pending {
-  Service& service;
-  const Endpoint& endpoint;
-  Principal principal;
-  std::string idempotency_key, body;
-  std::shared_ptr<Reply> reply;
-};
-
-void Begin(Pending pending, ApiResult<ChatRequest> chat) {
-  if (!chat) {
-    pending.service.metrics.HttpAnswer(chat.error().status);
-    pending.reply->Send(WithRequestId(ErrorResponse(chat.error())));
-    return;
-  }
+void Begin(GenerationContext& context, const Endpoint& endpoint, Call call, ApiResult<ChatRequest> chat) {
+  if (!chat) return call.SendError(chat.error());
   GenerationRequest request{.chat = *std::move(chat),
-                       .principal = std::move(pending.principal),
-                       .idempotency_key = std::move(pending.idempotency_key),
-                       .endpoint = pending.endpoint.name,
-                       .body_bytes = pending.body.size(),
-                       .renderer = {}};
-  const int64_t created = pending.service.clock.Wall() / kSecond;
-  request.renderer = [created, prefix = pending.endpoint.id_prefix](const ChatRequest& asked,
-                                                                    std::string_view id) {
+                            .principal = std::move(call.principal),
+                            .idempotency_key = std::move(call.request.idempotency_key),
+                            .endpoint = endpoint.name,
+                            .body_bytes = call.request.body.size(),
+                            .renderer = {},
+                            .render_error = call.render_error};
+  const int64_t created = context.clock.Wall() / kSecond;
+  request.renderer = [created, prefix = endpoint.id_prefix](const ChatRequest& asked, std::string_view id) {
     return MakeOpenAiRenderer(
         asked, {.id = fmt::format("{}{}", prefix, id), .model = asked.model, .created = created});
   };
-  BeginGeneration(pending.service, std::move(request), std::move(pending.reply));
+  BeginGeneration(context, std::move(request), std::move(call.reply));
 }
 
-void Generate(Call& call, const Endpoint& endpoint) {
-  Pending pending{.service = call.service,
-                  .endpoint = endpoint,
-                  .principal = call.principal,
-                  .idempotency_key = std::move(call.request.idempotency_key),
-                  .body = std::move(call.request.body),
-                  .reply = std::move(call.reply)};
-  if (pending.body.size() <= kInlineBody) {
-    auto chat = endpoint.parse(pending.body);
-    return Begin(std::move(pending), std::move(chat));
+void Generate(GenerationContext& context, const Endpoint& endpoint, Call& call) {
+  if (call.request.body.size() <= kInlineBody) {
+    auto chat = endpoint.parse(call.request.body);
+    return Begin(context, endpoint, std::move(call), std::move(chat));
   }
-  boost::asio::post(call.service.pool, [pending = std::move(pending)]() mutable {
-    auto chat = pending.endpoint.parse(pending.body);
-    auto& io = pending.service.io;
-    boost::asio::post(io, [pending = std::move(pending), chat = std::move(chat)]() mutable {
-      Begin(std::move(pending), std::move(chat));
-    });
+  boost::asio::post(context.pool, [&context, &endpoint, call = std::move(call)]() mutable {
+    auto chat = endpoint.parse(call.request.body);
+    boost::asio::post(context.io,
+                      [&context, &endpoint, call = std::move(call), chat = std::move(chat)]() mutable {
+                        Begin(context, endpoint, std::move(call), std::move(chat));
+                      });
   });
 }
 
@@ -77,23 +59,13 @@ void AppendModel(std::string_view name, const ModelEntry& entry, const std::vect
   writer.EndObject();
 }
 
-}  // namespace
-
-void HandleChat(Call& call) {
-  Generate(call, kChat);
-}
-
-void HandleCompletion(Call& call) {
-  Generate(call, kCompletions);
-}
-
-void HandleModels(Call& call) {
+void SendModels(const GenerationContext& context, const Call& call) {
   std::string out;
   JsonWriter writer(out);
   writer.Object().Field("object", "list").Key("data").Array();
-  const std::vector<EngineView> engines = call.service.fleet.Engines();
-  std::string_view family;  // the last that was told of
-  for (const auto& [name, entry] : call.service.models.entries()) {
+  const std::vector<EngineView> engines = context.fleet.Engines();
+  std::string_view family;  // the last that was listed
+  for (const auto& [name, entry] : context.models.entries()) {
     if (!entry.served || !call.principal.MayUse(name)) continue;
     // A model of which there are only variants can be asked for by its own name, too.
     if (FamilyOf(name) != family) AppendModel(FamilyOf(name), entry, engines, writer);
@@ -104,29 +76,36 @@ void HandleModels(Call& call) {
   call.SendJson(std::move(out));
 }
 
-void HandleModel(Call& call) {
-  const ModelEntry* const entry = call.service.models.Find(call.argument);
-  if (entry == nullptr || !(call.principal.MayUse(call.argument) ||
-                            !call.service.models.VariantsFor(call.principal, call.argument).empty())) {
-    ApiError error =
-        ToApiError({Code::kNotFound, fmt::format("the model '{}' does not exist here or is not yours; "
-                                                 "GET /v1/models lists yours",
-                                                 call.argument)});
-    error.code = "model_not_found";
-    error.reason = Reason::kModelUnknown;
+void SendModel(const GenerationContext& context, const Call& call) {
+  const std::string& name = call.argument;
+  const ModelEntry* const entry = context.models.Find(name);
+  if (entry == nullptr ||
+      !(call.principal.MayUse(name) || !context.models.VariantsFor(call.principal, name).empty())) {
+    ApiError error = ToApiError(
+        {Code::kNotFound,
+         fmt::format("the model '{}' does not exist here or is not yours; GET /v1/models lists yours", name),
+         Reason::kModelUnknown});
     error.param = "model";
     return call.SendError(error);
   }
   std::string out;
   JsonWriter writer(out);
-  AppendModel(call.argument, *entry, call.service.fleet.Engines(), writer);
+  AppendModel(name, *entry, context.fleet.Engines(), writer);
   call.SendJson(std::move(out));
 }
 
-void HandleRequest(Call& call) {
-  const auto record = FindRequest(call);
-  if (!record) return call.SendError(ToApiError(record.error()));
-  call.SendJson(RequestJson(*record));
+}  // namespace
+
+std::vector<Route> OpenAiRoutes(GenerationContext& context) {
+  using enum Capability;
+  return {
+      {Method::kPost, "/v1/chat/completions", kUseModels,
+       [&context](Call& call) { Generate(context, kChat, call); }},
+      {Method::kPost, "/v1/completions", kUseModels,
+       [&context](Call& call) { Generate(context, kCompletions, call); }},
+      {Method::kGet, "/v1/models", kUseModels, [&context](Call& call) { SendModels(context, call); }},
+      {Method::kGet, "/v1/models/{}", kUseModels, [&context](Call& call) { SendModel(context, call); }},
+  };
 }
 
 }  // namespace penstock::gateway

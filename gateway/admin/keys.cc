@@ -1,11 +1,10 @@
-#include "gateway/admin/admin.h"
-
+// Teams, keys, logins, and whom a key speaks for.
 #include <algorithm>
 
 #include "gateway/admin/admin_fields.h"
-#include "gateway/api.h"
-#include "gateway/common/json_out.h"
 #include "gateway/admin/records.h"
+#include "gateway/admin/routes.h"
+#include "gateway/common/json_out.h"
 
 namespace penstock::gateway {
 namespace {
@@ -30,7 +29,7 @@ void AppendKey(const Key& key, JsonWriter& writer) {
 }
 
 void SendCreated(const Call& call, const Result<CreatedKey>& created, int status) {
-  if (!created) return call.SendError(ToApiError(created.error()));
+  if (!created) return call.SendError(created.error());
   std::string out;
   JsonWriter writer(out);
   AppendKey(created->key, writer);
@@ -39,13 +38,14 @@ void SendCreated(const Call& call, const Result<CreatedKey>& created, int status
 }
 
 // Whether the caller may be given the secret of such a key: nobody gets one that may more than their own.
-Status MayGive(const Call& call, std::string_view team, Role role, const std::vector<std::string>& models) {
+Status MayGive(const Accounts& accounts, const Call& call, std::string_view team, Role role,
+               const std::vector<std::string>& models) {
   const Principal& maker = call.principal;
   if (!MayMake(maker.role, role)) {
     return Fail(Reason::kNotYourRole, "a key of role {} makes no keys of role {}", RoleName(maker.role),
                 RoleName(role));
   }
-  if (!team.empty()) PENSTOCK_TRY(FindTeam(call, team));
+  if (!team.empty()) PENSTOCK_TRY(FindTeam(accounts, call.scope, team));
   if (maker.models.empty()) return {};
   const auto beyond =
       std::ranges::find_if_not(models, [&](const auto& model) { return maker.MayUse(model); });
@@ -54,75 +54,73 @@ Status MayGive(const Call& call, std::string_view team, Role role, const std::ve
               fmt::join(maker.models, ", "), models.empty() ? "all models" : *beyond);
 }
 
-}  // namespace
-
-void HandleCreateTeam(Call& call) {
+void CreateTeam(Accounts& accounts, const Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const auto name = fields.String("name");
   if (!name) fields.Fault("name", "'name' is missing");
   if (!Accept(call, fields)) return;
-  const auto team = call.service.accounts.CreateTeam(*name);
-  if (!team) return call.SendError(ToApiError(team.error()));
+  const auto team = accounts.CreateTeam(*name);
+  if (!team) return call.SendError(team.error());
   std::string out;
   JsonWriter writer(out);
   AppendTeam(*team, writer);
   call.SendJson(std::move(out), 201);
 }
 
-void HandleSetTeam(Call& call) {
+void SetTeam(Accounts& accounts, const Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const auto external = fields.Bool("external");
   if (!external) fields.Fault("external", "'external' is missing");
   if (!Accept(call, fields)) return;
-  const auto id = FindTeam(call, call.argument);
-  if (!id) return call.SendError(ToApiError(id.error()));
-  const auto team = call.service.accounts.SetExternal(*id, *external);
-  if (!team) return call.SendError(ToApiError(team.error()));
+  const auto id = FindTeam(accounts, call.scope, call.argument);
+  if (!id) return call.SendError(id.error());
+  const auto team = accounts.SetExternal(*id, *external);
+  if (!team) return call.SendError(team.error());
   std::string out;
   JsonWriter writer(out);
   AppendTeam(*team, writer);
   call.SendJson(std::move(out));
 }
 
-void HandleTeams(Call& call) {
+void SendTeams(Accounts& accounts, const Call& call) {
   std::string out;
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
-  for (const Team& team : call.service.accounts.Teams()) {
+  for (const Team& team : accounts.Teams()) {
     if (call.scope.CoversTeam(team.id)) AppendTeam(team, writer);
   }
   writer.EndArray().EndObject();
   call.SendJson(std::move(out));
 }
 
-void HandleCreateKey(Call& call) {
+void CreateKey(Accounts& accounts, const Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const NewKey key = ReadNewKey(fields, call.principal);
   if (!Accept(call, fields)) return;
-  if (const Status may = MayGive(call, key.team, key.role, key.models); !may) {
-    return call.SendError(ToApiError(may.error()));
+  if (const Status may = MayGive(accounts, call, key.team, key.role, key.models); !may) {
+    return call.SendError(may.error());
   }
-  SendCreated(call, call.service.accounts.CreateKey(key), 201);
+  SendCreated(call, accounts.CreateKey(key), 201);
 }
 
-void HandleKeys(Call& call) {
+void SendKeys(Accounts& accounts, const Call& call) {
   const std::string name = QueryValue(call.request, "team");
   std::optional<TeamId> only;
   if (!name.empty()) {
-    const auto team = FindTeam(call, name);
-    if (!team) return call.SendError(ToApiError(team.error()));
+    const auto team = FindTeam(accounts, call.scope, name);
+    if (!team) return call.SendError(team.error());
     only = *team;
   }
   std::string out;
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
-  for (const Key& key : call.service.accounts.Keys(only)) {
+  for (const Key& key : accounts.Keys(only)) {
     if (!call.scope.Covers(key.team, key.seat)) continue;
     AppendKey(key, writer);
     writer.EndObject();
@@ -131,19 +129,18 @@ void HandleKeys(Call& call) {
   call.SendJson(std::move(out));
 }
 
-void HandleRotateKey(Call& call) {
+void RotateKey(Accounts& accounts, const Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const int64_t overlap = fields.Integer("overlap", 0, 366 * 24 * 3600).value_or(0);
   if (!Accept(call, fields)) return;
-  Accounts& accounts = call.service.accounts;
   const auto old = accounts.FindKey(call.argument, call.scope);
-  if (!old) return call.SendError(ToApiError(old.error()));
-  const Status may = MayGive(call, old->team == 0 ? "" : old->team_name, old->role, old->models);
-  if (!may) return call.SendError(ToApiError(may.error()));
+  if (!old) return call.SendError(old.error());
+  const Status may = MayGive(accounts, call, old->team == 0 ? "" : old->team_name, old->role, old->models);
+  if (!may) return call.SendError(may.error());
   const auto renewed = accounts.RotateKey(old->id, overlap * kSecond);
-  if (!renewed) return call.SendError(ToApiError(renewed.error()));
+  if (!renewed) return call.SendError(renewed.error());
   const Key ending = accounts.GetKey(old->id).value_or(*old);
   std::string out;
   JsonWriter writer(out);
@@ -153,21 +150,62 @@ void HandleRotateKey(Call& call) {
   call.SendJson(std::move(out));
 }
 
-void HandleCreateLogin(Call& call) {
+void CreateLogin(Accounts& accounts, const Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const std::string name(fields.String("name").value_or("login"));
   if (!Accept(call, fields)) return;
-  SendCreated(call, call.service.accounts.CreateLogin(call.principal.shown, name), 201);
+  SendCreated(call, accounts.CreateLogin(call.principal.shown, name), 201);
 }
 
-void HandleRevokeKey(Call& call) {
-  const auto key = call.service.accounts.FindKey(call.argument, call.scope);
-  if (!key) return call.SendError(ToApiError(key.error()));
-  const Status revoked = call.service.accounts.RevokeKey(key->id);
-  if (!revoked) return call.SendError(ToApiError(revoked.error()));
+void RevokeKey(Accounts& accounts, const Call& call) {
+  const auto key = accounts.FindKey(call.argument, call.scope);
+  if (!key) return call.SendError(key.error());
+  const Status revoked = accounts.RevokeKey(key->id);
+  if (!revoked) return call.SendError(revoked.error());
   call.SendJson(fmt::format(R"({{"id":{},"revoked":true}})", key->id));
+}
+
+// Whom a key speaks for, and what it may do: what pages and `penstock login` ask first.
+void SendSeat(const Accounts& accounts, const Call& call) {
+  const Principal& who = call.principal;
+  const auto key = accounts.GetKey(who.shown);
+  if (!key) return call.SendError(key.error());
+  std::string out;
+  JsonWriter writer(out);
+  writer.Object().Field("object", "seat").Field("role", RoleName(who.role));
+  writer.Field("team", who.team == 0 ? std::string_view() : who.team_name);
+  writer.Key("key").Object().Field("id", key->id).Field("name", key->name).Field("prefix", key->prefix);
+  writer.Field("expires", key->expires / kSecond).FieldBool("login", key->login).EndObject();
+  writer.Key("models").Array();
+  for (const std::string& model : who.models) writer.String(model);
+  writer.EndArray().Key("may").Array();
+  for (const Capability capability : Capabilities()) {
+    if (May(who.role, capability)) writer.String(CapabilityName(capability));
+  }
+  writer.EndArray().EndObject();
+  call.SendJson(std::move(out));
+}
+
+}  // namespace
+
+std::vector<Route> KeyRoutes(Accounts& accounts) {
+  using enum Capability;
+  const auto with = [&accounts](void (*handle)(Accounts&, const Call&)) {
+    return [&accounts, handle](Call& call) { handle(accounts, call); };
+  };
+  return {
+      {Method::kGet, "/v1/seat", kReadSeat, [&accounts](Call& call) { SendSeat(accounts, call); }},
+      {Method::kPost, "/v1/logins", kCreateLogins, with(CreateLogin)},
+      {Method::kPost, "/admin/v1/teams", kCreateTeams, with(CreateTeam)},
+      {Method::kGet, "/admin/v1/teams", kReadTeams, with(SendTeams)},
+      {Method::kPost, "/admin/v1/teams/{}", kCreateTeams, with(SetTeam)},
+      {Method::kPost, "/admin/v1/keys", kManageKeys, with(CreateKey)},
+      {Method::kGet, "/admin/v1/keys", kReadKeys, with(SendKeys)},
+      {Method::kPost, "/admin/v1/keys/{}/rotate", kManageKeys, with(RotateKey)},
+      {Method::kDelete, "/admin/v1/keys/{}", kRevokeKeys, with(RevokeKey)},
+  };
 }
 
 }  // namespace penstock::gateway
