@@ -1,7 +1,9 @@
 // `penstock config`: every setting, what holds here, and where it came from.
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"
+#include "app/settings/page.h"
+#include "app/settings/table.h"
 
 namespace penstock {
 namespace {
