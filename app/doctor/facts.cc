@@ -58,12 +58,12 @@ DoctorFacts::Engines LookAtEngines(const Config& config) {
     const Config& own = plan.loaded.config;
     const bool attached = own.Attached();
     const uint64_t memory = own.engine.memory_bytes > 0 ? own.engine.memory_bytes : plan.machine_memory;
-    engines.words.push_back(
-        fmt::format("{}: {}{}{}{}{}. Guarantees: {}", plan.name,
-                    attached ? "attached to another server" : own.runner + " runner",
-                    place.empty() ? "" : ", ", place, memory > 0 ? ", memory " + HumanBytes(memory) : "",
-                    own.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.takes, ", ")),
-                    GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
+    engines.words.push_back(fmt::format(
+        "{}: {}{}{}{}{}. Guarantees: {}", plan.name,
+        attached ? "attached to another server" : own.runner + " runner", place.empty() ? "" : ", ", place,
+        memory > 0 ? ", memory " + HumanBytes(memory) : "",
+        own.engine.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.engine.takes, ", ")),
+        GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
   }
   return engines;
 }
