@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "fleet/canary.h"
+#include "fleet/registry/canary.h"
 
 namespace penstock {
 

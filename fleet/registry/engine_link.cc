@@ -1,4 +1,4 @@
-#include "fleet/engine_link.h"
+#include "fleet/registry/engine_link.h"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>

@@ -1,4 +1,5 @@
-// Prover: asks engines their canary prompts and judges the answers against the truth (fleet/truths.h).
+// Prover: asks engines their canary prompts and judges the answers against the truth
+// (fleet/registry/truths.h).
 //
 // Threads: one. Time is told.
 #pragma once
@@ -15,8 +16,8 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "fleet/canary.h"
-#include "fleet/truths.h"
+#include "fleet/registry/canary.h"
+#include "fleet/registry/truths.h"
 
 namespace penstock {
 

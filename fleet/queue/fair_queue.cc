@@ -1,4 +1,4 @@
-#include "fleet/fair_queue.h"
+#include "fleet/queue/fair_queue.h"
 
 #include <algorithm>
 

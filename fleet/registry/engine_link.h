@@ -15,7 +15,7 @@
 
 #include "engine/frame.h"
 #include "engine/wire.pb.h"
-#include "fleet/stats.h"
+#include "fleet/registry/stats.h"
 
 namespace penstock {
 

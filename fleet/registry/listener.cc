@@ -1,4 +1,4 @@
-#include "fleet/listener.h"
+#include "fleet/registry/listener.h"
 
 #include <sys/stat.h>
 #include <sys/un.h>

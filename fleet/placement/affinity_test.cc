@@ -1,4 +1,4 @@
-#include "fleet/affinity.h"
+#include "fleet/placement/affinity.h"
 
 #include <gtest/gtest.h>
 

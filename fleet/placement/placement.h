@@ -13,7 +13,7 @@
 #include <string_view>
 
 #include "base/clock.h"
-#include "fleet/profile.h"
+#include "fleet/placement/profile.h"
 
 namespace penstock {
 

@@ -1,4 +1,4 @@
-#include "fleet/prover.h"
+#include "fleet/registry/prover.h"
 
 #include <spdlog/spdlog.h>
 

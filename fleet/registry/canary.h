@@ -1,7 +1,7 @@
 // Canary: a few fixed prompts whose answers are known, asked of an engine before it gets traffic and again
 // from time to time. A chip that answers wrongly is worse than a dead one.
 //
-// Agrees is pure. What the truth is, and when to ask, is the fleet's to say (fleet/prover.h).
+// Agrees is pure. What the truth is, and when to ask, is the fleet's to say (fleet/registry/prover.h).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "fleet/truths.h"
+#include "fleet/registry/truths.h"
 
 #include <spdlog/spdlog.h>
 

@@ -1,4 +1,4 @@
-#include "fleet/canary.h"
+#include "fleet/registry/canary.h"
 
 #include <algorithm>
 #include <cmath>

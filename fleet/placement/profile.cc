@@ -1,4 +1,4 @@
-#include "fleet/profile.h"
+#include "fleet/placement/profile.h"
 
 #include <algorithm>
 #include <cmath>

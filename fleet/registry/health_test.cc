@@ -1,4 +1,4 @@
-#include "fleet/health.h"
+#include "fleet/registry/health.h"
 
 #include <gtest/gtest.h>
 

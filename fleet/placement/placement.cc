@@ -1,4 +1,4 @@
-#include "fleet/placement.h"
+#include "fleet/placement/placement.h"
 
 #include <algorithm>
 #include <utility>
