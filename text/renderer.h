@@ -26,7 +26,7 @@ namespace penstock {
 // What one call may use. Import compiles and renders once each, so it ends within 5 s.
 constexpr Nanos kRenderCpuLimit = 1500 * kMillisecond;
 constexpr Nanos kRenderTimeLimit = 2400 * kMillisecond;
-constexpr uint64_t kRenderMemoryLimit = 1ULL << 30;  // bytes of address space; not under sanitizers
+constexpr uint64_t kRenderMemoryLimit = 768ULL << 20;  // bytes of address space; not under sanitizers
 constexpr const char* kRendererName = "penstock-templates";
 
 // A template as its renderers know it. `id` is never used for another source.
