@@ -223,6 +223,13 @@ constexpr Setting Make(std::string_view name, std::string_view value, std::strin
 }
 template <class Kind, auto Member>
 constexpr auto Gateway = Make<Kind, &Config::gateway, Member>;
+// A gateway setting that can change while it runs.
+template <class Kind, auto Member>
+constexpr Setting LiveGateway(std::string_view name, std::string_view value, std::string_view help) {
+  Setting setting = Gateway<Kind, Member>(name, value, help);
+  setting.apply = [](GatewayOptions& running, const Config& set) { running.*Member = set.gateway.*Member; };
+  return setting;
+}
 template <class Kind, auto Member>
 constexpr auto Engine = Make<Kind, &Config::engine, Member>;
 template <class Kind, auto Member>
@@ -245,6 +252,11 @@ constexpr Setting Alias(std::string_view variable, Setting setting) {
   return setting;
 }
 
+constexpr Setting LiveLogLevel(Setting setting) {
+  setting.apply = [](GatewayOptions& running, const Config& set) { running.log_level = set.log_level; };
+  return setting;
+}
+
 const std::array kSettings = {
     Make<Text, &Config::data>("data", "DIR", "the directory that holds all state"),
     Gateway<HostAndPort, &GatewayOptions::listen>("listen", "HOST:PORT",
@@ -264,23 +276,25 @@ const std::array kSettings = {
         "the key that commands send; empty: the login's, else the operator key in the data directory")),
     Make<LogPlace, &Config::logs>("logs", "files|stderr",
                                   "where gateway and engines log: files in DATA/logs, or the terminal"),
-    Make<Level, &Config::log_level>("log.level", "error|warning|info|debug|trace",
-                                    "how much they log; `penstock log` changes it while they run"),
+    LiveLogLevel(
+        Make<Level, &Config::log_level>("log.level", "error|warning|info|debug|trace",
+                                        "how much they log; `penstock log` changes it while they run")),
 
-    Gateway<Size, &GatewayOptions::max_body_bytes>("gateway.max_body", "BYTES", "largest request body"),
-    Gateway<Size, &GatewayOptions::max_header_bytes>("gateway.max_header", "BYTES", "largest request header"),
-    Gateway<Number, &GatewayOptions::max_connections>("gateway.max_connections", "N",
-                                                      "most open connections"),
-    Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
-                                                  "most requests in the queue; further ones get 429"),
-    Gateway<Time, &GatewayOptions::header_timeout>("gateway.header_timeout", "TIME",
-                                                   "time limit from accept to a complete header"),
-    Gateway<Time, &GatewayOptions::body_timeout>("gateway.body_timeout", "TIME",
-                                                 "time limit from the header to a complete body"),
-    Gateway<Time, &GatewayOptions::write_timeout>(
+    LiveGateway<Size, &GatewayOptions::max_body_bytes>("gateway.max_body", "BYTES", "largest request body"),
+    LiveGateway<Size, &GatewayOptions::max_header_bytes>("gateway.max_header", "BYTES",
+                                                         "largest request header"),
+    LiveGateway<Number, &GatewayOptions::max_connections>("gateway.max_connections", "N",
+                                                          "most open connections"),
+    LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
+                                                      "most requests in the queue; further ones get 429"),
+    LiveGateway<Time, &GatewayOptions::header_timeout>("gateway.header_timeout", "TIME",
+                                                       "time limit from accept to a complete header"),
+    LiveGateway<Time, &GatewayOptions::body_timeout>("gateway.body_timeout", "TIME",
+                                                     "time limit from the header to a complete body"),
+    LiveGateway<Time, &GatewayOptions::write_timeout>(
         "gateway.write_timeout", "TIME", "a client that reads nothing for this time is disconnected"),
-    Gateway<Time, &GatewayOptions::queue_timeout>("gateway.queue_timeout", "TIME",
-                                                  "longest wait in the queue"),
+    LiveGateway<Time, &GatewayOptions::queue_timeout>("gateway.queue_timeout", "TIME",
+                                                      "longest wait in the queue"),
     Gateway<Time, &GatewayOptions::drain_timeout>("gateway.drain_timeout", "TIME",
                                                   "how long a graceful stop waits for running requests"),
 
@@ -441,6 +455,16 @@ Status SetSetting(Config& config, std::string_view name, std::string_view text) 
   }
   if (auto parsed = setting->parse(config, text); !parsed.has_value())
     return Fail(Reason::kBadSetting, "{} {}", name, parsed.error().message);
+  return {};
+}
+
+Status ChangeSetting(GatewayOptions& running, std::string_view name, std::string_view text) {
+  Config set;
+  PENSTOCK_TRY(SetSetting(set, name, text));
+  const Setting* setting = FindSetting(name);
+  if (setting == nullptr || setting->apply == nullptr)
+    return Fail(Code::kUnsupported, "{} takes effect when `penstock up` starts again", name);
+  setting->apply(running, set);
   return {};
 }
 

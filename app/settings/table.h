@@ -19,6 +19,9 @@ struct Setting {
   std::string_view help;
   Status (*parse)(Config&, std::string_view text) = nullptr;
   std::string (*show)(const Config&) = nullptr;
+  // Copies the value from `set` to the options of a running gateway. nullptr: the setting takes effect when
+  // `up` starts again.
+  void (*apply)(GatewayOptions& running, const Config& set) = nullptr;
   std::string_view alias = "";  // another environment variable that is read, after our own; empty: none
   bool secret = false;          // never shown, never put in a child's command line
   bool toggle = false;          // its flag takes no value: --insecure
@@ -37,5 +40,9 @@ Status CheckEngineName(std::string_view name);
 // `setting` = `text`; "engines.NAME.runner" is `engine.runner` of that engine alone.
 // Errors: kNotFound (names the nearest setting), kInvalid.
 Status SetSetting(Config& config, std::string_view name, std::string_view text);
+
+// Changes one setting of a running gateway. Errors: as above, and kUnsupported: it takes effect when `up`
+// starts again.
+Status ChangeSetting(GatewayOptions& running, std::string_view name, std::string_view text);
 
 }  // namespace penstock
