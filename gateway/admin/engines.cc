@@ -1,7 +1,7 @@
 // Engines: what each is and does, and the orders that an operator gives them.
 #include "gateway/admin/engines.h"
 
-#include "fleet/guarantees.h"
+#include "fleet/registry/guarantees.h"
 #include "gateway/admin/routes.h"
 #include "gateway/request/model_json.h"
 

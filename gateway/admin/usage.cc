@@ -2,7 +2,7 @@
 #include <charconv>
 #include <limits>
 
-#include "fleet/guarantees.h"
+#include "fleet/registry/guarantees.h"
 #include "gateway/admin/records.h"
 #include "gateway/admin/routes.h"
 #include "gateway/common/json_out.h"

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "fleet/fleet.h"
-#include "fleet/guarantees.h"
+#include "fleet/registry/guarantees.h"
 #include "gateway/common/json_out.h"
 
 namespace penstock::gateway {
