@@ -37,6 +37,7 @@
 #include "runner/fake.h"
 #include "runner/ggml_plugin.h"
 #include "runner/native.h"
+#include "teams/mailbox.h"
 #include "teams/teams.h"
 
 namespace penstock {
@@ -360,13 +361,14 @@ int FailChild(const Error& error) {
 // that was lost), a new key is made and written there. Before the gateway opens the same store.
 Status EnsureOperatorKeyFile(const DataDir& data) {
   if (std::filesystem::exists(data.OperatorKeyFile())) return {};
+  Mailbox mailbox;
   PENSTOCK_ASSIGN(
       const auto accounts,
-      OpenAccounts({.data_dir = data.path(), .post = [](const std::function<void()>&) {}}, SystemClock()));
+      OpenAccounts({.data_dir = data.path(), .post = [&](auto done) { mailbox.Post(std::move(done)); }},
+                   SystemClock()));
+  const NewKey key{.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0};
   PENSTOCK_ASSIGN(const CreatedKey created,
-                  accounts->CreateKey(
-                      {.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0}));
-  accounts->Flush();
+                  mailbox.Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); }));
   return WriteSecretFile(data.OperatorKeyFile(), created.secret + "\n");
 }
 
