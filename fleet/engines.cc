@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "fleet/fleet_impl.h"
-#include "fleet/listener.h"
+#include "fleet/registry/listener.h"
 
 namespace penstock {
 namespace {
