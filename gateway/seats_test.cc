@@ -44,8 +44,9 @@ class Cloud {
  public:
   explicit Cloud(bool open_metrics = false) : options_(OptionsWith(open_metrics)) {
     spdlog::set_level(spdlog::level::off);
-    (void)accounts->CreateTeam("red");
-    (void)accounts->CreateTeam("blue");
+    for (const char* const team : {"red", "blue"}) {
+      (void)Await<Result<Team>>([&](auto done) { accounts->CreateTeam(team, done); });
+    }
     op = Key("", Role::kOperator);
     finance = Key("", Role::kFinance);
     lead = Key("red", Role::kTeamLead);
@@ -69,7 +70,16 @@ class Cloud {
 
   CreatedKey Key(const std::string& team, Role role, const std::string& name = "",
                  std::vector<std::string> models = {}) {
-    return *accounts->CreateKey({team, name, role, std::move(models), 0});
+    const NewKey key{team, name, role, std::move(models), 0};
+    return *Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); });
+  }
+  // Runs the io context until `begin`'s completion.
+  template <class T>
+  T Await(const std::function<void(Done<T>)>& begin) {
+    std::optional<T> value;
+    begin([&](T given) { value.emplace(std::move(given)); });
+    while (!value) io_.run_one();
+    return *std::move(value);
   }
 
   // `path` may carry a query.
@@ -435,7 +445,8 @@ TEST(Logins, DoAsTheirKeyDoesAndAreRevokedByTheirOwnerTheirLeadOrTheOperator) {
 
 TEST(Logins, SeeTheUsageOfTheirKeyAndAddToIt) {
   Cloud cloud;
-  auto login = *cloud.accounts->CreateLogin(cloud.developer.key.id, "login ann@laptop");
+  auto login = *cloud.Await<Result<CreatedKey>>(
+      [&](auto done) { cloud.accounts->CreateLogin(cloud.developer.key.id, "login ann@laptop", done); });
   cloud.Request(cloud.developer);
   cloud.Request(login);
   for (const CreatedKey* who : {&cloud.developer, &login}) {

@@ -28,13 +28,26 @@ void AppendKey(const Key& key, JsonWriter& writer) {
   writer.Field("parent", key.parent).FieldBool("login", key.login);
 }
 
-void SendCreated(const Call& call, const Result<CreatedKey>& created, int status) {
-  if (!created) return call.SendError(created.error());
-  std::string out;
-  JsonWriter writer(out);
-  AppendKey(created->key, writer);
-  writer.Field("secret", created->secret).EndObject();
-  call.SendJson(std::move(out), status);
+// Changes are answered when they are durable, so their handlers take the call away.
+Done<Result<CreatedKey>> SendCreated(Call& call) {
+  return [call = std::make_shared<Call>(std::move(call))](const Result<CreatedKey>& created) {
+    if (!created) return call->SendError(created.error());
+    std::string out;
+    JsonWriter writer(out);
+    AppendKey(created->key, writer);
+    writer.Field("secret", created->secret).EndObject();
+    call->SendJson(std::move(out), 201);
+  };
+}
+
+Done<Result<Team>> SendTeam(Call& call, int status) {
+  return [call = std::make_shared<Call>(std::move(call)), status](const Result<Team>& team) {
+    if (!team) return call->SendError(team.error());
+    std::string out;
+    JsonWriter writer(out);
+    AppendTeam(*team, writer);
+    call->SendJson(std::move(out), status);
+  };
 }
 
 // Whether the caller may be given the secret of such a key: nobody gets one that may more than their own.
@@ -54,22 +67,17 @@ Status MayGive(const Accounts& accounts, const Call& call, std::string_view team
               fmt::join(maker.models, ", "), models.empty() ? "all models" : *beyond);
 }
 
-void CreateTeam(Accounts& accounts, const Call& call) {
+void CreateTeam(Accounts& accounts, Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const auto name = fields.String("name");
   if (!name) fields.Fault("name", "'name' is missing");
   if (!Accept(call, fields)) return;
-  const auto team = accounts.CreateTeam(*name);
-  if (!team) return call.SendError(team.error());
-  std::string out;
-  JsonWriter writer(out);
-  AppendTeam(*team, writer);
-  call.SendJson(std::move(out), 201);
+  accounts.CreateTeam(*name, SendTeam(call, 201));
 }
 
-void SetTeam(Accounts& accounts, const Call& call) {
+void SetTeam(Accounts& accounts, Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
@@ -78,15 +86,10 @@ void SetTeam(Accounts& accounts, const Call& call) {
   if (!Accept(call, fields)) return;
   const auto id = FindTeam(accounts, call.scope, call.argument);
   if (!id) return call.SendError(id.error());
-  const auto team = accounts.SetExternal(*id, *external);
-  if (!team) return call.SendError(team.error());
-  std::string out;
-  JsonWriter writer(out);
-  AppendTeam(*team, writer);
-  call.SendJson(std::move(out));
+  accounts.SetExternal(*id, *external, SendTeam(call, 200));
 }
 
-void SendTeams(Accounts& accounts, const Call& call) {
+void SendTeams(Accounts& accounts, Call& call) {
   std::string out;
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
@@ -97,7 +100,7 @@ void SendTeams(Accounts& accounts, const Call& call) {
   call.SendJson(std::move(out));
 }
 
-void CreateKey(Accounts& accounts, const Call& call) {
+void CreateKey(Accounts& accounts, Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
@@ -106,10 +109,10 @@ void CreateKey(Accounts& accounts, const Call& call) {
   if (const Status may = MayGive(accounts, call, key.team, key.role, key.models); !may) {
     return call.SendError(may.error());
   }
-  SendCreated(call, accounts.CreateKey(key), 201);
+  accounts.CreateKey(key, SendCreated(call));
 }
 
-void SendKeys(Accounts& accounts, const Call& call) {
+void SendKeys(Accounts& accounts, Call& call) {
   const std::string name = QueryValue(call.request, "team");
   std::optional<TeamId> only;
   if (!name.empty()) {
@@ -129,7 +132,19 @@ void SendKeys(Accounts& accounts, const Call& call) {
   call.SendJson(std::move(out));
 }
 
-void RotateKey(Accounts& accounts, const Call& call) {
+void SendRenewed(const Accounts& accounts, const Key& old, const Call& call,
+                 const Result<CreatedKey>& renewed) {
+  if (!renewed) return call.SendError(renewed.error());
+  const Key ending = accounts.GetKey(old.id).value_or(old);
+  std::string out;
+  JsonWriter writer(out);
+  AppendKey(renewed->key, writer);
+  writer.Field("secret", renewed->secret).Key("old").Object().Field("id", ending.id);
+  writer.Field("prefix", ending.prefix).Field("expires", ending.expires / kSecond).EndObject().EndObject();
+  call.SendJson(std::move(out));
+}
+
+void RotateKey(Accounts& accounts, Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
@@ -139,32 +154,29 @@ void RotateKey(Accounts& accounts, const Call& call) {
   if (!old) return call.SendError(old.error());
   const Status may = MayGive(accounts, call, old->team == 0 ? "" : old->team_name, old->role, old->models);
   if (!may) return call.SendError(may.error());
-  const auto renewed = accounts.RotateKey(old->id, overlap * kSecond);
-  if (!renewed) return call.SendError(renewed.error());
-  const Key ending = accounts.GetKey(old->id).value_or(*old);
-  std::string out;
-  JsonWriter writer(out);
-  AppendKey(renewed->key, writer);
-  writer.Field("secret", renewed->secret).Key("old").Object().Field("id", ending.id);
-  writer.Field("prefix", ending.prefix).Field("expires", ending.expires / kSecond).EndObject().EndObject();
-  call.SendJson(std::move(out));
+  accounts.RotateKey(old->id, overlap * kSecond,
+                     [&accounts, old = *old, call = std::make_shared<Call>(std::move(call))](
+                         const Result<CreatedKey>& renewed) { SendRenewed(accounts, old, *call, renewed); });
 }
 
-void CreateLogin(Accounts& accounts, const Call& call) {
+void CreateLogin(Accounts& accounts, Call& call) {
   const auto body = ReadBody(call);
   if (!body) return;
   Fields fields(body->get_object());
   const std::string name(fields.String("name").value_or("login"));
   if (!Accept(call, fields)) return;
-  SendCreated(call, accounts.CreateLogin(call.principal.shown, name), 201);
+  const KeyId shown = call.principal.shown;
+  accounts.CreateLogin(shown, name, SendCreated(call));
 }
 
-void RevokeKey(Accounts& accounts, const Call& call) {
+void RevokeKey(Accounts& accounts, Call& call) {
   const auto key = accounts.FindKey(call.argument, call.scope);
   if (!key) return call.SendError(key.error());
-  const Status revoked = accounts.RevokeKey(key->id);
-  if (!revoked) return call.SendError(revoked.error());
-  call.SendJson(fmt::format(R"({{"id":{},"revoked":true}})", key->id));
+  accounts.RevokeKey(key->id,
+                     [id = key->id, call = std::make_shared<Call>(std::move(call))](const Status& revoked) {
+                       if (!revoked) return call->SendError(revoked.error());
+                       call->SendJson(fmt::format(R"({{"id":{},"revoked":true}})", id));
+                     });
 }
 
 // Whom a key speaks for, and what it may do: what pages and `penstock login` ask first.
@@ -192,7 +204,7 @@ void SendSeat(const Accounts& accounts, const Call& call) {
 
 std::vector<Route> KeyRoutes(Accounts& accounts) {
   using enum Capability;
-  const auto with = [&accounts](void (*handle)(Accounts&, const Call&)) {
+  const auto with = [&accounts](void (*handle)(Accounts&, Call&)) {
     return [&accounts, handle](Call& call) { handle(accounts, call); };
   };
   return {

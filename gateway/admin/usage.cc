@@ -120,43 +120,52 @@ std::string RequestJson(const RequestRecord& record) {
   return out;
 }
 
-void SendUsage(const Accounts& accounts, const Clock& clock, const Call& call) {
-  const auto query = ReadQuery(accounts, clock, call);
-  if (!query) return call.SendError(query.error());
-  const auto rows = accounts.UsageOf(*query);
-  if (!rows) return call.SendError(rows.error());
+std::string UsageJson(const UsageQuery& query, const std::vector<UsageRow>& rows) {
   std::string out;
   JsonWriter writer(out);
-  writer.Object().Field("since", query->since / kSecond).Field("until", query->until / kSecond);
+  writer.Object().Field("since", query.since / kSecond).Field("until", query.until / kSecond);
   writer.Key("data").Array();
-  for (const UsageRow& row : *rows) AppendRow(row, *query, writer);
+  for (const UsageRow& row : rows) AppendRow(row, query, writer);
   writer.EndArray().EndObject();
-  call.SendJson(std::move(out));
+  return out;
+}
+
+// The store is read on a thread of its own, so both pages take the call away and answer later.
+void SendUsage(const Accounts& accounts, const Clock& clock, Call& call) {
+  const auto query = ReadQuery(accounts, clock, call);
+  if (!query) return call.SendError(query.error());
+  const TeamId asker = call.principal.team;
+  accounts.UsageOf(*query, asker,
+                   [query = *query, call = std::make_shared<Call>(std::move(call))](
+                       const Result<std::vector<UsageRow>>& rows) {
+                     if (!rows) return call->SendError(rows.error());
+                     call->SendJson(UsageJson(query, *rows));
+                   });
 }
 
 // A request by the id in the path, if the call's scope covers it; ids of answers ("chatcmpl-…") are
-// understood too. Errors: kNotFound.
-Result<RequestRecord> FindRequest(const Accounts& accounts, const Call& call) {
-  std::string_view id = call.argument;
+// understood too.
+void SendRequest(const Accounts& accounts, Call& call) {
+  std::string_view argument = call.argument;
   for (const std::string_view prefix : {"chatcmpl-", "cmpl-"}) {
-    if (id.starts_with(prefix)) id.remove_prefix(prefix.size());
+    if (argument.starts_with(prefix)) argument.remove_prefix(prefix.size());
   }
-  auto record = accounts.Find(id);
-  const bool unknown =
-      !record && (record.error().code == Code::kNotFound || record.error().code == Code::kInvalid);
-  const bool theirs = record && !call.scope.Covers(record->team, record->key);
-  if (!unknown && !theirs) return record;
-  // Somebody else's request and none at all look the same.
-  return Fail(
-      Reason::kRequestUnknown,
-      "there is no request '{}' that this key may see; one that was refused before it ran leaves no record",
-      id);
-}
-
-void SendRequest(const Accounts& accounts, const Call& call) {
-  const auto record = FindRequest(accounts, call);
-  if (!record) return call.SendError(record.error());
-  call.SendJson(RequestJson(*record));
+  const std::string id(argument);
+  accounts.Find(
+      id, [id, call = std::make_shared<Call>(std::move(call))](const Result<RequestRecord>& record) {
+        const bool unknown =
+            !record && (record.error().code == Code::kNotFound || record.error().code == Code::kInvalid);
+        const bool theirs = record && !call->scope.Covers(record->team, record->key);
+        if (unknown || theirs) {  // somebody else's request and none at all look the same
+          return call->SendError(Error{CodeOf(Reason::kRequestUnknown),
+                                       fmt::format("there is no request '{}' that this key may see; one that "
+                                                   "was refused before it ran leaves no record",
+                                                   id),
+                                       Reason::kRequestUnknown});
+        }
+        if (!record) return call->SendError(record.error());
+        call->SendJson(RequestJson(*record));
+      });
 }
 
 }  // namespace
