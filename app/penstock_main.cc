@@ -1,5 +1,6 @@
 // penstock: one program, a private AI cloud.
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
+#include "app/settings/table.h"
 
 namespace penstock {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "engine/wire_error.h"
 #include "fleet/fleet_impl.h"
-#include "fleet/listener.h"
+#include "fleet/registry/listener.h"
 
 namespace penstock {
 namespace {

@@ -6,8 +6,8 @@
 // computing again what was and going on from there. Where both engines keep one numeric contract, the answer
 // is to the bit what the first would have given; the sink is told where not.
 //
-// An engine gets work once it has answered its canary prompts rightly (fleet/prover.h), and less of it, or
-// none, for a while, when it makes trouble (fleet/health.h).
+// An engine gets work once it has answered its canary prompts rightly (fleet/registry/prover.h), and less of
+// it, or none, for a while, when it makes trouble (fleet/registry/health.h).
 //
 // Threads: everything on the one io_context thread that was given; callbacks come from it, never from
 //          within a call to Submit or Cancel.
@@ -24,9 +24,9 @@
 #include "base/result.h"
 #include "base/tokens.h"
 #include "engine/wire.pb.h"
-#include "fleet/canary.h"
-#include "fleet/profile.h"
-#include "fleet/stats.h"
+#include "fleet/placement/profile.h"
+#include "fleet/registry/canary.h"
+#include "fleet/registry/stats.h"
 
 namespace penstock {
 
@@ -83,7 +83,7 @@ struct EngineView {
   uint64_t pid = 0, memory_bytes = 0;
   bool connected = false;
   bool draining = false;  // gets no new jobs: it was set aside, or is about to end
-  std::string health;     // fleet/health.h: "proving", "good", "recovering", "quarantined"
+  std::string health;     // fleet/registry/health.h: "proving", "good", "recovering", "quarantined"
   std::string why;        // of a quarantine, or of the last trouble
   uint32_t may_run = 0;   // sequences at once, as it is trusted now
   std::string contract;

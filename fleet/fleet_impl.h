@@ -25,14 +25,14 @@
 #include <utility>
 #include <vector>
 
-#include "fleet/affinity.h"
-#include "fleet/engine_link.h"
-#include "fleet/fair_queue.h"
 #include "fleet/fleet.h"
 #include "fleet/live_job.h"
 #include "fleet/member.h"
-#include "fleet/placement.h"
-#include "fleet/prover.h"
+#include "fleet/placement/affinity.h"
+#include "fleet/placement/placement.h"
+#include "fleet/queue/fair_queue.h"
+#include "fleet/registry/engine_link.h"
+#include "fleet/registry/prover.h"
 
 namespace penstock {
 

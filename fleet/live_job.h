@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "base/tokens.h"
-#include "fleet/affinity.h"
-#include "fleet/fair_queue.h"
 #include "fleet/fleet.h"
+#include "fleet/placement/affinity.h"
+#include "fleet/queue/fair_queue.h"
 
 namespace penstock {
 

@@ -9,11 +9,11 @@
 
 #include "base/clock.h"
 #include "engine/wire.pb.h"
-#include "fleet/engine_link.h"
 #include "fleet/fleet.h"
-#include "fleet/health.h"
-#include "fleet/placement.h"
-#include "fleet/profile.h"
+#include "fleet/placement/placement.h"
+#include "fleet/placement/profile.h"
+#include "fleet/registry/engine_link.h"
+#include "fleet/registry/health.h"
 
 namespace penstock {
 

@@ -31,7 +31,7 @@
 // GET    /admin/v1/usage?team=&model=&key=&since=&until=&by_key=1&by=hour|day&utc_offset=
 //          → {"since","until","data":[{"team","model","key","requests","input_tokens",
 //             "cached_input_tokens","output_tokens","chip_ms",          ("key" only with by_key)
-//             "reported_tokens","exact_usage":"yes"|"partly"}]}         (fleet/guarantees.h)
+//             "reported_tokens","exact_usage":"yes"|"partly"}]}         (fleet/registry/guarantees.h)
 //          reported_tokens: of the output, those of answers in which an engine had a part that counts as its
 //          upstream does; exact_usage is "yes" where there are none
 //          With `by`, a row for each hour or day in which something was used, up to 1,000 of them; each has
@@ -57,16 +57,17 @@
 //            "models":[Model]}
 // GET    /admin/v1/engines               → {"data":[Engine]}
 //          Engine: {"name","runner","chip","kernel","place","note","pid","connected",
-//            "state":"up"|"draining"|"proving"|"recovering"|"quarantined"|"down","why",   (fleet/health.h)
-//            "may_run",                      (sequences at once, as it is trusted now)
-//            "guarantees":{"reclaim":"yes"|"partly"|"no",…},   (fleet/guarantees.h)
+//            "state":"up"|"draining"|"proving"|"recovering"|"quarantined"|"down","why",
+//            (fleet/registry/health.h) "may_run",                      (sequences at once, as it is trusted
+//            now) "guarantees":{"reclaim":"yes"|"partly"|"no",…},   (fleet/registry/guarantees.h)
 //            "contract","external","draining","memory_bytes",
 //            "resident_bytes","sent","running","waiting","free_pages","cached_pages",
 //            "preemptions","restored_tokens","prefix_hit_tokens","computed_tokens",
 //            "models":[{"name","state":"loading"|"ready"|"failed"|"unloaded","error",
 //                       "context","pages","page_bytes","weight_bytes","kernel"}],
 //            "profiles":[{"model","step_us","prefill_token_us","decode_token_us","position_ns","drift","steps"}]}
-//                                            (how long its steps take, learnt from them: fleet/profile.h)
+//                                            (how long its steps take, learnt from them:
+//                                            fleet/placement/profile.h)
 // POST   /admin/v1/engines/{name}/drain    → {"data":[Engine]}; it finishes what it has and gets nothing new
 // POST   /admin/v1/engines/{name}/resume   → {"data":[Engine]}
 // POST   /admin/v1/engines/{name}/restart  → {"data":[Engine]}; it drains, ends, and is started again

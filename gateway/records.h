@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "fleet/guarantees.h"
+#include "fleet/registry/guarantees.h"
 #include "gateway/api.h"
 #include "gateway/json_out.h"
 

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "base/random.h"
-#include "fleet/fair_queue.h"
-#include "fleet/placement.h"
+#include "fleet/placement/placement.h"
+#include "fleet/queue/fair_queue.h"
 #include "runner/fake.h"
 #include "sched/scheduler.h"
 

@@ -11,9 +11,9 @@
 
 #include "base/random.h"
 #include "base/tokens.h"
-#include "fleet/fair_queue.h"
-#include "fleet/placement.h"
-#include "fleet/profile.h"
+#include "fleet/placement/placement.h"
+#include "fleet/placement/profile.h"
+#include "fleet/queue/fair_queue.h"
 
 namespace penstock {
 namespace {

@@ -38,7 +38,7 @@ struct FleetRequest {
 };
 
 enum class FleetPolicy : uint8_t {
-  kExpectedCost,      // ours: fleet/placement.h
+  kExpectedCost,      // ours: fleet/placement/placement.h
   kRoundRobin,        // the next one with room
   kLeastConnections,  // of running sequences
   kWeightedLeast,     // the same by the chip's speed, known beforehand

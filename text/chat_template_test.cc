@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
+#include "text/renderer.h"
 #include "text/text.h"
 
 namespace penstock {
@@ -136,21 +140,134 @@ TEST(ChatTemplate, LongConversationsRender) {
   });
 }
 
-TEST(ChatTemplate, HostileTemplatesEndWithAnError) {
-  const char* sources[] = {
-      "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-      "{% for a in range(99999) %}{{ 'x' * 99999 }}{% endfor %}",
-      "{{ 'x' * 999999999999 }}",
-      // A value nested as deeply as fuel allows is built, written and dropped.
-      "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x "
-      "}}",
-      "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
-      "ns.x|tojson }}",
-      "{% set ns = namespace(x=[]) %}{% for c in range(99) %}{% for a in range(99999) %}{% set ns.x = {'a': "
-      "ns.x} %}{% endfor %}{% endfor %}",
+// Each is wrong in its own way: none may take longer than a renderer's limits, and none may end this process.
+constexpr const char* kHostileTemplates[] = {
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+    "{% for a in range(99999) %}{{ 'x' * 99999 }}{% endfor %}",
+    "{{ 'x' * 999999999999 }}",
+    // A value nested as deeply as fuel allows is built, written and dropped.
+    "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
+    "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
+    "ns.x|tojson }}",
+    "{% set ns = namespace(x=[]) %}{% for c in range(99) %}{% for a in range(99999) %}{% set ns.x = {'a': "
+    "ns.x} %}{% endfor %}{% endfor %}",
+    // Small values that unfold into 2^40 parts: written, compared, searched, sorted, hashed.
+    "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+    "ns.x|tojson }}",
+    "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+    "ns.x }}",
+    "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+    "ns.x|pprint }}",
+    "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+    "ns.x ~ '' }}",
+    "{% set ns = namespace(x=['y'], z=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% set "
+    "ns.z = [ns.z, ns.z] %}{% endfor %}{{ ns.x == ns.z }}",
+    "{% set ns = namespace(x=['y'], z=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% set "
+    "ns.z = [ns.z, ns.z] %}{% endfor %}{{ ns.x in [ns.z] }}",
+    "{% set ns = namespace(x=['y'], z=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% set "
+    "ns.z = [ns.z, ns.z] %}{% endfor %}{{ [ns.x, ns.z]|sort|length }}",
+    "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+    "{ns.x: 1}|length }}",
+    "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
+    "[ns.x, ns.x]|unique|list|length }}",
+    // One call that does as much as a whole conversation may not.
+    "{% set ns = namespace(x='yyyyyyyy') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor "
+    "%}{{ "
+    "ns.x|length }}",
+    "{% set ns = namespace(x='yyyyyyyy') %}{% for a in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor "
+    "%}{{ "
+    "ns.x|length }}",
+    "{% set ns = namespace(x=[1]) %}{% for a in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ "
+    "ns.x|list|length }}",
+    "{{ (range(99999)|list * 99999999)|list|length }}",
+    "{{ (('x' * 9999999).replace('', 'y' * 9999999))|length }}",
+    "{{ ('x' * 9999999)|replace('x', 'y' * 9999999)|length }}",
+    "{{ (('x' * 999999)|list)|join('y' * 99999)|length }}",
+    "{{ ('y' * 99999).join(('x' * 999999)|list)|length }}",
+    "{{ '%999999999d'|format(1)|length }}{{ '%999999999999999999d'|format(1)|length }}",
+    "{{ '{:>99999999999}'.format(1)|length }}",
+    "{{ ('x\n' * 9999999)|indent(99999)|length }}",
+    "{{ []|slice(99999999999)|list|length }}",
+    "{{ [1]|batch(99999999999, 'x')|list|length }}",
+    "{{ range(99999)|map('tojson')|map('center', 99999)|list|length }}",
+    "{% for a in range(999) %}{{ ('a' * 9999999).count('aaaaaaab') }}{% endfor %}",
+    "{% set ns = namespace(x=[]) %}{% for a in range(30000) %}{% set ns.x = ns.x + ['x' * 99999] %}{% endfor "
+    "%}{{ ns.x|length }}",
+    "{% for a in range(9) recursive %}{{ loop(range(99)) }}{% endfor %}",
+    // The compiler folds constants.
+    "{{ ('x' * 99999999) ~ ('x' * 99999999) ~ ('x' * 99999999) ~ ('x' * 99999999) ~ ('x' * 99999999) }}",
+};
+
+void ExpectLimited(const char* source) {
+  const Nanos begin = SystemClock().Monotonic();
+  const auto compiled = CompileTemplate(source);
+  const auto text = compiled ? (*compiled)->Render("{}") : std::unexpected(compiled.error());
+  EXPECT_LT(SystemClock().Monotonic() - begin, 2 * kRenderTimeLimit + kSecond) << source;
+  if (text.has_value()) {
+    EXPECT_LT(text->size(), 100u) << source;  // cheap after all: a lazy list was never unfolded
+  } else {
+    EXPECT_EQ(text.error().code, Code::kInvalid) << source << ": " << text.error().message;
+  }
+}
+
+TEST(ChatTemplate, HostileTemplatesEndInTimeWithAnErrorOrAnAnswer) {
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i = next++; i < std::size(kHostileTemplates); i = next++) ExpectLimited(kHostileTemplates[i]);
   };
-  for (const char* source : sources) EXPECT_FALSE(Render(source).has_value()) << source;
+  std::vector<std::jthread> threads;
+  for (int n = 0; n < 4; ++n) threads.emplace_back(work);
+}
+
+TEST(ChatTemplate, OneMessageThatUnfoldsInTojsonFailsThatRequestOnly) {
+  const auto compiled = CompileTemplate(
+      "{% set ns = namespace(x=[messages]) %}{% if messages[0].content == 'explode' %}{% for a in range(40) "
+      "%}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{% endif %}{{ ns.x|tojson }}");
+  ASSERT_TRUE(compiled.has_value());
+  const auto exploded = (*compiled)->Render(R"({"messages":[{"role":"user","content":"explode"}]})");
+  ASSERT_FALSE(exploded.has_value());
+  EXPECT_THAT(exploded.error().message, HasSubstr("the chat template"));
+  EXPECT_THAT(exploded.error().message, HasSubstr("shorter conversation"));
+  const auto after = (*compiled)->Render(R"({"messages":[{"role":"user","content":"hello"}]})");
+  ASSERT_TRUE(after.has_value()) << after.error().message;
+  EXPECT_EQ(*after, R"([[{"role": "user", "content": "hello"}]])");
+}
+
+TEST(ChatTemplate, MemoryIsLimited) {
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+  GTEST_SKIP() << "a sanitizer's address space cannot be limited";
+#endif
+  const auto text = Render(
+      "{% set ns = namespace(x=[]) %}{% for a in range(30) %}{% set ns.x = ns.x + [(a ~ 'x') * 40000000] "
+      "%}{% "
+      "endfor %}");
+  ASSERT_FALSE(text.has_value());
+  EXPECT_THAT(text.error().message, HasSubstr("768 MiB of memory"));
+}
+
+TEST(ChatTemplate, ManyThreadsRenderAtOnce) {
+  const auto compiled = CompileTemplate("{{ n }}{{ messages|length }}");
+  ASSERT_TRUE(compiled.has_value());
+  std::vector<std::jthread> threads;
+  for (int n = 0; n < 8; ++n) {
+    threads.emplace_back([&, n] {
+      for (int i = 0; i < 50; ++i) {
+        const auto text =
+            (*compiled)->Render(fmt::format(R"({{"n":{},"messages":["{}"]}})", n, std::string(9999, 'x')));
+        ASSERT_TRUE(text.has_value()) << text.error().message;
+        ASSERT_EQ(*text, fmt::format("{}1", n));
+      }
+    });
+  }
+}
+
+TEST(ChatTemplate, RenderersOutliveMoreTemplatesThanOneKeeps) {
+  for (int i = 0; i < 200; ++i) {
+    const auto text = Render(fmt::format("{}{{{{ 1 }}}}", i));
+    ASSERT_TRUE(text.has_value()) << text.error().message;
+    ASSERT_EQ(*text, fmt::format("{}1", i));
+  }
 }
 
 }  // namespace

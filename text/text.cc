@@ -1,9 +1,11 @@
 #include "text/text.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <utility>
 
 #include "text/c_abi.h"
+#include "text/renderer.h"
 
 namespace penstock {
 namespace {
@@ -84,25 +86,15 @@ class RustTokenizer final : public Tokenizer {
   penstock_text_tables tables_{};
 };
 
-class RustTemplate final : public ChatTemplate {
+class ProcessTemplate final : public ChatTemplate {
  public:
-  explicit RustTemplate(penstock_template* handle) : handle_(handle) {}
-  ~RustTemplate() override { penstock_template_free(handle_); }
-  RustTemplate(const RustTemplate&) = delete;
-  RustTemplate& operator=(const RustTemplate&) = delete;
-
+  explicit ProcessTemplate(TemplateSource source) : source_(std::move(source)) {}
   Result<std::string> Render(std::string_view context_json) const override {
-    penstock_text_bytes out{}, error{};
-    if (auto status = penstock_template_render(handle_, View(context_json), &out, &error)) {
-      return FailOf(status, error);
-    }
-    std::string text(out.data, out.size);
-    penstock_text_free_bytes(out);
-    return text;
+    return RenderInRenderer(source_, context_json);
   }
 
  private:
-  penstock_template* const handle_;
+  const TemplateSource source_;
 };
 
 }  // namespace
@@ -145,10 +137,10 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& voc
 }
 
 Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source) {
-  penstock_template* handle = nullptr;
-  penstock_text_bytes error{};
-  if (auto status = penstock_template_compile(View(source), &handle, &error)) return FailOf(status, error);
-  return std::make_unique<RustTemplate>(handle);
+  static std::atomic<uint64_t> last_id = 0;
+  TemplateSource named{.id = ++last_id, .text = std::move(source)};
+  PENSTOCK_TRY(CompileInRenderer(named));
+  return std::make_unique<ProcessTemplate>(std::move(named));
 }
 
 }  // namespace penstock

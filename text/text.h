@@ -49,16 +49,18 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view tokenizer_
 Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& vocabulary);
 
 // A model's Jinja chat template, rendered as transformers renders it (sandboxed, trim_blocks,
-// lstrip_blocks, tojson, raise_exception, strftime_now). Limited in fuel: a hostile template ends with
-// an Error. Immutable. Threads: any.
+// lstrip_blocks, tojson, raise_exception, strftime_now), in a process with limits on time and memory
+// (text/renderer.h). Calls wait for that process: up to kRenderTimeLimit for a hostile template.
+// Immutable. Threads: any number at once.
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
   // `context_json`: an object with messages, tools, add_generation_prompt, bos_token, eos_token and
   // whatever chat_template_kwargs holds. Errors: kInvalid with the template's own words for
-  // raise_exception.
+  // raise_exception, or when a limit is exceeded.
   virtual Result<std::string> Render(std::string_view context_json) const = 0;
 };
+// Errors: kInvalid: it does not compile, or exceeds a limit while it does.
 Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source);
 
 }  // namespace penstock

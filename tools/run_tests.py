@@ -74,9 +74,10 @@ def run_pytest(python, limit):
     return Outcome("pytest", max(0, total - failed - skipped), failed, skipped, output, time.monotonic() - began)
 
 
-def run_floors():
-    status, output = run_captured([str(ROOT / "tools/check_floors")], 60)
-    return Outcome("floors", int(status == 0), int(status != 0), 0, output)
+def run_check(name):
+    """tools/check_NAME: one claim about the whole tree."""
+    status, output = run_captured([str(ROOT / f"tools/check_{name}")], 60)
+    return Outcome(name, int(status == 0), int(status != 0), 0, output)
 
 
 def show(outcome):
@@ -92,7 +93,7 @@ def show(outcome):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("build")
-    parser.add_argument("--floors", action="store_true", help="also check the order of the floors")
+    parser.add_argument("--floors", action="store_true", help="also check the order of the floors and the length of files")
     parser.add_argument("--pytest", metavar="PYTHON", help="also run tests/ with this interpreter")
     parser.add_argument("--slow", action="store_true", help="a sanitizer build: longer limits")
     parser.add_argument("--only", metavar="REGEX", default="", help="only the binaries whose name matches")
@@ -101,7 +102,7 @@ def main():
     limit = 3600 if options.slow else 900
     binaries = sorted(p for p in pathlib.Path(options.build).glob("*/*_test")
                       if p.is_file() and os.access(p, os.X_OK) and re.search(options.only, p.name))
-    outcomes = [run_floors()] if options.floors else []
+    outcomes = [run_check("floors"), run_check("sizes")] if options.floors else []
     for outcome in outcomes:
         show(outcome)
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:

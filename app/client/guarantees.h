@@ -1,11 +1,11 @@
-// The guarantees of engines and models (fleet/guarantees.h), for people.
+// The guarantees of engines and models (fleet/registry/guarantees.h), for people.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "app/common/json_get.h"
-#include "fleet/guarantees.h"
+#include "fleet/registry/guarantees.h"
 
 namespace penstock {
 

@@ -1,4 +1,5 @@
 #include "app/command_line/cli.h"
+#include "app/settings/units.h"
 
 #include <fmt/ranges.h>
 
@@ -65,7 +66,7 @@ std::string Complaint(const Result<T>& parsed) {
 CLI::Validator OneOf(std::vector<std::string> values) {
   return {[values = std::move(values)](const std::string& text) -> std::string {
             if (std::ranges::find(values, text) != values.end()) return "";
-            return fmt::format("wants one of {}, not '{}'", fmt::join(values, ", "), text);
+            return fmt::format("must be one of {}, not '{}'", fmt::join(values, ", "), text);
           },
           ""};
 }
@@ -74,7 +75,7 @@ CLI::Validator Count() {
   return {[](const std::string& text) -> std::string {
             int64_t value = 0;
             if (CLI::detail::lexical_cast(text, value) && value > 0) return "";
-            return fmt::format("wants a whole number above 0, not '{}'", text);
+            return fmt::format("must be a whole number above 0, not '{}'", text);
           },
           ""};
 }
@@ -83,7 +84,7 @@ CLI::Validator NotNegative() {
   return {[](const std::string& text) -> std::string {
             double value = 0;
             if (CLI::detail::lexical_cast(text, value) && value >= 0) return "";
-            return fmt::format("wants a number of 0 or more, not '{}'", text);
+            return fmt::format("must be a number of 0 or more, not '{}'", text);
           },
           ""};
 }
@@ -103,12 +104,12 @@ std::string MistakeText(const CLI::App& app, const CLI::ParseError& error) {
   const auto kind = static_cast<CLI::ExitCodes>(error.get_exit_code());
   std::string text = error.what();
   if (kind == CLI::ExitCodes::ExtrasError || (kind == CLI::ExitCodes::RequiredError && !commands.empty())) {
-    text = left.empty() ? fmt::format("a command is wanted: {}", fmt::join(commands, ", "))
+    text = left.empty() ? fmt::format("missing command; commands are: {}", fmt::join(commands, ", "))
                         : Unknown(command, left.front());
   } else if (kind == CLI::ExitCodes::ArgumentMismatch) {
-    text = fmt::format("{} wants a value", NameIn(text));
+    text = fmt::format("{} needs a value", NameIn(text));
   } else if (kind == CLI::ExitCodes::ValidationError) {
-    text.replace(NameIn(text).size(), 1, "");  // "--by wants one of …"
+    text.replace(NameIn(text).size(), 1, "");  // "--by must be one of …"
   } else if (kind == CLI::ExitCodes::RequiredError) {
     text = fmt::format("{}: {}", NameOf(command), text);
   }

@@ -8,6 +8,7 @@
 
 #include "app/command_line/command_tree.h"
 #include "app/settings/config.h"
+#include "app/settings/table.h"
 #include "base/clock.h"
 
 namespace penstock {

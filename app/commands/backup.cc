@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "app/backup/backup.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"
 #include "app/models/catalogue.h"

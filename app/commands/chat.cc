@@ -4,7 +4,7 @@
 #include <iostream>
 
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/json_get.h"
 
 namespace penstock {

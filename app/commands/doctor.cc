@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/data_dir.h"
 #include "app/common/json_get.h"
 #include "app/common/progress.h"

@@ -8,7 +8,7 @@
 #include "app/client/cloud.h"
 #include "app/client/guarantees.h"
 #include "app/client/settled.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/data_dir.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"

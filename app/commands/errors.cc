@@ -1,7 +1,7 @@
 // `penstock errors`: what each short code means.
 #include "app/commands/errors_page.h"
 
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/table.h"
 #include "base/reason.h"
 

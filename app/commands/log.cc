@@ -1,7 +1,8 @@
 // `penstock log`: how much the gateway and the engines say, changed while they run.
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/json_get.h"
+#include "app/settings/units.h"
 #include "base/log_level.h"
 
 namespace penstock {

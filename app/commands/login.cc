@@ -8,7 +8,7 @@
 #include <iostream>
 
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/json_get.h"
 #include "gateway/certificate.h"
 

@@ -2,8 +2,8 @@
 #include <filesystem>
 
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
 #include "app/command_line/command_tree.h"
+#include "app/commands/commands.h"
 #include "app/common/data_dir.h"
 #include "app/common/json_get.h"
 #include "app/models/catalogue.h"

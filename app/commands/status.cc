@@ -2,10 +2,11 @@
 #include <thread>
 
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/commands/status_view.h"
 #include "app/common/json_get.h"
 #include "app/common/terminal.h"
+#include "app/settings/units.h"
 
 namespace penstock {
 namespace json = boost::json;

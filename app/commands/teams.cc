@@ -1,9 +1,10 @@
 // `penstock team …` and `penstock key …`.
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/http.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"
+#include "app/settings/units.h"
 
 namespace penstock {
 namespace json = boost::json;
@@ -90,7 +91,7 @@ Result<int64_t> ParseExpiry(const std::string& text) {
   }
   const auto after = ParseDuration(text);
   if (!after.has_value())
-    return Fail(Code::kInvalid, "--expires wants a time such as 90d or 2026-12-31, not '{}'", text);
+    return Fail(Code::kInvalid, "--expires must be a time such as 90d or 2026-12-31, not '{}'", text);
   return (SystemClock().Wall() + *after) / kSecond;
 }
 
@@ -142,7 +143,7 @@ Result<int> ListKeys(const Cloud& cloud, const Options& options) {
 Result<int> RotateKey(const Cloud& cloud, const Options& options) {
   const auto overlap = ParseDuration(options.overlap);
   if (!overlap.has_value()) {
-    return Fail(Code::kInvalid, "--overlap wants a time such as 24h, or 0 for none, not '{}'",
+    return Fail(Code::kInvalid, "--overlap must be a time such as 24h, or 0 for none, not '{}'",
                 options.overlap);
   }
   const json::object body = {{"overlap", *overlap / kSecond}};

@@ -2,9 +2,10 @@
 #include <algorithm>
 
 #include "app/client/cloud.h"
-#include "app/command_line/cli.h"
+#include "app/commands/commands.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"
+#include "app/settings/units.h"
 
 namespace penstock {
 namespace json = boost::json;
@@ -24,7 +25,7 @@ Result<int64_t> ParseMoment(const std::string& text, std::string_view flag) {
   }
   const auto ago = ParseDuration(text);
   if (!ago.has_value())
-    return Fail(Code::kInvalid, "{} wants a time such as 24h or 2026-03-01, not '{}'", flag, text);
+    return Fail(Code::kInvalid, "{} must be a time such as 24h or 2026-03-01, not '{}'", flag, text);
   return (SystemClock().Wall() - *ago) / kSecond;
 }
 

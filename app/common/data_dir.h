@@ -1,7 +1,7 @@
 // DataDir: the one directory that holds all state, and the lock that lets one cloud run on it.
 //
 //   penstock.db, journal     the gateway's store (teams/)
-//   canaries.json            what engines are held to (fleet/truths.h)
+//   canaries.json            what engines are held to (fleet/registry/truths.h)
 //   operator.key             0600: the key of the person who runs this
 //   models/NAME/             model.gguf or a Hugging Face folder, and manifest.json
 //   models/.partial/         downloads under way

@@ -131,7 +131,7 @@ class Downloader {
     }
     if (response.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", spec_.url);
     if (response.status == 401 || response.status == 403) {
-      return Fail(Reason::kModelToken, "{}: wants an access token ({}): set pull.token", spec_.url,
+      return Fail(Reason::kModelToken, "{}: needs an access token ({}): set pull.token", spec_.url,
                   response.status);
     }
     if (response.status >= 500 || response.status == 429) {

@@ -202,8 +202,8 @@ class GatherTest : public testing::Test {
     char folder[] = "/tmp/penstock-doctor-XXXXXX";
     folder_ = mkdtemp(folder);
     config_.data = folder_;
-    config_.listen = "127.0.0.1:0";
-    config_.python = "/bin/false";
+    config_.gateway.listen = "127.0.0.1:0";
+    config_.pull.python = "/bin/false";
   }
   ~GatherTest() override { std::filesystem::remove_all(folder_); }
   DoctorFacts Gather() const { return GatherFacts(config_, *DataDir::Open(folder_), {.quick = true}); }

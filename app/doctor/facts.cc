@@ -56,14 +56,14 @@ DoctorFacts::Engines LookAtEngines(const Config& config) {
   for (const auto& plan : plans->engines) {
     const std::string place = plan.Place();
     const Config& own = plan.loaded.config;
-    const bool attached = !own.engine_url.empty() || !own.engine_launch.empty();
-    const uint64_t memory = own.engine_memory.value > 0 ? own.engine_memory.value : plan.machine_memory;
-    engines.words.push_back(
-        fmt::format("{}: {}{}{}{}{}. Guarantees: {}", plan.name,
-                    attached ? "attached to another server" : own.runner + " runner",
-                    place.empty() ? "" : ", ", place, memory > 0 ? ", memory " + HumanBytes(memory) : "",
-                    own.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.takes, ", ")),
-                    GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
+    const bool attached = own.Attached();
+    const uint64_t memory = own.engine.memory_bytes > 0 ? own.engine.memory_bytes : plan.machine_memory;
+    engines.words.push_back(fmt::format(
+        "{}: {}{}{}{}{}. Guarantees: {}", plan.name,
+        attached ? "attached to another server" : own.runner + " runner", place.empty() ? "" : ", ", place,
+        memory > 0 ? ", memory " + HumanBytes(memory) : "",
+        own.engine.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.engine.takes, ", ")),
+        GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
   }
   return engines;
 }
@@ -130,7 +130,7 @@ DoctorFacts::Disk LookAtDisk(const DataDir& data) {
 
 DoctorFacts::Cloud LookAtCloud(const Config& config, const DataDir& data) {
   const Endpoint endpoint = LocalEndpoint(config);
-  DoctorFacts::Cloud cloud{.listen = config.listen, .url = endpoint.url};
+  DoctorFacts::Cloud cloud{.listen = config.gateway.listen, .url = endpoint.url};
   const DataDir::LockState lock = data.LookAtLock();
   cloud.locked = lock.held;
   cloud.lock_process = lock.process;
@@ -138,7 +138,7 @@ DoctorFacts::Cloud LookAtCloud(const Config& config, const DataDir& data) {
   cloud.runs = CloudRuns(config);
   if (cloud.runs) {
     cloud.not_ready = WhyNotReady(endpoint);
-  } else if (const auto listener = Listen(config.listen); !listener.has_value()) {
+  } else if (const auto listener = Listen(config.gateway.listen); !listener.has_value()) {
     cloud.listen_error = listener.error().message;
   }
   return cloud;
@@ -208,15 +208,15 @@ DoctorFacts GatherFacts(const Config& config, const DataDir& data, const GatherO
   facts.clock = LookAtClock(data);
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) facts.open_files = files.rlim_max;
-  facts.max_connections = config.max_connections;
+  facts.max_connections = static_cast<int64_t>(config.gateway.max_connections);
   facts.disk = LookAtDisk(data);
   facts.paths = LookAtPaths(data);
   facts.user = geteuid();
   const ModelStore store(data);
   facts.models = LookAtModels(store, facts.machine.fit, options);
   facts.unreadable_models = UnreadableModels(store, data);
-  facts.python = config.python;
-  const auto pip = RunProcess({config.python, "-m", "pip", "--version"}, {.time = 20 * kSecond});
+  facts.python = config.pull.python;
+  const auto pip = RunProcess({config.pull.python, "-m", "pip", "--version"}, {.time = 20 * kSecond});
   facts.pip = pip.has_value() && pip->status == 0;
   return facts;
 }

@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "app/common/table.h"
+#include "app/settings/table.h"
+#include "app/settings/units.h"
 #include "chip/cpu.h"
 #include "engine/memory.h"
 
@@ -17,8 +19,8 @@ constexpr uint64_t kLeastMemory = 64ULL << 20;
 
 // It computes on this machine's cores and in its memory, as far as the settings tell.
 bool ComputesHere(const Config& config) {
-  if (!config.engine_url.empty()) return false;
-  return config.runner != "ggml" || config.ggml_device.empty() || config.ggml_device == "CPU";
+  if (config.Attached()) return false;
+  return config.runner != "ggml" || config.ggml.device.empty() || config.ggml.device == "CPU";
 }
 
 // "engines.left.cores" as it was said; `engine.cores` where the engine's own table is silent.
@@ -46,15 +48,15 @@ Result<std::vector<EnginePlan>> Resolve(const LoadedConfig& loaded) {
 
 Status TakeNamedCores(EnginePlan& plan, const Config& base, const Premises& premises) {
   const Config& config = plan.loaded.config;
-  plan.quota = config.quota.value;
+  plan.quota = config.quota;
   if (!config.numa.empty()) {
     plan.numa = std::stoi(config.numa);
     const auto node = premises.nodes.find(plan.numa);
     if (node == premises.nodes.end()) {
       std::string there;
       for (const auto& [number, _] : premises.nodes) there += fmt::format(" {}", number);
-      return Fail(Reason::kBadSetting, "{}: there is no NUMA node {} here; there are:{}",
-                  NameOf(plan, base, "numa"), plan.numa, there.empty() ? " none" : there);
+      return Fail(Reason::kBadSetting, "{}: no NUMA node {} here; there are:{}", NameOf(plan, base, "numa"),
+                  plan.numa, there.empty() ? " none" : there);
     }
     std::ranges::set_intersection(node->second, premises.cores, std::back_inserter(plan.cores));
     if (plan.cores.empty()) {
@@ -163,13 +165,13 @@ Status DivideMemory(std::vector<EnginePlan>& plans, const Config& base, const Pr
   for (auto& plan : plans) {
     const Config& config = plan.loaded.config;
     if (!ComputesHere(config)) continue;
-    if (config.engine_memory.value == 0) {
+    if (config.engine.memory_bytes == 0) {
       others.push_back(&plan);
       continue;
     }
-    claimed += config.engine_memory.value;
+    claimed += config.engine.memory_bytes;
     claims += fmt::format("{}{} = {}", claims.empty() ? "" : ", ", NameOf(plan, base, "memory"),
-                          ShowBytes(config.engine_memory.value));
+                          ShowBytes(config.engine.memory_bytes));
   }
   if (premises.memory == 0 || plans.size() == 1) return {};  // the engine looks for itself
   if (claimed > premises.memory) {

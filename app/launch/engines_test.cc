@@ -1,4 +1,5 @@
 #include "app/launch/engines.h"
+#include "app/settings/units.h"
 
 #include <gtest/gtest.h>
 
@@ -48,15 +49,15 @@ TEST(Engines, WithoutATableThereIsOneThatIsBoundToNothing) {
   ASSERT_EQ(plans->engines.size(), 1U);
   EXPECT_EQ(plans->engines[0].name, "cpu0");
   EXPECT_EQ(plans->engines[0].Place(), "");
-  EXPECT_EQ(plans->engines[0].loaded.config.engine_memory.value, 3ULL << 30);
+  EXPECT_EQ(plans->engines[0].loaded.config.engine.memory_bytes, 3ULL << 30);
 }
 
 TEST(Engines, ATableOverridesWhatEverySettingOfEngineSays) {
   const auto plans = Plan({{"step_tokens", "256"}, {"a.step_tokens", "64"}, {"b.runner", "fake"}});
   ASSERT_TRUE(plans.has_value());
-  EXPECT_EQ(plans->engines[0].loaded.config.step_tokens, 64);
+  EXPECT_EQ(plans->engines[0].loaded.config.engine.step_tokens, 64);
   EXPECT_EQ(plans->engines[0].loaded.config.runner, "native");
-  EXPECT_EQ(plans->engines[1].loaded.config.step_tokens, 256);
+  EXPECT_EQ(plans->engines[1].loaded.config.engine.step_tokens, 256);
   EXPECT_EQ(plans->engines[1].loaded.config.runner, "fake");
   const auto flags = AsFlags(plans->engines[0].loaded);
   EXPECT_EQ(flags, (std::vector<std::string>{"--set", "engine.step_tokens=64"}));

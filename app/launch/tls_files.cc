@@ -17,7 +17,7 @@ std::vector<std::string> Hosts(const Config& config) {
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "::1"};
   char name[256] = {};
   if (gethostname(name, sizeof name - 1) == 0 && *name != '\0') hosts.emplace_back(name);
-  const std::string listen = HostOf(config.listen);
+  const std::string listen = HostOf(config.gateway.listen);
   const bool everywhere = listen == "0.0.0.0" || listen == "::" || listen == "*";
   if (!everywhere && std::ranges::find(hosts, listen) == hosts.end()) hosts.push_back(listen);
   return hosts;
@@ -38,19 +38,20 @@ Status MakeOnce(const Config& config, const TlsFiles& files) {
 
 TlsFiles TlsFilesOf(const Config& config) {
   if (config.tls_self_signed) return {config.data + "/tls/cert.pem", config.data + "/tls/key.pem"};
-  return {config.tls_cert, config.tls_key.empty() ? config.tls_cert : config.tls_key};
+  return {config.gateway.tls_certificate,
+          config.gateway.tls_key.empty() ? config.gateway.tls_certificate : config.gateway.tls_key};
 }
 
 Result<TlsFiles> PrepareTls(const Config& config) {
-  if (config.tls_self_signed && !config.tls_cert.empty()) {
+  if (config.tls_self_signed && !config.gateway.tls_certificate.empty()) {
     return Fail(Code::kInvalid, "--tls-cert and --tls-self-signed are both given: choose one");
   }
-  if (!config.tls_key.empty() && config.tls_cert.empty()) {
+  if (!config.gateway.tls_key.empty() && config.gateway.tls_certificate.empty()) {
     return Fail(Code::kInvalid, "--tls-key {} is given without its certificate: add --tls-cert FILE",
-                config.tls_key);
+                config.gateway.tls_key);
   }
   const TlsFiles files = TlsFilesOf(config);
-  if (!files.on() && !config.insecure && !IsLoopback(HostOf(config.listen))) {
+  if (!files.on() && !config.insecure && !IsLoopback(HostOf(config.gateway.listen))) {
     return Fail(
         Code::kInvalid,
         "{} can be reached from other machines, and without TLS whoever is between can read keys and "
@@ -60,7 +61,7 @@ Result<TlsFiles> PrepareTls(const Config& config) {
         "  --tls-cert FILE --tls-key FILE  a certificate of yours, in PEM\n"
         "  --insecure                      plain HTTP: in a network that you trust, or behind a proxy "
         "with TLS",
-        config.listen);
+        config.gateway.listen);
   }
   if (config.tls_self_signed) PENSTOCK_TRY(MakeOnce(config, files));
   if (!files.on()) return files;

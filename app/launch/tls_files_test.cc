@@ -28,7 +28,7 @@ class TlsFilesTest : public testing::Test {
 TEST_F(TlsFilesTest, BeyondThisMachineItWantsTlsOrThatItIsMeant) {
   EXPECT_EQ(ErrorOf(), "") << "loopback";
   for (const char* listen : {"0.0.0.0:8700", "[::]:8700", "192.168.1.5:8700"}) {
-    config_.listen = listen;
+    config_.gateway.listen = listen;
     for (const char* way : {"--tls-self-signed", "--tls-cert", "--insecure"}) {
       EXPECT_TRUE(ErrorOf().contains(way)) << ErrorOf();
     }
@@ -60,12 +60,12 @@ TEST_F(TlsFilesTest, TheSelfSignedCertificateIsMadeOnceForItsOwnerAlone) {
 
 TEST_F(TlsFilesTest, SettingsThatContradictAreRefused) {
   config_.tls_self_signed = true;
-  config_.tls_cert = "/x.pem";
+  config_.gateway.tls_certificate = "/x.pem";
   EXPECT_TRUE(ErrorOf().contains("choose one")) << ErrorOf();
   config_.tls_self_signed = false;
   EXPECT_TRUE(ErrorOf().contains("/x.pem")) << ErrorOf();
-  config_.tls_cert = "";
-  config_.tls_key = "/y.pem";
+  config_.gateway.tls_certificate = "";
+  config_.gateway.tls_key = "/y.pem";
   EXPECT_TRUE(ErrorOf().contains("--tls-cert")) << ErrorOf();
 }
 

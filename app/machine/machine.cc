@@ -82,10 +82,10 @@ FitMachine LookAtMachine(const Config& config, const DataDir& data) {
                      .bandwidth = speed.bandwidth,
                      .int8_ops = speed.int8_ops,
                      .f32_flops = speed.f32_flops,
-                     .engine_memory = config.engine_memory.value,
-                     .kv_memory = config.kv_memory.value,
-                     .context = config.context,
-                     .max_sequences = config.max_sequences};
+                     .engine_memory = config.engine.memory_bytes,
+                     .kv_memory = config.engine.kv_bytes,
+                     .context = config.engine.context,
+                     .max_sequences = config.engine.max_sequences};
   if (const auto disk = FreeDiskBytes(data.path()); disk.has_value()) machine.disk_free = *disk;
   return machine;
 }

@@ -35,25 +35,25 @@ uint64_t NumberOrZero(std::string_view text) {
 
 }  // namespace
 
-std::vector<std::string> HubAuthorisation(const Config& config) {
-  if (config.hub_token.empty()) return {};
-  return {"Authorization: Bearer " + config.hub_token};
+std::vector<std::string> HubAuthorisation(const PullOptions& options) {
+  if (options.token.empty()) return {};
+  return {"Authorization: Bearer " + options.token};
 }
 
-Result<HubFile> AskHub(const Config& config, std::string_view repository, std::string_view file,
+Result<HubFile> AskHub(const PullOptions& options, std::string_view repository, std::string_view file,
                        const Say& say) {
-  std::string hub = config.hub;
+  std::string hub = options.hub;
   while (hub.ends_with('/')) hub.pop_back();
   const std::string url = fmt::format("{}/{}/resolve/main/{}", hub, repository, file);
   PENSTOCK_ASSIGN(const auto answer, SendPatiently({.method = "HEAD",
                                                     .url = url,
-                                                    .headers = HubAuthorisation(config),
-                                                    .connect_timeout = config.connect_timeout.value,
-                                                    .total_timeout = config.stall_timeout.value},
+                                                    .headers = HubAuthorisation(options),
+                                                    .connect_timeout = options.connect_timeout,
+                                                    .total_timeout = options.stall_timeout},
                                                    say));
   if (answer.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
   if (answer.status == 401 || answer.status == 403) {
-    return Fail(Reason::kModelToken, "{} wants an access token (or does not exist): set pull.token", url);
+    return Fail(Reason::kModelToken, "{} needs an access token (or does not exist): set pull.token", url);
   }
   if (answer.status >= 400) return Fail(Code::kUnavailable, "{}: answered {}", url, answer.status);
   std::string tag = answer.Header("x-linked-etag");
@@ -71,16 +71,16 @@ Result<HubFile> AskHub(const Config& config, std::string_view repository, std::s
   return found;
 }
 
-Result<HubFile> AskModelScope(const Config& config, std::string_view repository, std::string_view file,
+Result<HubFile> AskModelScope(const PullOptions& options, std::string_view repository, std::string_view file,
                               const Say& say) {
-  std::string base = config.modelscope;
+  std::string base = options.modelscope;
   while (base.ends_with('/')) base.pop_back();
   base = fmt::format("{}/api/v1/models/{}/repo", base, repository);
   const std::string list = base + "/files?Revision=master&Recursive=true";
   PENSTOCK_ASSIGN(const auto answer, SendPatiently({.url = list,
                                                     .follow_redirects = true,
-                                                    .connect_timeout = config.connect_timeout.value,
-                                                    .total_timeout = config.stall_timeout.value},
+                                                    .connect_timeout = options.connect_timeout,
+                                                    .total_timeout = options.stall_timeout},
                                                    say));
   if (answer.status == 404) return Fail(Code::kNotFound, "{}: no such repository (404)", list);
   if (answer.status != 200) return Fail(Code::kUnavailable, "{}: answered {}", list, answer.status);

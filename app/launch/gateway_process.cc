@@ -1,0 +1,59 @@
+#include "app/launch/gateway_process.h"
+
+#include <filesystem>
+
+#include "app/backup/backup.h"
+#include "app/client/endpoint.h"
+#include "app/launch/log_keeper.h"
+#include "app/launch/tls_files.h"
+#include "app/models/model_store.h"
+#include "gateway/gateway.h"
+#include "teams/teams.h"
+
+namespace penstock {
+namespace {
+
+// Whoever holds the data directory is the operator: where operator.key is missing (the first start, or a file
+// that was lost), a new key is made and written there. Before the gateway opens the same store.
+Status EnsureOperatorKeyFile(const DataDir& data) {
+  if (std::filesystem::exists(data.OperatorKeyFile())) return {};
+  PENSTOCK_ASSIGN(
+      const auto accounts,
+      OpenAccounts({.data_dir = data.path(), .post = [](const std::function<void()>&) {}}, SystemClock()));
+  PENSTOCK_ASSIGN(const CreatedKey created,
+                  accounts->CreateKey(
+                      {.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0}));
+  accounts->Flush();
+  return WriteSecretFile(data.OperatorKeyFile(), created.secret + "\n");
+}
+
+}  // namespace
+
+Result<int> RunGatewayProcess(const LoadedConfig& loaded, const ChildOptions& child) {
+  const Config& config = loaded.config;
+  PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
+  const LogKeeper log(LogFile(data, config, "gateway"));
+  GatewayOptions options = config.gateway;
+  options.data_dir = data.path();
+  options.listen_fd = child.listen_fd;
+  const TlsFiles tls = TlsFilesOf(config);
+  options.tls_certificate = tls.certificate;
+  options.tls_key = tls.key;
+  options.open_metrics = IsLoopback(HostOf(config.gateway.listen));
+  options.engine_socket = child.socket;
+  options.log_level = config.log_level;
+  options.rescan = [data, &config] {
+    auto models = ModelStore(data).Installed();
+    for (auto& model : models) {
+      if (model.context == 0) model.context = config.engine.context;
+    }
+    return models;
+  };
+  options.models = options.rescan();
+  if (auto upgraded = UpgradeData(data); !upgraded.has_value()) return FailChild(upgraded.error());
+  if (auto ensured = EnsureOperatorKeyFile(data); !ensured.has_value()) return FailChild(ensured.error());
+  const auto status = RunGateway(std::move(options));
+  return status.has_value() ? *status : FailChild(status.error());
+}
+
+}  // namespace penstock

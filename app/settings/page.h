@@ -1,0 +1,10 @@
+// The reference page docs/configuration.md, made from the table of settings.
+#pragma once
+
+#include <string>
+
+namespace penstock {
+
+std::string ConfigurationPage();
+
+}  // namespace penstock

@@ -1,0 +1,16 @@
+// Changes one setting in the text of a penstock.toml and leaves the rest as it is, comments included.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace penstock {
+
+// `text` with `name` ("gateway.max_body", "engines.left.memory") set to `value`. A table that is missing is
+// added at the end. Errors: kInvalid: `text` is not TOML, or writes this setting in a form that cannot be
+// changed safely (an inline table): says so, so that the user can edit the file.
+Result<std::string> WithSetting(std::string_view text, std::string_view name, std::string_view value);
+
+}  // namespace penstock

@@ -1,0 +1,74 @@
+// Renderer: a process in which chat templates are compiled and rendered, and nothing else happens.
+//
+// A chat template is a program that comes with a model's file. Counting its instructions does not limit it:
+// one filter, operator or comparison can run for minutes or fill the memory. So templates run in a process
+// with limits that the operating system keeps, and a call that exceeds one ends that process, not ours.
+// Renderers that are not in use wait for the next call, so a call costs two messages, not a start.
+//
+// The process is this program once more: one that links this file and is started with argv[0] ==
+// kRendererName serves its parent and never reaches main.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace penstock {
+
+// What one call may use. Import compiles and renders once each, so it ends within 5 s.
+constexpr Nanos kRenderCpuLimit = 1500 * kMillisecond;
+constexpr Nanos kRenderTimeLimit = 2400 * kMillisecond;
+constexpr uint64_t kRenderMemoryLimit = 768ULL << 20;  // bytes of address space; not under sanitizers
+constexpr const char* kRendererName = "penstock-templates";
+
+// A template as its renderers know it. `id` is never used for another source.
+struct TemplateSource {
+  uint64_t id = 0;
+  std::string text;
+};
+
+// Threads: one call at a time.
+class Renderer {
+ public:
+  // Errors: kIo: the process cannot be started.
+  static Result<std::unique_ptr<Renderer>> Start();
+  ~Renderer();
+  Renderer(const Renderer&) = delete;
+  Renderer& operator=(const Renderer&) = delete;
+
+  // Errors: kInvalid: the template does not compile, refuses the conversation, fails or exceeds a limit.
+  Status Compile(const TemplateSource& source);
+  Result<std::string> Render(const TemplateSource& source, std::string_view context_json);
+
+  // False after a call that exceeded a limit, and for one that has compiled as many templates as it keeps.
+  bool reusable() const { return alive_ && known_.size() < kMostTemplates; }
+  // REQUIRES: between calls. The process is gone.
+  bool ended() const;
+
+ private:
+  static constexpr size_t kMostTemplates = 64;
+
+  Renderer(int socket, pid_t process) : socket_(socket), process_(process) {}
+  Result<std::string> Call(const TemplateSource& source, bool render, std::string_view context_json);
+  std::unexpected<Error> Lost(bool out_of_time);
+  void End();
+
+  const int socket_;
+  const pid_t process_;
+  bool alive_ = true;
+  std::set<uint64_t> known_;  // ids of the templates that the process has
+};
+
+// The same on a renderer that nobody else uses meanwhile. Threads: any number at once, each with a process.
+Status CompileInRenderer(const TemplateSource& source);
+Result<std::string> RenderInRenderer(const TemplateSource& source, std::string_view context_json);
+
+}  // namespace penstock
