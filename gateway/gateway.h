@@ -1,4 +1,4 @@
-// Gateway: the HTTP face. Bytes → ChatRequest → one request's story → SSE.
+// Gateway: the process that speaks HTTP. Bytes → ChatRequest → Generation → SSE.
 //
 // One io thread runs HTTP, the fleet and the accounts; long prompts are tokenised on a small pool.
 #pragma once

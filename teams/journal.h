@@ -43,7 +43,7 @@ struct JournalEntry {
   int64_t team = 0, key = 0;
   int64_t prompt = 0;  // its size, billed or not
   Nanos opened = 0;    // wall
-  std::string model;  // its first kJournalModelBytes: longer names are whole in the open record
+  std::string model;   // its first kJournalModelBytes: longer names are whole in the open record
   Counters counters;
 };
 constexpr size_t kJournalModelBytes = 136;

@@ -197,14 +197,14 @@ Result<std::vector<UsageSums>> Reports::ReadUsage(const UsageQuery& query,
     PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
     ended_.Reset();
     if (stored) continue;
-    const Counters& c = request->counters;
+    const penstock::Usage used = UsageOf(request->counters);
     UsageRow one;
     one.requests = 1;
-    one.input = request->prompt;
-    one.cached_input = c.cached;
-    one.output = c.billed;
-    one.reported = c.reported;
-    one.chip_ns = c.chip_ns;
+    one.input = used.input;
+    one.cached_input = used.cached;
+    one.output = used.billed;
+    one.reported = used.reported;
+    one.chip_ns = request->counters.chip_ns;
     tally.Begin(*span);
     tally.Add(request->team, request->key, request->model, one);
   }

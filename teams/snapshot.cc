@@ -17,7 +17,7 @@ namespace {
 
 // The store's versions from which on there is a column `reported`, and one `input`.
 constexpr int64_t kReportedSince = 5, kInputSince = 6;
-constexpr int kJournalReads = 20;      // a slot that changes hands while it is read looks damaged
+constexpr int kJournalReads = 20;  // a slot that changes hands while it is read looks damaged
 
 std::string StoreFile(const std::string& dir) {
   return dir + "/penstock.db";

@@ -31,15 +31,16 @@ Result<RequestWriter> RequestWriter::Prepare(Database& database) {
                                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
   PENSTOCK_ASSIGN(
       writer.end_,
-      database.Prepare("INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
-                       " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported,"
-                       " input)"
-                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
-                       " ?18)"
-                       " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
-                       " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
-                       " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
-                       " trail=excluded.trail, reported=excluded.reported, input=excluded.input WHERE ended=0"));
+      database.Prepare(
+          "INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
+          " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported,"
+          " input)"
+          " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
+          " ?18)"
+          " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
+          " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
+          " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
+          " trail=excluded.trail, reported=excluded.reported, input=excluded.input WHERE ended=0"));
   PENSTOCK_ASSIGN(
       writer.usage_,
       database.Prepare(
@@ -62,8 +63,8 @@ Status RequestWriter::End(const RequestEntry& r) {
   const Counters& c = r.counters;
   const Usage usage = UsageOf(c);
   PENSTOCK_TRY(end_.Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened,
-                         r.prompt, r.ended, r.outcome, r.detail, usage.cached, c.billed, c.emitted, c.computed,
-                         c.chip_ns, trail, c.reported, usage.input)
+                         r.prompt, r.ended, r.outcome, r.detail, usage.cached, c.billed, c.emitted,
+                         c.computed, c.chip_ns, trail, c.reported, usage.input)
                    .Run());
   if (database_->Changes() == 1) Add(r);
   return {};

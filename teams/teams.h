@@ -7,9 +7,9 @@
 // The billing rule: a request that delivered nothing is billed nothing. Output tokens are billed when the
 // client's socket accepted them. The whole prompt is billed with the first output that the socket accepted;
 // an answer that is sent whole, or that has no output tokens, bills it when the answer was accepted. So a
-// request that was refused, timed out in the queue, was abandoned while it waited, met a fault of the store or
-// a gateway that was killed before the first byte is billed nothing, whatever was computed for it. What was
-// computed is always counted as chip time of its team: cancelling is no free computing.
+// request that was refused, timed out in the queue, was abandoned while it waited, met a fault of the store
+// or a gateway that was killed before the first byte is billed nothing, whatever was computed for it. What
+// was computed is always counted as chip time of its team: cancelling is no free computing.
 //
 // Nothing here waits for the disk: what is written completes once it is durable, what is read once a reader
 // thread has read it.
@@ -162,11 +162,12 @@ class Ticket {
   virtual Usage usage() const = 0;
   virtual TokenCounts counts() const = 0;
 
-  // The most output tokens that the request may have, over all choices together; none: as many as it asks for.
+  // The most output tokens that the request may have, over all choices together; none: as many as it asks
+  // for.
   virtual std::optional<int64_t> limit() const = 0;
   // Lowers the limit while the request runs; never raises it, and never goes below what was emitted already.
-  // Returns the limit that holds from now on: the request ends with "length" at exactly that token, if it gets
-  // so far. REQUIRES: tokens >= 0.
+  // Returns the limit that holds from now on: the request ends with "length" at exactly that token, if it
+  // gets so far. REQUIRES: tokens >= 0.
   virtual int64_t SetLimit(int64_t tokens) = 0;
   // `changed` is called from within SetLimit, whoever calls that, until the request's end.
   virtual void OnLimit(std::function<void(int64_t limit)> changed) = 0;
@@ -207,8 +208,8 @@ class Accounts {
   virtual Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const = 0;
 
   // ---- what ----
-  // Opens a request: takes a journal slot and queues its open record. `limit`: see Ticket::limit. Errors: kUnavailable when the
-  // store cannot be written (says why), kOverloaded when no journal slot is free.
+  // Opens a request: takes a journal slot and queues its open record. `limit`: see Ticket::limit. Errors:
+  // kUnavailable when the store cannot be written (says why), kOverloaded when no journal slot is free.
   virtual Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
                                                int64_t prompt_tokens,
                                                std::optional<int64_t> limit = std::nullopt) = 0;
