@@ -404,6 +404,7 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
         database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
                          "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                          "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
+                         "ALTER TABLE requests DROP COLUMN input;"
                          "PRAGMA user_version=1"));
   }
   World world(dir.path);
