@@ -147,12 +147,12 @@ TEST(Journal, ADamagedSlotIsNotRead) {
   auto journal = *Journal::Create(dir.path + "/journal", 1);
   journal->Take(Entry(1));
   const std::string good = Bytes(dir.path + "/journal");
-  constexpr size_t kSlot = 4096, kCounters = kSlot + 8, kIdentity = kSlot + 48, kReported = kSlot + 248;
+  constexpr size_t kSlot = 4096, kCounters = kSlot + 8, kIdentity = kSlot + 48, kInput = kSlot + 240;
   for (size_t at = kSlot; at < good.size(); ++at) {
     std::string bad = good;
     bad[at] = static_cast<char>(bad[at] ^ 0x80);
     const auto contents = *Read(bad);
-    const bool in_counters = (at >= kCounters && at < kIdentity) || at >= kReported;
+    const bool in_counters = (at >= kCounters && at < kIdentity) || at >= kInput;
     EXPECT_EQ(contents.open.size(), in_counters ? 1u : 0u) << at;
     EXPECT_EQ(contents.damaged, in_counters ? 0u : 1u) << at;
     for (const auto& entry : contents.open) {
