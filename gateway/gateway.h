@@ -12,18 +12,9 @@
 #include "base/clock.h"
 #include "base/log_level.h"
 #include "base/result.h"
+#include "fleet/installed_model.h"
 
 namespace penstock {
-
-// One installed model, as app/ found it in the data directory. The gateway opens the tokenizer and
-// template of `path` (never its weights) and asks the fleet to serve it.
-struct InstalledModel {
-  std::string name;      // what clients write in "model"
-  std::string path;      // GGUF file or Hugging Face folder
-  int64_t created = 0;   // Unix seconds, for /v1/models
-  uint32_t context = 0;  // cap; 0: the model's own
-  uint64_t kv_bytes = 0;
-};
 
 struct GatewayOptions {
   std::string data_dir;

@@ -1,4 +1,4 @@
-// Cloud: the running cloud, as the commands see it: its HTTP API (gateway/admin.h lists the routes).
+// Cloud: the running cloud, as the commands see it: its HTTP API (gateway/admin/admin.h lists the routes).
 #pragma once
 
 #include <boost/json.hpp>

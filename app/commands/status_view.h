@@ -1,4 +1,4 @@
-// The state of a running cloud as text: pure functions of what GET /admin/v1/status (gateway/admin.h) and GET
+// The state of a running cloud as text: pure functions of what GET /admin/v1/status (gateway/admin/admin.h) and GET
 // /v1/live (docs/api.md) answered, so that what `penstock status` and `penstock top` show can be tested
 // without either.
 #pragma once

@@ -8,22 +8,24 @@
 #include "app/launch/tls_files.h"
 #include "app/models/model_store.h"
 #include "gateway/gateway.h"
+#include "teams/mailbox.h"
 #include "teams/teams.h"
 
 namespace penstock {
 namespace {
 
-// Whoever holds the data directory is the operator: where operator.key is missing (the first start, or a file
-// that was lost), a new key is made and written there. Before the gateway opens the same store.
+// Whoever can read the data directory is the operator: where operator.key is missing (first start, or the
+// file was lost), a new key is created and written there. Runs before the gateway opens the same store.
 Status EnsureOperatorKeyFile(const DataDir& data) {
   if (std::filesystem::exists(data.OperatorKeyFile())) return {};
+  Mailbox mailbox;
   PENSTOCK_ASSIGN(
       const auto accounts,
-      OpenAccounts({.data_dir = data.path(), .post = [](const std::function<void()>&) {}}, SystemClock()));
+      OpenAccounts({.data_dir = data.path(), .post = [&](auto done) { mailbox.Post(std::move(done)); }},
+                   SystemClock()));
+  const NewKey key{.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0};
   PENSTOCK_ASSIGN(const CreatedKey created,
-                  accounts->CreateKey(
-                      {.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0}));
-  accounts->Flush();
+                  mailbox.Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); }));
   return WriteSecretFile(data.OperatorKeyFile(), created.secret + "\n");
 }
 
