@@ -1,5 +1,5 @@
-// Completion for three shells. Each script works alike: walk the words so far to the command that they name,
-// then offer that command's subcommands and flags, or the values of the flag before the cursor.
+// Completion for three shells. All scripts work the same way: they follow the words typed so far to a
+// command, then offer that command's subcommands and flags, or values for the flag before the cursor.
 #include <fmt/ranges.h>
 
 #include "app/command_line/command_tree.h"
@@ -7,14 +7,14 @@
 namespace penstock {
 namespace {
 
-constexpr std::string_view kAsked = "MODEL|TEAM|SOURCE";  // kinds of value that the program lists itself
+constexpr std::string_view kAsked = "MODEL|TEAM|SOURCE";  // types whose values `penstock names` lists
 
-// "model pull": the words after the program's own name; empty for the program alone.
+// "model pull": the words after the program's name; empty for the program itself.
 std::string At(const CommandFacts& command) {
   return fmt::format("{}", fmt::join(command.words.begin() + 1, command.words.end(), " "));
 }
 
-// Quoted for bash, zsh and fish alike.
+// Quoted in a way that bash, zsh and fish all accept.
 std::string Quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text) {
@@ -27,7 +27,7 @@ std::string Quoted(std::string_view text) {
   return out + "'";
 }
 
-// One case for each step down the tree: from "model" by "pull" to "model pull".
+// One case for each step down the tree: from "model", the word "pull" leads to "model pull".
 std::string Steps(const std::vector<CommandFacts>& commands, std::string_view form) {
   std::string text;
   for (const auto& command : commands) {
@@ -40,7 +40,7 @@ std::string Steps(const std::vector<CommandFacts>& commands, std::string_view fo
   return text;
 }
 
-// One case for each flag that wants a value, and for each command whose first argument has a kind of its own.
+// One case for each flag that takes a value, and for each command whose first argument has a type.
 std::string Values(const std::vector<CommandFacts>& commands, std::string_view form) {
   std::string text;
   const auto add = [&](const std::string& at, const std::string& before, const std::string& value) {

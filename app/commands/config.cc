@@ -1,4 +1,4 @@
-// `penstock config`: every setting, what holds here, and where it came from.
+// `penstock config`: every setting, its current value, and where that value came from.
 #include <filesystem>
 
 #include "app/client/cloud.h"
@@ -27,10 +27,10 @@ int ShowConfig(const LoadedConfig& loaded, bool as_json) {
     table.Row({std::string(setting.name), Shown(setting, loaded.config), from, std::string(setting.help)});
     all[setting.name] = boost::json::object{{"value", Shown(setting, loaded.config)}, {"from", from}};
   }
-  for (const auto& [engine, said] : loaded.config.engines) {
-    if (said.empty())
-      table.Row({fmt::format("engines.{}", engine), "", loaded.file, "an engine as engine.* says"});
-    for (const auto& [setting, value] : said) {
+  for (const auto& [engine, own] : loaded.config.engines) {
+    if (own.empty())
+      table.Row({fmt::format("engines.{}", engine), "", loaded.file, "an engine with the engine.* settings"});
+    for (const auto& [setting, value] : own) {
       const std::string name = fmt::format("engines.{}.{}", engine, setting.substr(setting.find('.') + 1));
       const auto source = loaded.source.find(name);
       const std::string from = source == loaded.source.end() ? "" : source->second;
@@ -135,7 +135,7 @@ void AddConfigCommand(CLI::App& app, Cli& cli) {
   CLI::App* config =
       app.add_subcommand("config", "Show every setting and where its value came from; change one");
   config->add_flag("--json", *as_json, "as JSON");
-  config->add_flag("--markdown", *markdown, "the reference page");
+  config->add_flag("--markdown", *markdown, "print the reference page");
   config->footer("Example:\n  penstock config\n  penstock config set gateway.max_waiting 500");
   AddSet(*config, cli);
   config->callback([&cli, config, as_json, markdown] {

@@ -1,5 +1,4 @@
-// `penstock doctor`: looks at the machine and the data directory, and names one command that mends each
-// finding.
+// `penstock doctor`: checks the machine and the data directory, and prints a command that fixes each problem.
 #include <algorithm>
 #include <optional>
 
@@ -19,7 +18,7 @@ const char* LevelName(Level level) {
   return level == Level::kGood ? "ok" : level == Level::kNote ? "note" : "BAD";
 }
 
-// Its progress line ends where the next model begins.
+// Shows one progress line for each model.
 class ReadingProgress {
  public:
   void operator()(const std::string& model, uint64_t done, uint64_t total) {
@@ -41,10 +40,10 @@ void Print(const std::vector<Finding>& findings, size_t bad) {
     if (!finding.mend.empty()) fmt::print("             -> {}\n", finding.mend);
   }
   if (bad == 0) {
-    fmt::print("\nNothing is wrong.{}\n", notes ? " What a note says can wait." : "");
+    fmt::print("\nNo problems found.{}\n", notes ? " The notes are not urgent." : "");
   } else {
-    fmt::print("\n{} {} wrong: the line after each BAD mends it.\n", bad,
-               bad == 1 ? "thing is" : "things are");
+    fmt::print("\n{} found: the line after each BAD shows how to fix it.\n",
+               bad == 1 ? "1 problem" : fmt::format("{} problems", bad));
   }
 }
 
@@ -103,10 +102,10 @@ Result<int> Doctor(const Config& config, bool quick, bool as_json) {
 
 void AddDoctorCommand(CLI::App& app, Cli& cli) {
   auto quick = std::make_shared<bool>(false), as_json = std::make_shared<bool>(false);
-  CLI::App* doctor = app.add_subcommand("doctor", "What this machine has, what is wrong, and what mends it");
-  doctor->add_flag("--quick", *quick, "do not read the models through, nor measure again");
+  CLI::App* doctor = app.add_subcommand("doctor", "Check this machine and show how to fix each problem");
+  doctor->add_flag("--quick", *quick, "neither read the model files nor measure the machine again");
   doctor->add_flag("--json", *as_json, "as JSON");
-  doctor->footer("Ends with status 1 where something is wrong.\n\nExample:\n  penstock doctor");
+  doctor->footer("The exit status is 1 if there is a problem.\n\nExample:\n  penstock doctor");
   doctor->callback([&cli, quick, as_json] {
     cli.run = [quick, as_json](const LoadedConfig& loaded) {
       return Doctor(loaded.config, *quick, *as_json);
