@@ -126,7 +126,7 @@ void AddBackupCommands(CLI::App& app, Cli& cli) {
       app.add_subcommand("backup", "Copy all state into a folder; the cloud may be running or not");
   backup->add_option("folder", options->path, "folder to create; it must not exist yet")->required();
   backup->add_flag("--models", options->weights, "include the models' weights, as links where possible");
-  backup->add_flag("--json", options->as_json, "as JSON");
+  backup->add_flag("--json", options->as_json, "print JSON");
   backup->footer(
       "A backup contains teams, keys, usage, requests, the operator key, the settings and the list of "
       "models,\n"

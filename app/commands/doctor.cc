@@ -37,7 +37,7 @@ void Print(const std::vector<Finding>& findings, size_t bad) {
   const bool notes = std::ranges::count(findings, Level::kNote, &Finding::level) > 0;
   for (const auto& finding : findings) {
     fmt::print("{:<4} {:<7} {}\n", LevelName(finding.level), finding.subject, finding.words);
-    if (!finding.mend.empty()) fmt::print("             -> {}\n", finding.mend);
+    if (!finding.fix.empty()) fmt::print("             -> {}\n", finding.fix);
   }
   if (bad == 0) {
     fmt::print("\nNo problems found.{}\n", notes ? " The notes are not urgent." : "");
@@ -77,7 +77,7 @@ void PrintJson(const DoctorFacts& facts, const std::vector<Finding>& findings, b
                                       {"good", finding.level != Level::kBad},
                                       {"level", LevelName(finding.level)},
                                       {"words", finding.words},
-                                      {"mend", finding.mend}});
+                                      {"mend", finding.fix}});
   }
   fmt::print("{}", PrettyJson(boost::json::object{
                        {"good", good}, {"machine", ToJson(facts.machine)}, {"data", all}}));
@@ -104,7 +104,7 @@ void AddDoctorCommand(CLI::App& app, Cli& cli) {
   auto quick = std::make_shared<bool>(false), as_json = std::make_shared<bool>(false);
   CLI::App* doctor = app.add_subcommand("doctor", "Check this machine and show how to fix each problem");
   doctor->add_flag("--quick", *quick, "neither read the model files nor measure the machine again");
-  doctor->add_flag("--json", *as_json, "as JSON");
+  doctor->add_flag("--json", *as_json, "print JSON");
   doctor->footer("The exit status is 1 if there is a problem.\n\nExample:\n  penstock doctor");
   doctor->callback([&cli, quick, as_json] {
     cli.run = [quick, as_json](const LoadedConfig& loaded) {

@@ -191,7 +191,7 @@ void AddEngineCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<ListOptions>();
   auto name = std::make_shared<std::string>();
   CLI::App* list = engine->add_subcommand("ls", "List engines, where they run, and their models");
-  list->add_flag("--json", options->as_json, "as JSON");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->add_flag("--guarantees", options->guarantees, "show what each engine guarantees");
   list->add_flag("--profiles", options->profiles, "show how fast each engine computes, as measured");
   list->footer("Example:\n  penstock engine ls\n  penstock engine ls --guarantees");

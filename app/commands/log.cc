@@ -52,7 +52,7 @@ void AddLogCommand(CLI::App& app, Cli& cli) {
       ->check(OneOf({"gateway", "engine", "all"}));
   log->add_option("--during", options->lasting, "go back to the old level after this time, such as 10m")
       ->check(Duration());
-  log->add_flag("--json", options->as_json, "as JSON");
+  log->add_flag("--json", options->as_json, "print JSON");
   log->footer(
       "No level logs a prompt, an answer or a key. The setting `log.level` is the level at startup.\n\n"
       "Example:\n  penstock log debug --for gateway --during 10m\n  penstock log info");

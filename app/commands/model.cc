@@ -134,7 +134,7 @@ void AddLimits(CLI::App* command, const Shared& options) {
   command->add_option("--kv", options->kv, "memory for its KV cache, such as 2GiB")
       ->type_name("BYTES")
       ->check(Size());
-  command->add_flag("--json", options->as_json, "as JSON");
+  command->add_flag("--json", options->as_json, "print JSON");
 }
 
 }  // namespace
@@ -168,14 +168,14 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
   list->add_flag("--catalogue", options->catalogue,
                  "list the catalogue instead, and which models fit this machine");
   list->add_flag("--guarantees", options->guarantees, "show what the engines guarantee for each model");
-  list->add_flag("--json", options->as_json, "as JSON");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock model ls\n  penstock model ls --catalogue");
   OnChosen(list, cli, options, ListModels);
 
   CLI::App* show = model->add_subcommand("show", "Show everything that is known about a model");
   show->add_option("name", options->what, "name of the model")->required()->type_name("MODEL");
   show->add_flag("--verify", options->verify, "read every file and compare its SHA-256");
-  show->add_flag("--json", options->as_json, "as JSON");
+  show->add_flag("--json", options->as_json, "print JSON");
   show->footer("Example:\n  penstock model show smollm2-135m --verify");
   OnChosen(show, cli, options, ShowModel);
 

@@ -130,7 +130,7 @@ Result<int> ListCatalogue(const Place& place, const Options& options) {
   json::array all;
   for (const auto& model : KnownModels()) {
     const Fit fit = JudgeFit(model.ForFit(), machine);
-    const std::string checked = model.PulledByUs() ? "" : "download not tested by us";
+    const std::string checked = model.PulledByUs() ? "" : "download not tested";
     std::string note = StateOf(model, installed);
     for (const auto& more : {checked, std::string(model.note)}) {
       if (!more.empty()) note += (note.empty() ? "" : "; ") + more;

@@ -118,7 +118,7 @@ Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
 void AddStatusCommand(CLI::App& app, Cli& cli) {
   auto as_json = std::make_shared<bool>(false);
   CLI::App* status = app.add_subcommand("status", "Show engines, models and the queue");
-  status->add_flag("--json", *as_json, "as JSON");
+  status->add_flag("--json", *as_json, "print JSON");
   status->footer("Example:\n  penstock status");
   status->callback([&cli, as_json] {
     cli.run = [as_json](const LoadedConfig& loaded) { return ShowStatus(loaded, *as_json); };

@@ -184,14 +184,14 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
       ->allow_extra_args(false);
   create->add_option("--expires", options->expires, "expires after a time (90d) or on a day (2026-12-31)")
       ->type_name("TIME");
-  create->add_flag("--json", options->as_json, "as JSON");
+  create->add_flag("--json", options->as_json, "print JSON");
   create->footer(
       "Example:\n  penstock key create --team research --name ci --model smollm2-135m --expires 90d");
   OnChosen(create, cli, options, CreateKey);
 
   CLI::App* list = key->add_subcommand("ls", "List keys, without their secrets");
   list->add_option("--team", options->team, "only keys of this team")->type_name("TEAM");
-  list->add_flag("--json", options->as_json, "as JSON");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock key ls --team research");
   OnChosen(list, cli, options, ListKeys);
 
@@ -200,13 +200,13 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
   options->overlap = "24h";
   rotate->add_option("--overlap", options->overlap,
                      "how long the old secret still works (default 24h; 0: revoke it now, if it leaked)");
-  rotate->add_flag("--json", options->as_json, "as JSON");
+  rotate->add_flag("--json", options->as_json, "print JSON");
   rotate->footer("Example:\n  penstock key rotate 3\n  penstock key rotate 3 --overlap 0");
   OnChosen(rotate, cli, options, RotateKey);
 
   CLI::App* revoke = key->add_subcommand("revoke", "Revoke a key immediately");
   revoke->add_option("key", options->key, "the key's id, or the beginning of its secret")->required();
-  revoke->add_flag("--json", options->as_json, "as JSON");
+  revoke->add_flag("--json", options->as_json, "print JSON");
   revoke->footer("Example:\n  penstock key revoke 3");
   OnChosen(revoke, cli, options, RevokeKey);
 }
@@ -221,7 +221,7 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
 
   CLI::App* create = team->add_subcommand("create", "Create a team");
   create->add_option("name", options->name, "name of the team")->required();
-  create->add_flag("--json", options->as_json, "as JSON");
+  create->add_flag("--json", options->as_json, "print JSON");
   create->footer("Example:\n  penstock team create research");
   OnChosen(create, cli, options, CreateTeam);
 
@@ -231,12 +231,12 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
                   "whether they may go to engines outside the organisation: yes or no")
       ->required()
       ->check(OneOf({"yes", "no"}));
-  set->add_flag("--json", options->as_json, "as JSON");
+  set->add_flag("--json", options->as_json, "print JSON");
   set->footer("Example:\n  penstock team set research --external yes");
   OnChosen(set, cli, options, SetTeam);
 
   CLI::App* list = team->add_subcommand("ls", "List teams");
-  list->add_flag("--json", options->as_json, "as JSON");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock team ls");
   OnChosen(list, cli, options, ListTeams);
 

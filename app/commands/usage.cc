@@ -151,7 +151,7 @@ void AddUsageCommand(CLI::App& app, Cli& cli) {
   usage->add_option("--by", options->by, "one row for each hour or day, in this machine's time zone")
       ->check(OneOf({"hour", "day"}))
       ->type_name("hour|day");
-  usage->add_flag("--json", options->as_json, "as JSON");
+  usage->add_flag("--json", options->as_json, "print JSON");
   usage->footer(
       "Example:\n  penstock usage --since 24h --by-key\n  penstock usage --since 7d --by day\n  penstock "
       "usage --request req_0123456789");

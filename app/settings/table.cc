@@ -92,7 +92,7 @@ struct List {
   }
 };
 
-// "ours=theirs,…"; a name alone is called the same there.
+// "ours=theirs,…"; a single name means that both are the same.
 struct Names {
   using Map = std::map<std::string, std::string, std::less<>>;
   static Status Parse(Map& out, std::string_view text) {
@@ -113,7 +113,7 @@ struct Names {
   }
 };
 
-// ---- kinds with a value of their own: checked where they are read, so that a mistake is found at the start
+// ---- types whose values are checked when they are read, so that a mistake is found at startup
 
 Status OneOfWords(std::string& out, std::string_view text, std::span<const std::string_view> words) {
   if (std::ranges::find(words, text) == words.end())
@@ -398,8 +398,7 @@ Status SetEngineSetting(Config& config, std::string_view name, std::string_view 
   const size_t dot = rest.find('.');
   if (dot == std::string_view::npos) {
     return Fail(Reason::kBadSetting,
-                "{}: each engine has a table of its own: [engines.NAME], or --set engines.NAME.{}=…", name,
-                rest);
+                "{}: each engine has its own table: [engines.NAME], or --set engines.NAME.{}=…", name, rest);
   }
   const std::string_view engine = rest.substr(0, dot), key = rest.substr(dot + 1);
   PENSTOCK_TRY(CheckEngineName(engine));
@@ -443,7 +442,7 @@ Status CheckEngineName(std::string_view name) {
   };
   if (!name.empty() && name.size() <= 32 && std::ranges::all_of(name, fits)) return {};
   return Fail(Reason::kBadSetting,
-              "engines.{}: an engine's name has letters, digits, - and _, at most 32 of them", name);
+              "engines.{}: the name of an engine has at most 32 letters, digits, - and _", name);
 }
 
 Status SetSetting(Config& config, std::string_view name, std::string_view text) {

@@ -1,4 +1,4 @@
-// Units: sizes, times, shares and core lists as people write them.
+// Units: sizes, times, shares and core lists in the forms in which users write them.
 #pragma once
 
 #include <cstdint>

@@ -155,7 +155,7 @@ def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smo
             engine = ours.children("engine")[0]
             assert os.readlink(f"/proc/{engine}/exe").endswith("(deleted)")
             os.kill(ours.process.pid, signal.SIGHUP)
-            eventually(lambda: "everything was restarted" in said(ours))
+            eventually(lambda: "all processes were restarted" in said(ours))
             for kind in ("engine", "gateway"):
                 assert os.readlink(f"/proc/{ours.children(kind)[0]}/exe") == str(program)
     finally:
@@ -179,7 +179,7 @@ def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penst
 
         eventually(lambda: shows(b"ready after"))
         os.kill(process.pid, signal.SIGHUP)  # while the terminal is there: a restart
-        eventually(lambda: shows(b"everything was restarted"))
+        eventually(lambda: shows(b"all processes were restarted"))
         os.close(terminal)
         os.kill(process.pid, signal.SIGHUP)
         assert process.wait(30) == 0
