@@ -181,7 +181,7 @@ TEST(Doctor, EachProblemHasOneFindingAndTheCommandThatFixesIt) {
       if (!this_one) continue;
       ++seen;
       EXPECT_EQ(finding.level, row.level) << row.what;
-      EXPECT_EQ(finding.mend, row.fix) << row.what;
+      EXPECT_EQ(finding.fix, row.fix) << row.what;
     }
     EXPECT_EQ(seen, 1) << row.what;
   }

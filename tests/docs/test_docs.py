@@ -140,6 +140,14 @@ def test_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_files_that_contributing_names_exist():
+    """Its walk through the code is worth nothing once a file has moved."""
+    page = (docs.ROOT / "docs/contributing.md").read_text()
+    for name in re.findall(r"`([\w.-]+/[\w./-]*)`", page):
+        if not name.startswith("build/") and "NAME" not in name:
+            assert (docs.ROOT / name).exists(), name
+
+
 # ---- the command reference ---------------------------------------------------------------------------
 
 
