@@ -136,7 +136,7 @@ Result<int> LogIn(const LoadedConfig& loaded, const Options& options) {
   PENSTOCK_TRY(WriteLogin(login));
   if (earlier.has_value() && *earlier && (*earlier)->url == url) RevokeEarlier(**earlier);
   PENSTOCK_ASSIGN(const std::string path, LoginFile());
-  fmt::print("logged in to {} as {}\n", url, login.who);
+  fmt::print("Logged in to {} as {}.\n", url, login.who);
   fmt::print(stderr,
              "The token is in {}, readable only by you. Commands use this cloud until `penstock logout`.\n",
              path);
@@ -150,7 +150,7 @@ Result<int> LogIn(const LoadedConfig& loaded, const Options& options) {
 Result<int> LogOut(const LoadedConfig&, const Options& options) {
   const auto login = ReadLogin();
   if (login.has_value() && !*login) {
-    fmt::print("you are not logged in\n");
+    fmt::print("You are not logged in.\n");
     return 0;
   }
   if (options.revoke) {
@@ -169,13 +169,13 @@ Result<int> LogOut(const LoadedConfig&, const Options& options) {
   }
   PENSTOCK_TRY(RemoveLogin());
   if (!login.has_value()) {
-    fmt::print("deleted the unreadable login\n");
+    fmt::print("Deleted the unreadable login.\n");
   } else if (options.revoke) {
-    fmt::print("logged out of {}; the token is revoked\n", (*login)->url);
+    fmt::print("Logged out of {}; the token is revoked.\n", (*login)->url);
   } else {
     fmt::print(
-        "logged out of {}; the token (key {}) still works for anyone who has it (`logout --revoke` also "
-        "revokes it)\n",
+        "Logged out of {}; the token (key {}) still works for anyone who has it (`logout --revoke` also "
+        "revokes it).\n",
         (*login)->url, (*login)->id);
   }
   return 0;

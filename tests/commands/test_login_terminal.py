@@ -102,7 +102,7 @@ def test_the_fingerprint_is_shown_and_the_key_is_not(secured, tmp_path):
         terminal.wait_for_echo_off()
         terminal.type(key + "\n")
         assert terminal.end() == 0, terminal.shown
-        assert "logged in to" in terminal.shown and "ann (developer of team red)" in terminal.shown
+        assert "Logged in to" in terminal.shown and "ann (developer of team red)" in terminal.shown
         assert key not in terminal.shown and key[len("sk-penstock-"):] not in terminal.shown
         assert json.loads(terminal.login_file().read_text())["url"] == ours.url()
 
