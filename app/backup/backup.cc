@@ -250,7 +250,8 @@ Result<Backup> Fill(const DataDir& data, const BackupOptions& options, const std
                 .models = {},
                 .files = {}};
   PENSTOCK_TRY(CopyStore(data.path(), folder));
-  // The certificate that was made here comes along: whoever trusts its fingerprint knows the restored cloud.
+  // The self-signed certificate is included, so that clients that trust its fingerprint accept the restored
+  // cloud.
   for (const std::string_view secret : {"operator.key", "tls/cert.pem", "tls/key.pem"}) {
     PENSTOCK_TRY(CopyText(fmt::format("{}/{}", data.path(), secret), fmt::format("{}/{}", folder, secret)));
   }

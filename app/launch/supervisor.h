@@ -62,7 +62,7 @@ struct ChildSpec {
   std::function<std::string(ChildSpec&, uint64_t peak_bytes)> out_of_memory{};
 };
 
-// Runs until told to stop; returns the exit status.
+// Runs until a signal stops it; returns the exit status.
 Result<int> Supervise(std::vector<ChildSpec> children);
 
 // Why a child ended, from waitpid's status: "exit status 1", "killed by SIGKILL (out of memory)".

@@ -90,7 +90,7 @@ class ModelStore {
 // the bytes until one side writes; a hard link shares the file; a copy shares nothing.
 Status TakeFile(const std::string& from, const std::string& to, uint64_t size, bool may_link = true);
 
-// Errors: kTooLarge if weights of so many bytes cannot fit this machine's memory at all.
+// Errors: kTooLarge if weights of this size can never fit into this machine's memory.
 Status CheckFitsMemory(std::string_view name, uint64_t bytes);
 
 }  // namespace penstock

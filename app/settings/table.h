@@ -37,7 +37,7 @@ constexpr std::string_view kEngines = "engines.", kEngine = "engine.";
 // An engine's name has letters, digits, - and _, at most 32 of them. Errors: kInvalid.
 Status CheckEngineName(std::string_view name);
 
-// `setting` = `text`; "engines.NAME.runner" is `engine.runner` of that engine alone.
+// Sets a setting from text; "engines.NAME.runner" is `engine.runner` of that engine only.
 // Errors: kNotFound (names the nearest setting), kInvalid.
 Status SetSetting(Config& config, std::string_view name, std::string_view text);
 

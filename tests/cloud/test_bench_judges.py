@@ -1,4 +1,4 @@
-"""The judges themselves: a bench whose rows are missing or bad must come out short."""
+"""The judges themselves: a bench with missing or bad rows must not pass."""
 import json
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`penstock login` at a real terminal: what it asks, what it shows of the key, and how it leaves the terminal."""
+"""`penstock login` at a real terminal: its questions, that it hides the key, and that it restores the terminal."""
 import json
 import os
 import pty
@@ -17,14 +17,14 @@ MODEL = "smollm2-135m"
 
 
 class Terminal:
-    """A pseudo-terminal whose session is one program's, as a terminal window is."""
+    """A pseudo-terminal with its own session for one program, like a terminal window."""
 
     def __init__(self, home, *words):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "XDG_"))}
         self.home, self.shown = home, ""
         self.ours, self.theirs = pty.openpty()
         self.at_first = termios.tcgetattr(self.theirs)
-        # What runs in the background, as tests may, ignores interrupts, and so would whatever it starts.
+        # A background process, as tests may be, ignores interrupts, and its children inherit that.
         own = [sys.executable, "-c", "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
                "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"]
         self.process = subprocess.Popen([*own, cloud.PENSTOCK, *map(str, words)], env={**kept, "HOME": str(home)}, cwd=home,
@@ -65,14 +65,14 @@ class Terminal:
         os.write(self.ours, text.encode())
 
     def end(self):
-        """Its status, with all that it said read and the terminal found as it was."""
+        """Reads the rest of the output, checks that the terminal is restored, and returns the exit status."""
         deadline = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
             self.read()
         for _ in range(3):
             self.read()
-        assert termios.tcgetattr(self.theirs) == self.at_first, "the terminal is not as it was"
+        assert termios.tcgetattr(self.theirs) == self.at_first, "the terminal was not restored"
         return self.process.returncode
 
     def login_file(self):
@@ -81,7 +81,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def secured(smollm2):
-    """A cloud with a certificate of its own making, and a key for it."""
+    """A cloud with a self-signed certificate, and a key for it."""
     from tests.cloud.test_seats import TlsCloud, fingerprint
     with TlsCloud({MODEL: smollm2}, {"engine.runner": "fake", "tls.self_signed": "true"}) as ours:
         ours.run("team", "create", "red")
@@ -108,7 +108,7 @@ def test_the_fingerprint_is_shown_and_the_key_is_not(secured, tmp_path):
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "maybe\n", "Y E S\n", "\x04"])
-def test_any_answer_but_yes_refuses(secured, tmp_path, answer):
+def test_any_answer_except_yes_refuses(secured, tmp_path, answer):
     ours, _, fingerprint = secured
     with Terminal(tmp_path, "login", ours.url()) as terminal:
         terminal.wait_for(FINGERPRINT)
@@ -118,7 +118,7 @@ def test_any_answer_but_yes_refuses(secured, tmp_path, answer):
         assert not re.search(KEY, terminal.shown) and not terminal.login_file().exists()
 
 
-def test_a_fingerprint_that_was_given_is_not_asked_about(secured, tmp_path):
+def test_with_the_right_fingerprint_there_is_no_question(secured, tmp_path):
     ours, key, fingerprint = secured
     with Terminal(tmp_path, "login", ours.url(), "--fingerprint", fingerprint) as terminal:
         terminal.wait_for_echo_off()
@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_nothing_behind(secured, tmp_path, at):
 
 
 @pytest.mark.parametrize("typed", ["\n", "\x04", "sk-penstock-wrong\n"])
-def test_no_key_and_a_wrong_one_log_nobody_in(secured, tmp_path, typed):
+def test_without_a_key_or_with_a_wrong_one_login_fails(secured, tmp_path, typed):
     ours, _, fingerprint = secured
     with Terminal(tmp_path, "login", ours.url(), "--fingerprint", fingerprint) as terminal:
         terminal.wait_for_echo_off()

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Records what a program writes: record_data.py FOLDER, with the program of that commit built.
+"""record_data.py FOLDER: records the data that the program of the current commit writes. Build it first.
 
-The next program's tests begin from it (test_versions.py). The keys in it are for the tests alone.
+The tests of later versions start from it (test_versions.py). Its keys are used only by tests.
 """
 import argparse
 import json
