@@ -1,4 +1,4 @@
-"""A small version of bench crash: one kill of the engine, one of the gateway, under streams."""
+"""A small version of the crash bench: one kill of the engine and one of the gateway, during streams."""
 import asyncio
 import os
 import signal

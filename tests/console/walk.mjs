@@ -441,9 +441,9 @@ async function walkKeyboard(page, seat) {
         await page.keyboard.press('Tab');
         const stop = await page.evaluate(() => {
           const { activeElement } = document;
-          if (activeElement === document.body) return null;  // once around
+          if (activeElement === document.body) return null;  // all elements were visited
           const label = activeElement.id || activeElement.name || activeElement.textContent.trim().slice(0, 20);
-          // The message field's ring is drawn around its whole box, a period's around its words.
+          // The message field's focus ring is drawn around its whole box, a period's around its text.
           const seen = activeElement.matches('.segments input') ? activeElement.nextElementSibling : activeElement;
           const style = getComputedStyle(seen), box = getComputedStyle(activeElement.closest('.composer')?.querySelector('.composer-row') ?? seen);
           return { label, seen: (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2) || (activeElement.id === 'draft' && box.boxShadow !== 'none') };

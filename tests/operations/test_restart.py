@@ -198,7 +198,7 @@ class MemoryGroup:
         try:
             self.path.mkdir()
         except OSError as error:
-            pytest.skip(f"no memory group can be made here: {error}")
+            pytest.skip(f"no memory group can be created here: {error}")
 
     def __enter__(self):
         (self.path / "cgroup.procs").write_text(str(os.getpid()))
@@ -218,7 +218,7 @@ def own_memory_group():
     for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
         if line.split(":")[1] == "memory":
             return line.split(":")[2]
-    pytest.skip("no control group of version 1 for memory here")
+    pytest.skip("this machine has no memory control group of version 1")
 
 
 def test_an_engine_that_was_killed_for_memory_restarts_with_a_budget_that_fits(penstock, smollm2):
