@@ -50,7 +50,7 @@ void AddLogCommand(CLI::App& app, Cli& cli) {
       ->check(OneOf({"error", "warning", "info", "debug", "trace"}));
   log->add_option("--for", options->component, "gateway, engine or all (default)")
       ->check(OneOf({"gateway", "engine", "all"}));
-  log->add_option("--during", options->lasting, "go back to the old level after this time, such as 10m")
+  log->add_option("--during", options->lasting, "return to the configured level after this time, such as 10m")
       ->check(Duration());
   log->add_flag("--json", options->as_json, "print JSON");
   log->footer(
