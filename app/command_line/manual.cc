@@ -136,6 +136,12 @@ std::string MarkdownTable(const std::string& rows) {
   return rows.empty() ? "" : fmt::format("| | |\n|---|---|\n{}\n", rows);
 }
 
+// Whether the command does nothing itself: its subcommands have their own sections.
+bool OnlyGroups(const CommandFacts& command) {
+  const bool only_help = command.options.size() == 1 && command.arguments.empty();
+  return command.words.size() > 1 && !command.subcommands.empty() && only_help;
+}
+
 std::string MarkdownCommand(const CommandFacts& command) {
   std::string text =
       fmt::format("## {}\n\n{}\n\n", command.Name(), command.help + (command.help.ends_with('.') ? "" : "."));
@@ -218,7 +224,7 @@ std::string CommandsPage(const std::vector<CommandFacts>& commands) {
       "generated\n"
       "by `penstock man --markdown`; `penstock man model pull` prints the man page of one command.\n\n";
   for (const auto& command : commands) {
-    if (command.words.size() > 1 && !command.subcommands.empty()) continue;  // subcommands have their own
+    if (OnlyGroups(command)) continue;
     page += MarkdownCommand(command);
     if (command.words.size() > 1) continue;
     page +=

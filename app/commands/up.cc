@@ -10,7 +10,7 @@
 namespace penstock {
 
 void AddUpCommand(CLI::App& app, Cli& cli) {
-  CLI::App* up = app.add_subcommand("up", "Start the cloud here and keep it running until Ctrl-C");
+  CLI::App* up = app.add_subcommand("up", "Start the cloud on this machine and keep it running until Ctrl-C");
   up->footer(
       "Every setting is also a flag: --listen, --engine-memory, --gateway-max-waiting, …; `penstock config`\n"
       "lists all of them.\n\n"
