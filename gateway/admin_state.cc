@@ -2,6 +2,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "engine/wire_error.h"
 #include "gateway/admin_fields.h"
 #include "gateway/json_out.h"
 #include "gateway/records.h"
@@ -11,7 +12,9 @@ namespace {
 
 void AppendEngineModel(const wire::ModelState& state, JsonWriter& writer) {
   writer.Object().Field("name", state.name()).Field("state", ModelStateName(state.state()));
-  writer.Field("error", state.error()).Field("context", state.context()).Field("pages", state.pages());
+  writer.Field("error", ErrorOf(state).message)
+      .Field("context", state.context())
+      .Field("pages", state.pages());
   writer.Field("page_bytes", static_cast<int64_t>(state.page_bytes()));
   writer.Field("weight_bytes", static_cast<int64_t>(state.weight_bytes())).Field("kernel", state.kernel());
   writer.EndObject();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "engine/wire_error.h"
 #include "gateway/api.h"
 #include "gateway/json_out.h"
 #include "gateway/records.h"
@@ -46,7 +47,7 @@ void AppendModels(const Call& call, const std::vector<EngineView>& engines, Json
 // The weights and the KV of a model on an engine. Why one failed names files: the operator's to read.
 void AppendEngineModel(const wire::ModelState& state, bool with_error, JsonWriter& writer) {
   writer.Object().Field("name", state.name()).Field("state", ModelStateName(state.state()));
-  if (with_error) writer.Field("error", state.error());
+  if (with_error) writer.Field("error", ErrorOf(state).message);
   writer.Field("context", state.context());
   writer.Field("weight_bytes", static_cast<int64_t>(state.weight_bytes()));
   writer.Field("kv_bytes", static_cast<int64_t>(state.pages() * state.page_bytes()));

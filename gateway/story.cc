@@ -285,13 +285,8 @@ void Story::Take(Part& part, const wire::TokenEvent& event) {
   const wire::Finish finish = event.finish();
   choices_[index].ended = finish != wire::NONE;
   if (finish != wire::NONE && --part.choices_left == 0) part.job = 0;
-  if (finish == wire::ERROR && !event.fault() && !event.error().empty()) {
-    return Fail(ToApiError({Code::kUnsupported, event.error(), Reason::kUnsupportedField}));
-  }
   if (finish == wire::ERROR || finish == wire::CANCELLED) {
-    return Fail(ToApiError({Code::kInternal,
-                            event.error().empty() ? "the engine gave up this request" : event.error(),
-                            Reason::kEngineGaveUp}));
+    return Fail(ToApiError({Code::kInternal, "the engine gave up this request", Reason::kEngineGaveUp}));
   }
   if (finish != wire::NONE) --choices_left_;
   cut_by_length_ |= finish == wire::LENGTH;

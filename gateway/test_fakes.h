@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "engine/wire_error.h"
 #include "fleet/fleet.h"
 #include "teams/teams.h"
 #include "text/text.h"
@@ -40,6 +41,7 @@ class FakeFleet final : public Fleet {
     jobs[job].sink = nullptr;
   }
   void Grant(JobId job, uint32_t choice, uint32_t tokens) override { jobs[job].granted[choice] += tokens; }
+  void Limit(JobId job, uint64_t tokens) override { jobs[job].job.submit.set_limit(tokens); }
   bool Ready(std::string_view model) const override {
     return served.contains(std::string(model)) && !broken_models.contains(std::string(model));
   }
@@ -59,7 +61,7 @@ class FakeFleet final : public Fleet {
       const auto broken = broken_models.find(name);
       if (broken == broken_models.end()) continue;
       state.set_state(wire::ModelState::FAILED);
-      state.set_error(broken->second);
+      SetError({Code::kUnavailable, broken->second, Reason::kModelFailedToLoad}, state);
     }
     std::vector<EngineView> engines = more_engines;
     engines.insert(engines.begin(), std::move(engine));
