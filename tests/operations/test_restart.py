@@ -240,7 +240,7 @@ def test_an_engine_that_was_killed_for_memory_restarts_with_a_budget_that_fits(p
 
         ours.key()
         asyncio.run(ask(prompts))
-        eventually(lambda: "(out of memory): it held" in said(ours))
+        eventually(lambda: "(out of memory): it used" in said(ours))
         ours.wait_ready(30)
         engine = engines(ours)["cpu0"]
         assert engine["memory_bytes"] < 640 << 20
