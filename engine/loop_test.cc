@@ -84,6 +84,7 @@ class Engine {
     command.mutable_load()->set_name(name);
     command.mutable_load()->set_path(path);
     loop_.Handle(command);
+    loop_.FinishLoads();
   }
   void Submit(const wire::Submit& submit) {
     wire::ToEngine command;
@@ -175,7 +176,7 @@ TEST(Loop, AllChoicesTogetherEndAtExactlyTheLimit) {
     engine.Submit(submit);
     engine.Run();
     EXPECT_EQ(Together(engine, 1, 3), std::pair(size_t{limit}, true)) << limit;
-    EXPECT_TRUE(engine.loop().Load().running() == 0);
+    EXPECT_EQ(engine.loop().Load().running(), 0U);
   }
 }
 

@@ -66,6 +66,7 @@ class NativeEngine : public ::testing::Test {
     load.mutable_load()->set_path(path_);
     load.mutable_load()->set_kv_bytes(setting.kv_bytes);
     loop.Handle(load);
+    loop.FinishLoads();
     for (uint64_t id : requests) {
       wire::ToEngine command;
       *command.mutable_submit() = Request(id);
