@@ -1,5 +1,5 @@
-// kernels_bench: each weight format's matmul on each instruction set, and attention, against what this
-// machine can do at best (measured in the same run).
+// kernels_bench: the matmul of each weight format on each instruction set, and attention, compared with the
+// limits of this machine (measured in the same run).
 //
 //   kernels_bench [--threads N] [--isa NAME] [--format NAME] [--seconds S] [--rows FILE.tsv]
 //
@@ -32,8 +32,8 @@ struct Limits {
   chip::ComputePeak compute;
 };
 
-// Seconds per call: the best of the calls that fit into `seconds`, one warm-up aside. Other processes share
-// this machine, and only take away.
+// Seconds per call: the fastest of the calls that fit into `seconds`, after one warm-up. The fastest, because
+// other processes on this machine can only slow a call down.
 template <class Fn>
 double BestTime(double seconds, const Fn& fn) {
   const Clock& clock = SystemClock();
@@ -56,7 +56,7 @@ struct Shape {
 constexpr Shape kShapes[] = {{"up", 4864, 896}, {"down", 896, 4864}, {"head", 151936, 896}};
 constexpr int32_t kRows[] = {1, 2, 4, 8, 16, 64, 512};
 
-// So many copies that weights come from memory, as they do in a model, and not from the cache.
+// Enough copies that weights are read from memory, as in a model, and not from the CPU cache.
 constexpr int64_t kColdBytes = int64_t{200} << 20;
 
 std::vector<Matrix> Copies(Format format, const Shape& shape, chip::ThreadPool& pool) {
@@ -115,7 +115,7 @@ void BenchAttention(const Kernels& kernels, int32_t context, int32_t m, chip::Th
   constexpr int32_t kHeads = 2, kGroup = 7, kDim = 64;
   const int32_t pages = PagesFor(context);
   const int64_t page = kDim * kPageTokens * KvBytes(KvType::kF16);
-  // Enough layers that pages come from memory.
+  // Enough layers that pages are read from memory.
   const int64_t layers = std::max<int64_t>(1, (int64_t{96} << 20) / (kHeads * 2 * pages * page));
   std::vector<std::byte> memory(static_cast<size_t>(layers * kHeads * 2 * pages * page), std::byte{0x2c});
   std::vector<const std::byte*> k_pages, v_pages;
@@ -166,7 +166,7 @@ void Bench(const Options& options) {
              limits.compute.f32_flops / 1e9);
   std::FILE* rows = options.rows.empty() ? nullptr : std::fopen(options.rows.c_str(), "w");
   for (const Isa isa : SupportedIsas()) {
-    // The reference is for reading; it runs only when asked for by name.
+    // The reference kernels are slow; they run only if named.
     if (options.isa.empty() ? isa == Isa::kReference : options.isa != IsaName(isa)) continue;
     if (options.format.empty() || options.format == "attention") {
       for (const int32_t context : {512, 2048, 8192}) {
@@ -179,7 +179,7 @@ void Bench(const Options& options) {
       if (!options.format.empty() && options.format != info.name) continue;
       for (const Shape& shape : kShapes) {
         if (shape.k % info.block_elements != 0 && shape.k % 256 != 0) {
-          // 896 is no multiple of 256: K-quants are measured at the nearest width that is.
+          // 896 is not a multiple of 256: K-quants are measured at the nearest width that is.
           const Shape near = {shape.name, shape.n, (shape.k + 255) / 256 * 256};
           BenchMatmul(KernelsFor(isa), info.format, near, Copies(info.format, near, pool), pool, limits,
                       options, rows);
@@ -198,7 +198,7 @@ void Bench(const Options& options) {
 
 int main(int argc, char** argv) {
   penstock::kernels::Options options;
-  CLI::App app("Kernels against the machine's own limits");
+  CLI::App app("Kernels compared with the machine's own limits");
   app.add_option("--threads", options.threads, "workers; 0: every usable CPU");
   app.add_option("--isa", options.isa, "only this version: reference, avx2, avx512");
   app.add_option("--format", options.format, "only this format, or `attention`");

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Gets what the ggml runner is built against and runs on: tools/get_ggml.sh [vulkan] [cuda]
+# Downloads the headers and libraries that the ggml runner needs: tools/get_ggml.sh [vulkan] [cuda]
 #
-# The headers of one llama.cpp release (tools/get_peer.sh), and its ready-built libraries (packaging/get-ggml)
-# with the CPU's backends; for each name given, that backend too.
+# The headers of one llama.cpp release (tools/get_peer.sh), and its prebuilt libraries (packaging/get-ggml)
+# with the CPU backends, and each named backend.
 #
-# Lies in ${PENSTOCK_BENCH_MODELS:-~/.cache/penstock-dev}/ggml, never in the repository: lib/ and include/.
-# Prints that folder's path. What is there already is not fetched again.
+# They are stored in ${PENSTOCK_BENCH_MODELS:-~/.cache/penstock-dev}/ggml, outside the repository: lib/ and include/.
+# Prints the path of that folder. Existing files are not downloaded again.
 set -euo pipefail
 
 here="$(dirname "$(readlink -f "$0")")"

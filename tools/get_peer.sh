@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Gets llama.cpp, the peer that benches measure against: tools/get_peer.sh [server]
+# Downloads llama.cpp, the peer that benches compare with: tools/get_peer.sh [server]
 #
-# Ready-built libllama and ggml (packaging/get-ggml), and the sources they were built from
+# Prebuilt libllama and ggml (packaging/get-ggml), and the sources they were built from
 # (the git bundle in npm node-llama-cpp) for their headers. With `server`, also builds llama.cpp's own
-# llama-server from those sources against the ready-built libraries (some minutes).
+# llama-server from those sources with the prebuilt libraries (some minutes).
 #
-# Lies in ${PENSTOCK_BENCH_MODELS:-~/.cache/penstock-dev}/peer, never in the repository:
+# It is stored in ${PENSTOCK_BENCH_MODELS:-~/.cache/penstock-dev}/peer, outside the repository:
 #   lib/      libllama.so, libggml*.so; load the CPU backends with ggml_backend_load_all_from_path(lib)
 #   include/  llama.h, ggml*.h
 #   src/      the whole source tree at the release
 #   bin/llama-server   with `server`
-# Prints that folder's path. A second call does nothing.
+# Prints the path of that folder. A second call downloads nothing.
 set -euo pipefail
 
 self="$(readlink -f "$0")"
@@ -26,7 +26,7 @@ flock 9
 fetch_package() {  # NAME SHA256 → path of the checked tarball
   local tarball
   tarball="$(npm pack --silent "$1@$version" 2>/dev/null)" || {
-    echo "get_peer: npm could not fetch $1@$version; is npm installed and a registry reachable?" >&2
+    echo "get_peer: npm could not download $1@$version; check that npm is installed and a registry is reachable" >&2
     return 1
   }
   echo "$2  $tarball" | sha256sum --check --quiet >&2 || return 1
@@ -50,8 +50,8 @@ install_libraries() {
   echo "node-llama-cpp $version" >"$peer/VERSION"
 }
 
-# Every object of the server, its common and its multimodal parts, linked to the ready-built libraries, so
-# that the engine inside the server is the one that the engine bench measures.
+# Links the server's own objects (with its common and multimodal parts) to the prebuilt libraries, so
+# that the server contains the same engine that the engine bench measures.
 build_server() {
   "$(dirname "$self")/peer_server/build.sh" "$peer"
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes kernels/testdata/format_goldens.txt: random valid blocks of every weight format and what the
-`gguf` package dequantises them to.
+"""Generates kernels/testdata/format_goldens.txt: random valid blocks of every weight format and their values
+as the `gguf` package dequantises them.
 
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install gguf numpy
     /tmp/venv/bin/python tools/make_format_goldens.py > kernels/testdata/format_goldens.txt
 
-One line a format: name, blocks in hex, first four outputs as f32 bits, FNV-1a (64 bits) over all output
+One line per format: name, blocks in hex, first four outputs as f32 bits, FNV-1a (64 bits) over all output
 bytes (little-endian f32).
 """
 import numpy as np

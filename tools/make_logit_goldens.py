@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Makes model/testdata/logits: tiny random models of every architecture and rope variant, each as a
+"""Generates model/testdata/logits: tiny random models of every architecture and rope variant, each as a
 Hugging Face folder and as a GGUF file, with the logits that transformers computes in f32.
 
     python3 -m venv /tmp/goldens && /tmp/goldens/bin/pip install torch transformers gguf safetensors numpy
     /tmp/goldens/bin/python tools/make_logit_goldens.py
 
-Run once, when an architecture or a variant is added; the results are committed (tests need no torch).
-GGUF files are written here from first principles: names, permutation and rope factors as llama.cpp's
-converter has them, not by our own reader's code.
+Run it once when you add an architecture or a variant; the results are committed (tests do not need torch).
+The GGUF files are written independently of our own reader: names, permutation and rope factors as in
+llama.cpp's converter.
 """
 
 import json
@@ -86,7 +86,7 @@ def build(arch, scaling):
 
 
 def checkpoint(arch, values):
-    """The state as checkpoints hold it: experts apart (transformers 5 stacks them in memory)."""
+    """The state as in checkpoints: separate experts (transformers 5 stacks them in memory)."""
     result = {}
     for name, value in values.items():
         if name.endswith("experts.gate_up_proj"):
@@ -136,7 +136,7 @@ PARTS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
 
 
 def permute(x, heads):
-    """Rows (i, i + d/2) of each head become (2i, 2i + 1), as llama's rotation in GGUF wants them."""
+    """Rows (i, i + d/2) of each head become (2i, 2i + 1), as llama's rotation in GGUF requires."""
     return x.reshape(heads, 2, x.shape[0] // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
 
 

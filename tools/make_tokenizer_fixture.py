@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Makes text/testdata: small tokenizers trained here, and the ids Hugging Face tokenizers gives.
+"""Generates text/testdata: small tokenizers that are trained here, and the ids from Hugging Face tokenizers.
 
-    make_tokenizer_fixture.py        (needs PyPI's tokenizers; run again only to change the fixtures)
+    make_tokenizer_fixture.py        (needs PyPI's tokenizers; run it only to change the fixtures)
 
 NAME.json        a tokenizer.json: qwen (NFC, Split, ByteLevel) and sentencepiece (byte fallback)
-NAME.vocabulary  the same as a GGUF states it: lines of "token TYPE SCORE HEX" and "merge HEX"
+NAME.vocabulary  the same in the form of a GGUF: lines of "token TYPE SCORE HEX" and "merge HEX"
 NAME.golden      lines of "special|plain HEX-OF-THE-TEXT ID ID …"
 """
 import json
@@ -53,18 +53,18 @@ def sentencepiece():
         show_progress=False))
     source = json.loads(tokenizer.to_str())
     scores = learned_scores(source["model"])
-    source["added_tokens"] = source["added_tokens"][:3]  # byte tokens are vocabulary, not special
+    source["added_tokens"] = source["added_tokens"][:3]  # byte tokens are normal vocabulary, not special
     source["model"]["merges"] = merges_as_converted(source["model"]["vocab"], scores)
     return Tokenizer.from_str(json.dumps(source)), scores
 
 
 def learned_scores(model):
-    """Piece → the negated rank of the merge that made it, as sentencepiece's BPE scores its pieces."""
+    """Piece → the negated rank of its merge, which is the score that sentencepiece's BPE gives its pieces."""
     return {"".join(merge): -float(rank) for rank, merge in enumerate(model["merges"])}
 
 
 def merges_as_converted(vocab, scores):
-    """transformers' way from sentencepiece: every cut of a piece into pieces is a merge."""
+    """As transformers converts from sentencepiece: every split of a piece into two pieces is a merge."""
     merges = []
     for piece in sorted(scores, key=scores.get, reverse=True):
         cuts = [(piece[:i], piece[i:]) for i in range(1, len(piece)) if piece[:i] in vocab and piece[i:] in vocab]

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The second half of `./dev run`: gets a model, starts the cloud, and shows two teams using it.
 
-What the first run chose and made lies in STATE/demo.json (0600): the model, and each team's key. Later
-runs read it and ask nobody again. Everything goes through the program's own commands and its HTTP API.
+The first run stores the chosen model and each team's key in STATE/demo.json (0600); later runs read them from
+there. Everything goes through the program's own commands and its HTTP API.
 """
 import argparse
 import http.client
@@ -58,7 +58,7 @@ class Demo:
     def asked(self, *words):
         done = self.command(*words, "--json")
         if done.returncode != 0:
-            sys.exit(1)  # the command has said why
+            sys.exit(1)  # the command has printed the reason
         return json.loads(done.stdout)
 
     # ---- phase 3: a model --------------------------------------------------------------------------
@@ -74,11 +74,11 @@ class Demo:
                                                   capture=False).returncode == 0:
                 self.remember(model=model)
                 if model == FALLBACK:
-                    say(f"  {model} is a demo model: it shows that everything works, not what a model can do")
+                    say(f"  {model} is a demo model: it shows that everything works, not what a good model can do")
                 return model
             if model == PREFERRED:
-                say(f"  {model} cannot be had here; the demo model instead:")
-        sys.exit("no model could be had; `penstock model import FILE` takes one that you have")
+                say(f"  {model} cannot be downloaded here; using the demo model instead:")
+        sys.exit("no model could be downloaded; `penstock model import FILE` installs a file that you have")
 
     # ---- phase 4: the cloud ------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Demo:
                 self.asked("team", "create", team)
             keys[team] = self.asked("key", "create", "--team", team, "--name", "demo")["secret"]
             self.remember(keys=keys)
-            say(f"  team '{team}' and its key are there (kept in {self.file}, for you alone)")
+            say(f"  created team '{team}' and its key (stored in {self.file}, which only you can read)")
         return keys
 
     def ask(self, team, key, model, prompt):
@@ -140,7 +140,7 @@ class Demo:
                 continue
             chunk = json.loads(line[6:])
             if "error" in chunk:
-                sys.exit(f"\n  the answer broke off: {chunk['error'].get('message')}")
+                sys.exit(f"\n  the answer ended with an error: {chunk['error'].get('message')}")
             usage = chunk.get("usage") or usage
             for choice in chunk.get("choices", []):
                 if text := choice["delta"].get("content"):
@@ -150,27 +150,27 @@ class Demo:
         tokens = usage.get("completion_tokens", 0)
         rate = (tokens - 1) / (ended - first) if first and tokens > 1 and ended > first else 0.0
         say(f"\n  -> first token after {(first or ended) - began:.2f} s, {rate:.1f} tokens/s "
-            f"({usage.get('prompt_tokens', 0)} prompt tokens, {tokens} answered)")
+            f"({usage.get('prompt_tokens', 0)} prompt tokens, {tokens} output tokens)")
 
     def name_the_best(self, model):
-        """The best of the catalogue that this machine could run, where that is another than the demo's."""
+        """Names the best model of the catalogue that this machine could run, if it is not the demo's model."""
         catalogue = self.asked("model", "ls", "--catalogue")
         best = next((m for m in catalogue["data"] if m["name"] == catalogue["best"]), None)
         if best and best["name"] != model:
             say(f"  This machine could run {best['name']}: about {best['likely_size'] / 1e9:.1f} GB, "
-                f"about {best['fit']['tokens_per_second']:.0f} tokens/s for one user. Get it:\n\n"
+                f"about {best['fit']['tokens_per_second']:.0f} tokens/s for one user. To install it:\n\n"
                 f"  {self.penstock} model pull {best['name']} --data {self.state}\n")
 
     def show_next_steps(self, keys, model):
         key = keys[next(iter(TEAMS))]
-        say(f"\n  The cloud answers at {self.url}/v1 as OpenAI's API does. Try:\n")
+        say(f"\n  The cloud serves OpenAI's API at {self.url}/v1. Try:\n")
         say(f"  curl {self.url}/v1/chat/completions -H 'Authorization: Bearer {key}' \\\n"
             f"    -H 'Content-Type: application/json' \\\n"
             f"    -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello!\"}}]}}'\n")
 
 
 def show_wrapped(text, column):
-    """Prints a piece of an answer as it comes, indented and wrapped at 100 columns."""
+    """Prints a piece of an answer as it arrives, indented and wrapped at about 100 columns."""
     for character in text:
         if character == "\n" or (character == " " and column > 90):
             sys.stderr.write("\n  ")
@@ -201,12 +201,12 @@ def run(demo, once):
             say("  " + line)
         demo.show_next_steps(keys, model)
         demo.name_the_best(model)
-        say(f"  from the model to here: {time.monotonic() - began:.1f} s")
+        say(f"  model, cloud and answers: {time.monotonic() - began:.1f} s")
         if once:
             cloud.send_signal(signal.SIGTERM)
         else:
-            say("  It stays up until Ctrl-C.")
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cloud gets it too, and stops in its own time
+            say("  The cloud runs until you press Ctrl-C.")
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the cloud gets the signal too, and stops by itself
         return cloud.wait()
     finally:
         if cloud.poll() is None:

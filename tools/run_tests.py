@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs every GoogleTest binary of a build, the floor check and the Python tests; sums them all.
+"""Runs every GoogleTest binary of a build, the checks of floors and file sizes, and the Python tests.
 
-The last line is exactly `N passed, N failed`, with `, N skipped` after it where tests were skipped.
+The last line is the sum, exactly `N passed, N failed`, followed by `, N skipped` if tests were skipped.
 """
 import argparse
 import concurrent.futures
@@ -25,7 +25,7 @@ class Outcome:
 
 
 def run_captured(command, limit, env=None):
-    """Status and output of a command; a hang is a failure, not a hang of the whole run."""
+    """Status and output of a command; one that hangs fails, and does not block the whole run."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit,
                               cwd=ROOT, env=env)
@@ -35,7 +35,7 @@ def run_captured(command, limit, env=None):
 
 
 def google_counts(report, status, output):
-    """Counts from the binary's own report; a crash leaves none, so its printed lines are counted."""
+    """Counts from the binary's own report; a crash leaves no report, so then the printed lines are counted."""
     try:
         tests = [t for suite in json.loads(report.read_text())["testsuites"] for t in suite["testsuite"]]
     except (OSError, ValueError, KeyError):
@@ -44,7 +44,7 @@ def google_counts(report, status, output):
     failed = sum("failures" in t for t in tests)
     skipped = sum(t.get("result") == "SKIPPED" for t in tests)
     if status != 0 and failed == 0:
-        failed = 1  # every test passed and the process still failed: a leak or a race report
+        failed = 1  # every test passed but the process failed: a leak or a race was reported
     return len(tests) - failed - skipped, failed, skipped
 
 
@@ -75,7 +75,7 @@ def run_pytest(python, limit):
 
 
 def run_check(name):
-    """tools/check_NAME: one claim about the whole tree."""
+    """Runs tools/check_NAME, one check of the whole tree."""
     status, output = run_captured([str(ROOT / f"tools/check_{name}")], 60)
     return Outcome(name, int(status == 0), int(status != 0), 0, output)
 

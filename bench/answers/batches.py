@@ -1,8 +1,8 @@
-"""Batch equals alone: sixteen greedy requests at once give, bit for bit, what each gives alone, on every
-kernel version of this CPU, with the prefix cache on and off, preempted or not; and the versions agree.
+"""Batch equals alone: sixteen greedy requests at once give, bit for bit, the answers that each request gives
+alone, on every kernel version of this CPU, with the prefix cache on and off, preempted or not; and all versions agree.
 
-Over HTTP, so through everything that serves: an answer's bits are its tokens and their logprobs as the
-API prints them (the shortest text that reads back as the same float). One row per request.
+The requests go over HTTP, so they pass the whole program. The bits of an answer are its tokens and their logprobs
+as the API prints them (the shortest text that parses to the same float). One row per request.
 """
 import asyncio
 import hashlib
@@ -15,8 +15,8 @@ REQUESTS = 16
 
 
 class Work:
-    """What is asked of one model. The readable reference is hundreds of times slower than the others, so it
-    computes a shortened model and, of the whole one, a single short request."""
+    """The requests to one model. The reference kernels are hundreds of times slower than the others, so they
+    compute a shortened model and only one short request of the whole model."""
 
     def __init__(self, model, path, shared_words, own_words, tokens, requests=REQUESTS):
         self.model, self.path, self.tokens, self.requests = model, path, tokens, requests
@@ -30,7 +30,7 @@ class Work:
                 for i in range(self.requests)]
 
 
-# Name, settings, and whether each request runs alone. Page pressure: fewer pages than the sixteen need.
+# Name, settings, and whether each request runs alone. `pressure_bytes`: fewer pages than sixteen requests need.
 def arrangements(pressure_bytes):
     return [("alone", {"engine.prefix_cache": "false"}, True),
             ("together", {"engine.prefix_cache": "false"}, False),
@@ -96,8 +96,8 @@ def measure(rows, whole, short, say):
     for isa, work in plans:
         if work.model not in pages:
             pages[work.model] = page_bytes(work)
-        # The longest request alone must fit; what is admitted together must outgrow it by more than the page
-        # that the planner keeps free for each.
+        # The longest request must fit alone; the requests that are admitted together must exceed the memory by
+        # more than the page that the planner keeps free for each of them.
         room = 7 if work.shared_words == 0 else 24
         for name, settings, one_by_one in arrangements(room * pages[work.model]):
             say(f"batch equals alone: {work.model}, {isa}, {name}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: what the raw rows of the answers bench are worth."""
+"""judge.py ROWS: judges the raw rows of the answers bench."""
 import math
 import pathlib
 import sys
@@ -12,7 +12,7 @@ from bench.lib.verdict import Verdict  # noqa: E402
 LINES, CONVERSATIONS, POSITIONS = 50_000, 200, 10_000
 KL_RATIO, TOP_POINTS, PERPLEXITY = 1.1, 0.5, 0.005
 QUALITY_MODELS = ("smollm2-135m", "qwen2.5-coder-0.5b")
-NOT_TO_BE_HAD = "no registry"  # how tests/answers says that no one could measure it here; else it is short
+NOT_AVAILABLE = "no registry"  # tests/answers writes this where the files cannot be obtained; else the row is short
 
 
 def of(rows, part):
@@ -31,14 +31,14 @@ def judge_claims(verdict, rows):
 
 
 def judge_equal(verdict, rows, part, count, least):
-    """Rows that count equal cases of `count`; all must be equal, and `least` of them looked at."""
+    """Rows that count the equal cases among `count`; all must be equal, and at least `least` must be compared."""
     mine = of(rows, part)
     if not mine:
         verdict.missing(part, "no rows")
     for row in mine:
         name = f"{part} {row['model']}" + (f", {row['from']}, special {str(row['special']).lower()}" if "from" in row else "")
         if "unmeasured" in row:
-            if NOT_TO_BE_HAD in row["unmeasured"] or "no chat template" in row["unmeasured"]:
+            if NOT_AVAILABLE in row["unmeasured"] or "no chat template" in row["unmeasured"]:
                 verdict.report(name, f"unmeasured: {row['unmeasured']}")
             else:
                 verdict.missing(name, row["unmeasured"])
@@ -52,20 +52,20 @@ def judge_quality(verdict, rows):
         reasons = [r["unmeasured"] for r in mine if "unmeasured" in r]
         mine = [r for r in mine if "kl" in r and "peer_kl" in r]
         if not mine:
-            verdict.missing(f"quality {model}", (reasons or ["no rows beside llama.cpp's"])[0])
+            verdict.missing(f"quality {model}", (reasons or ["no rows of llama.cpp to compare with"])[0])
             continue
         def mean(key):
             values = [float(r[key]) for r in mine if key in r]
             return sum(values) / len(values)
         kernel = mine[0]["kernel"]
         verdict.at_least(f"quality {model}: positions", len(mine), POSITIONS)
-        verdict.at_most(f"quality {model}: mean KL to the truth", mean("kl") / mean("peer_kl"), KL_RATIO, "x llama.cpp",
+        verdict.at_most(f"quality {model}: mean KL from the f32 forward", mean("kl") / mean("peer_kl"), KL_RATIO, "x llama.cpp",
                         f"{mean('kl'):.5f} vs {mean('peer_kl'):.5f} nats (aim 0.003) [{kernel}]")
         behind = 100 * (mean("peer_top") - mean("top"))
         verdict.at_most(f"quality {model}: top token behind llama.cpp's", max(behind, 0.0), TOP_POINTS, " points",
                         f"{100 * mean('top'):.2f}% vs {100 * mean('peer_top'):.2f}% (aim 98%)")
         off = abs(math.exp(mean("nll") - mean("truth_nll")) - 1)
-        verdict.at_most(f"quality {model}: perplexity off the truth's", off, PERPLEXITY, "",
+        verdict.at_most(f"quality {model}: perplexity difference from the f32 forward", off, PERPLEXITY, "",
                         f"{math.exp(mean('nll')):.4f} vs {math.exp(mean('truth_nll')):.4f}")
 
 

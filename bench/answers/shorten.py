@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""shorten.py IN.gguf OUT.gguf LAYERS: the same model with its first layers only.
+"""shorten.py IN.gguf OUT.gguf LAYERS: writes the same model with its first layers only.
 
-Nonsense to read, but every format, shape and kernel of the whole, and its tokenizer: what the readable
-reference kernels can compute in a minute.
+Its answers make no sense, but it has every format, shape and kernel of the whole model and its tokenizer, and the
+reference kernels can compute it in a minute.
 """
 import sys
 

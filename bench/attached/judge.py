@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: what the raw rows of the attached bench are worth, and what each server was found to do."""
+"""judge.py ROWS: judges the raw rows of the attached bench, and prints what each server was found to support."""
 import pathlib
 import sys
 
@@ -11,7 +11,7 @@ BAR = 0.9
 
 
 def table(rows):
-    """Server by ability, as lines of a Markdown table."""
+    """Servers and their abilities as a Markdown table."""
     found = {r["server"]: dict(reversed(split(part)) for part in r["can"].split(", ")) for r in rows if r["can"]}
     abilities = list(dict.fromkeys(name for can in found.values() for name in can))
     print("| server | " + " | ".join(abilities) + " |\n|" + "---|" * (len(abilities) + 1))
@@ -40,10 +40,10 @@ def main():
             verdict.holds(f"{row['server']}: {row['check']}", int(row["held"]), 1)
         elif row["row"] == "throughput":
             ratio = median(row["attached"]) / median(row["direct"])
-            verdict.at_least(f"{row['server']}: tokens/s through Penstock over asked directly, {row['clients']} clients", ratio, BAR,
-                             note=f"{median(row['attached']):.1f} / {median(row['direct']):.1f}, it may run {row['may_run']}")
+            verdict.at_least(f"{row['server']}: tokens/s through Penstock ÷ directly, {row['clients']} clients", ratio, BAR,
+                             note=f"{median(row['attached']):.1f} / {median(row['direct']):.1f}, learnt limit {row['may_run']}")
         elif row["row"] == "counts":
-            verdict.report(f"{row['server']}: requests whose count the upstream tells otherwise",
+            verdict.report(f"{row['server']}: requests whose count differs from the server's own count",
                            f"{row['differ']} {row['example'] if row['differ'] else ''}")
     verdict.finish()
 

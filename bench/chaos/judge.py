@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: what the raw rows of the chaos bench are worth."""
+"""judge.py ROWS: judges the raw rows of the chaos bench."""
 import collections
 import pathlib
 import sys
@@ -9,7 +9,7 @@ from bench.lib.rows import read_rows  # noqa: E402
 from bench.lib.verdict import Verdict, median, percentile  # noqa: E402
 
 RECOVER_S = 5.0
-SLACK_S = 3.0  # for the canary's own answer, on chips that are busy
+SLACK_S = 3.0  # for the canary's own answer on busy chips
 
 
 def whole(request):
@@ -35,42 +35,42 @@ def judge_faults(verdict, faults, period, moved):
             verdict.at_most(f"{kind}: slowest answer to a new request", max(times), RECOVER_S, "s",
                             f"median {median(times):.2f} s of {len(times)}")
     if by_kind["aside"]:
-        verdict.at_least("requests moved on by engines that were set aside, each time", moved / len(by_kind["aside"]), 1, "")
+        verdict.at_least("requests that moved to another engine, per drained engine", moved / len(by_kind["aside"]), 1, "")
     caught = [f.get("caught_s") for f in by_kind["wrong"]]
     if not caught or None in caught:
-        verdict.missing("wrong answers caught", f"{caught.count(None)} of {len(caught)} never")
+        verdict.missing("wrong answers detected", f"{caught.count(None)} of {len(caught)} never")
     else:
-        verdict.at_most("wrong answers: caught after", max(caught), period + SLACK_S, "s", f"{len(caught)} times")
+        verdict.at_most("wrong answers: time to detection", max(caught), period + SLACK_S, "s", f"{len(caught)} times")
 
 
 def judge_requests(verdict, requests, faults, truth):
     ended = [r for r in requests if whole(r) or r["error"]]
-    verdict.holds("requests that ended whole or with a clear error", len(ended), len(requests))
+    verdict.holds("requests that ended complete or with a clear error", len(ended), len(requests))
     failed = [r for r in requests if not whole(r)]
     causes = collections.Counter(next((f["fault"] for f in faults if "over" in f and within(r, f)), "none") for r in failed)
-    verdict.report("requests that failed", f"{len(failed)} of {len(requests)}: " + ", ".join(f"{n} amid {c}" for c, n in causes.most_common()))
+    verdict.report("requests that failed", f"{len(failed)} of {len(requests)}: " + ", ".join(f"{n} during {c}" for c, n in causes.most_common()))
     for error in sorted({r["error"][:140] for r in failed})[:4]:
-        verdict.report("  as in", error)
+        verdict.report("  for example", error)
     wrong_times = [f for f in faults if f["fault"] == "wrong" and "over" in f]
     good = [r for r in requests if whole(r)]
-    apart = [r for r in good if not any(within(r, f) for f in wrong_times)]
-    same = [r for r in apart if r["text"] == truth[r["prompt"]]]
-    verdict.holds("answers to the bit what an undisturbed engine says", len(same), len(apart))
-    lied = [r for r in good if any(within(r, f) for f in wrong_times) and r["text"] != truth[r["prompt"]]]
-    verdict.report("answers that a lying engine spoilt before it was caught", f"{len(lied)}")
+    undisturbed = [r for r in good if not any(within(r, f) for f in wrong_times)]
+    same = [r for r in undisturbed if r["text"] == truth[r["prompt"]]]
+    verdict.holds("answers equal to an undisturbed engine's, to the bit", len(same), len(undisturbed))
+    wrong = [r for r in good if any(within(r, f) for f in wrong_times) and r["text"] != truth[r["prompt"]]]
+    verdict.report("wrong answers before the engine was detected", f"{len(wrong)}")
     silences = [r["silence"] for r in good]
-    verdict.at_most("longest silence within a whole answer, p99", percentile(silences, 0.99), RECOVER_S + 1, "s",
+    verdict.at_most("longest pause within a complete answer, p99", percentile(silences, 0.99), RECOVER_S + 1, "s",
                     f"median {median(silences):.2f} s, worst {max(silences):.1f} s")
 
 
 def judge_bills(verdict, requests):
     ids = collections.Counter(r["id"] for r in requests if r["id"])
-    verdict.holds("requests with a record of their own", sum(n == 1 for n in ids.values()), len(ids))
+    verdict.holds("requests with exactly one record", sum(n == 1 for n in ids.values()), len(ids))
     billed = [r for r in requests if r["billed"] is not None]
     verdict.holds("billed is not more than delivered", sum(r["billed"] <= r["delivered"] for r in billed), len(billed))
     good = [r for r in billed if whole(r)]
-    verdict.holds("whole answers are billed exactly", sum(r["billed"] == r["delivered"] for r in good), len(good))
-    verdict.holds("every answered request is known afterwards", sum(r["state"] == "ended" for r in requests if r["status"] == 200),
+    verdict.holds("complete answers are billed exactly", sum(r["billed"] == r["delivered"] for r in good), len(good))
+    verdict.holds("answered requests that have an ended record afterwards", sum(r["state"] == "ended" for r in requests if r["status"] == 200),
                   sum(r["status"] == 200 for r in requests))
 
 

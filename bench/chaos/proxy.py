@@ -1,7 +1,7 @@
-"""Between an engine and its gateway: a Unix socket that passes messages on, until it is told to do harm.
+"""A proxy between an engine and its gateway: a Unix socket that forwards messages and injects faults on demand.
 
-Modes: "pass"; "cut" (both ends are closed, once); "silent" (nothing passes); "garbage" (the next bytes to the
-gateway are none of the protocol's); "wrong" (every token that the engine emits becomes another one).
+Modes: "pass"; "cut" (both ends are closed, once); "silent" (nothing is forwarded); "garbage" (the next bytes to the
+gateway are random); "wrong" (every token that the engine emits becomes another one).
 """
 import asyncio
 import pathlib
@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def wire():
-    """The protocol's messages, made from engine/wire.proto."""
+    """The protocol's message classes, generated from engine/wire.proto."""
     out = ROOT / "build/bench/chaos"
     out.mkdir(parents=True, exist_ok=True)
     subprocess.run(["protoc", f"-I{ROOT}/engine", f"--python_out={out}", "wire.proto"], check=True)

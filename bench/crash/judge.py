@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: what the raw rows of the crash bench are worth.
+"""judge.py ROWS: judges the raw rows of the crash bench.
 
-A stream is cut by a kill if it was delivering at that moment and ended otherwise than whole with a finish
-reason. An engine's death must cut none: its successor goes on from where the answer was. delivered: tokens that the client's socket gave its reader; billed: what the cloud says afterwards.
+A kill cuts a stream if the stream was delivering at that moment and did not end complete with a finish reason. The
+death of an engine must cut no stream: the restarted engine continues the answer where it stopped. delivered: tokens
+that the reader got from its socket; billed: what the cloud reports afterwards.
 """
 import pathlib
 import sys
@@ -19,7 +20,7 @@ def whole(request):
 
 
 def kill_of(request, kills):
-    """The last kill before this request's end, if it fell into its life."""
+    """The last kill during this request, or None."""
     within = [k for k in kills if request["started"] <= k["at"] <= request["stopped"]]
     return within[-1] if within else None
 
@@ -31,12 +32,12 @@ def judge_kills(verdict, kills, requests, due):
         cut = [sum(not whole(by_serial[s]) for s in k["streaming"] if s in by_serial) for k in mine]
         times = [k["recovered_s"] for k in mine]
         if not mine or None in times:
-            verdict.missing(f"{kind}: answers again", f"after {times.count(None)} of {len(mine)} kills it never did")
+            verdict.missing(f"{kind}: answers again", f"never after {times.count(None)} of {len(mine)} kills")
         else:
             verdict.at_most(f"{kind}: slowest answer after a kill", max(times), RECOVER_S, "s",
                             f"median {median(times):.2f} s of {len(times)} kills")
         met = sum(bool(k["streaming"]) for k in mine)
-        verdict.holds(f"{kind}: kills amid streams", met, len(mine), f"{sum(cut)} streams cut")
+        verdict.holds(f"{kind}: kills during streams", met, len(mine), f"{sum(cut)} streams cut")
     verdict.holds("kills made", len(kills), due)
 
 
@@ -48,29 +49,29 @@ def judge_requests(verdict, requests, kills):
         where.append(request)
 
     said = [r for r in after_engine if whole(r)]
-    verdict.holds("engine's death: answers that came whole all the same", len(said), len(after_engine),
+    verdict.holds("engine killed: answers that are complete nevertheless", len(said), len(after_engine),
                   "; ".join(sorted({r["error"][:90] for r in after_engine if r["error"]})[:2]))
-    # One that was refused outright had its whole answer, which says why: there is nothing to ask for later.
+    # A refused request already got an answer with the reason; it has no record to look up.
     broken = [r for r in after_gateway if not whole(r) and r["status"] == 200]
     known = [r for r in broken if r["record_state"] == "ended" and r["outcome"] and r["billed"] is not None]
-    verdict.holds("gateway's death: broken requests whose outcome and usage are known", len(known), len(broken),
+    verdict.holds("gateway killed: broken requests with a known outcome and usage", len(known), len(broken),
                   ", ".join(sorted({r["outcome"] for r in known})))
-    verdict.report("requests refused while the gateway was away",
+    verdict.report("requests refused while the gateway was down",
                    str(sum(r["ended"] in ("refused", "closed") and not r["id"] for r in requests)))
-    # Between kills nothing may fail at all; refusals belong to the time a gateway is away.
+    # Between kills no request may fail; refusals happen while a gateway is down.
     odd = [r for r in untouched if not whole(r) and not r["error"] and r["ended"] not in ("refused", "closed")]
-    verdict.holds("requests that no kill touched and that ended well", len(untouched) - len(odd), len(untouched))
+    verdict.holds("requests without a kill that ended well", len(untouched) - len(odd), len(untouched))
 
 
 def judge_bills(verdict, requests):
     streams = [r for r in requests if r["id"] and r["billed"] is not None]
     verdict.holds("billed is not more than delivered", sum(r["billed"] <= r["delivered"] for r in streams), len(streams),
                   f"worst {max((r['billed'] - r['delivered'] for r in streams), default=0):+d} tokens")
-    verdict.holds("billed is short by one event at most",
+    verdict.holds("billed is at most one event less than delivered",
                   sum(r["delivered"] - r["billed"] <= r["last_event"] for r in streams), len(streams),
                   f"worst {max((r['delivered'] - r['billed'] for r in streams), default=0)} tokens")
     exact = [r for r in streams if whole(r)]
-    verdict.holds("streams that ended whole are billed exactly", sum(r["billed"] == r["delivered"] for r in exact), len(exact))
+    verdict.holds("complete streams are billed exactly", sum(r["billed"] == r["delivered"] for r in exact), len(exact))
 
 
 def main():

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: our placement's goodput over the best of the other policies'."""
+"""judge.py ROWS: the goodput of our placement divided by that of the best other policy."""
 import pathlib
 import sys
 
@@ -21,14 +21,14 @@ def main():
         here = [r for r in runs if r["load"] == load]
         ours = next(r for r in here if r["policy"] == OURS)
         best = max((r for r in here if r["policy"] != OURS), key=lambda r: r["good"])
-        verdict.at_least(f"load {load}: good requests over {best['policy']}'s", ours["good"] / best["good"], 1.0, "x",
+        verdict.at_least(f"load {load}: good requests ÷ those of {best['policy']}", ours["good"] / best["good"], 1.0, "x",
                          f"{ours['good'] / ours['requests']:.4f} of all against {best['good'] / best['requests']:.4f}")
         verdict.holds(f"load {load}: requests that ended", ours["finished"], ours["requests"],
-                      f"{ours['deaths']} chips died, {ours['resumed']} answers went on elsewhere")
+                      f"{ours['deaths']} chips died, {ours['resumed']} answers continued on another chip")
         for run in here:
             busy = ", ".join(f"{k['name']} {k['busy']:.2f}" for k in run["kinds"])
-            verdict.report(f"load {load}, {run['policy']}", f"good {run['good'] / run['requests']:.4f}; first token {run['first_p50']:.2f}/"
-                           f"{run['first_p99']:.2f} s, a token {run['pace_p50'] * 1e3:.0f}/{run['pace_p99'] * 1e3:.0f} ms (p50/p99); busy: {busy}")
+            verdict.report(f"load {load}, {run['policy']}", f"good {run['good'] / run['requests']:.4f}; TTFT {run['first_p50']:.2f}/"
+                           f"{run['first_p99']:.2f} s, per token {run['pace_p50'] * 1e3:.0f}/{run['pace_p99'] * 1e3:.0f} ms (p50/p99); busy: {busy}")
     for run in runs:
         if run["violations"]:
             verdict.missing(f"{run['policy']}", f"{run['violations']} violations")

@@ -1,4 +1,4 @@
-"""A cloud of our own on loopback: `penstock up` in a fresh data directory, with teams, keys and models."""
+"""A cloud on loopback for benches and tests: `penstock up` in a new data directory, with teams, keys and models."""
 import os
 import pathlib
 import shutil
@@ -31,9 +31,9 @@ def free_port():
 class Cloud:
     """with Cloud(models={"m": path}) as cloud: …
 
-    models:   names to files; each is imported (linked, where the data directory allows).
+    models:   names → files; each is imported (linked, if the data directory allows it).
     settings: by setting name, as in penstock.toml: {"engine.runner": "fake"}.
-    command:  what starts it; a gateway alone is ("gateway", "--engine-socket", PATH).
+    command:  the command that starts it; for a gateway alone: ("gateway", "--engine-socket", PATH).
     """
 
     def __init__(self, models, settings=None, env=None, data=None, keep=False, command=("up",)):
@@ -60,7 +60,7 @@ class Cloud:
             shutil.rmtree(self.data, ignore_errors=True)
 
     def run(self, *arguments, check=True):
-        """One command of the program, against this cloud's directory."""
+        """Runs one command of the program with this cloud's data directory."""
         done = subprocess.run([PENSTOCK, *arguments, "--data", self.data], env=self.env, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if check and done.returncode != 0:
@@ -93,7 +93,7 @@ class Cloud:
         raise RuntimeError(f"the cloud was not ready within {within} s:\n{self.tail()}")
 
     def wait_alive(self, within=60.0):
-        """Until it answers at all, with models or without."""
+        """Waits until it answers at all, with or without models."""
         deadline = time.monotonic() + within
         while sse.call(self.port, "/livez", timeout=5).status != 200 or not (self.data / "operator.key").exists():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -127,7 +127,7 @@ class Cloud:
         return answer.json()
 
     def key(self, team="bench"):
-        """A key of that team, made on first use."""
+        """A key of that team, created on first use."""
         if team not in self._keys:
             self.admin("/teams", {"name": team})
             self._keys[team] = self.admin("/keys", {"team": team, "name": "bench"})["secret"]
@@ -154,7 +154,7 @@ class Cloud:
         return found
 
     def memory(self, kind, field="VmRSS"):
-        """Bytes that the children of a kind hold, summed."""
+        """Sum of the memory of all children of a kind, in bytes."""
         total = 0
         for pid in self.children(kind):
             status = pathlib.Path(f"/proc/{pid}/status").read_text()
@@ -162,6 +162,6 @@ class Cloud:
         return total
 
     def engine(self):
-        """The first engine as the gateway sees it, with its kernel and runner."""
+        """The first engine as the gateway reports it, with its kernel and runner."""
         engines = self.admin("/status")["engines"]
         return engines[0] if engines else {}

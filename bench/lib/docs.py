@@ -1,8 +1,8 @@
-"""The commands of the documentation: every fenced `sh` block of a page, with what its info string says of it.
+"""The commands of the documentation: every fenced `sh` block of a page, with the kinds in its info string.
 
-    sh            typed by anybody                 sh terminal   in a terminal of its own; it keeps running
-    sh host       wants root, a network, systemd   sh python     wants OpenAI's client for Python
-    sh example    from --help: a command's examples    sh node   wants OpenAI's client for Node
+    sh            needs nothing special              sh terminal   keeps running in its own terminal
+    sh host       needs root, a network or systemd   sh python     needs OpenAI's client for Python
+    sh example    is not run as it stands            sh node       needs OpenAI's client for Node
 """
 import dataclasses
 import pathlib
@@ -11,7 +11,7 @@ import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PORT = "127.0.0.1:8700"  # as the pages write it
+PORT = "127.0.0.1:8700"  # the address in the pages
 
 
 @dataclasses.dataclass
@@ -23,7 +23,7 @@ class Block:
     section: str
 
     def at(self, address):
-        """Its text for a cloud at another address."""
+        """The block's text for a cloud at another address."""
         return self.text.replace(PORT, address)
 
 
@@ -49,7 +49,7 @@ def blocks(page):
 
 
 def commands(text):
-    """A block's commands, one by one: lines that go on (a backslash, a pipe, a here-document) stay together."""
+    """The commands of a block; continued lines (a backslash, a pipe, a here-document) stay together."""
     found, lines, until = [], [], None
     for line in text.splitlines():
         lines.append(line)
@@ -68,7 +68,7 @@ def commands(text):
 
 
 class Shell:
-    """One bash, typed into from outside."""
+    """One bash process that gets its commands from this program."""
 
     END = "-- done --"
 
@@ -77,7 +77,7 @@ class Shell:
                                         stderr=subprocess.STDOUT, **options)
 
     def type(self, text):
-        """(status, output, seconds); status None: the shell itself has ended. Commands read nothing from the keyboard."""
+        """Returns (status, output, seconds); status None: the shell itself has ended. stdin of commands is empty."""
         began = time.monotonic()
         script = "{\n%s\n} </dev/null\ntyped=$?; echo; echo \"%s $typed\"\n" % (text.rstrip("\n"), self.END)
         self.process.stdin.write(script)

@@ -1,10 +1,10 @@
-"""What kind of machine this is: figures are compared only between machines of one kind."""
+"""The kind of this machine: figures are compared only between machines of the same kind."""
 import os
 import re
 
 
 def cpu_kind():
-    """"AMD EPYC family 25 model 17, 2 cores, avx512_vnni": what decides a kernel's speed."""
+    """For example "AMD EPYC family 25 model 17, 2 cores, avx512_vnni"."""
     text = open("/proc/cpuinfo").read()
 
     def field(name):

@@ -1,4 +1,4 @@
-"""llama.cpp as fetched by tools/get_peer.sh, and our driver built against it."""
+"""llama.cpp as downloaded by tools/get_peer.sh, and our driver built with it."""
 import functools
 import pathlib
 import subprocess
@@ -14,7 +14,7 @@ def folder(with_server=False):
 
 @functools.cache
 def ggml():
-    """The libraries that the ggml runner is built against, as fetched by tools/get_ggml.sh."""
+    """The libraries that the ggml runner is built for, as downloaded by tools/get_ggml.sh."""
     command = [cloud.ROOT / "tools/get_ggml.sh", "vulkan"]
     return pathlib.Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
 
@@ -25,7 +25,7 @@ def driver():
 
 @functools.cache
 def program(path):
-    """A program of ours over libllama, built beside the peer when it changed."""
+    """Builds one of our programs that use libllama, if it changed, into the peer's folder."""
     peer, source = folder(), cloud.ROOT / path
     header, target = cloud.ROOT / "bench/serve/driver_protocol.h", peer / "bin" / source.stem
     if target.exists() and target.stat().st_mtime > max(source.stat().st_mtime, header.stat().st_mtime):

@@ -1,4 +1,4 @@
-"""Prompts that no cache has seen: plain words in an order that a seed decides."""
+"""Prompts that are in no cache: plain words in an order that depends on a seed."""
 import random
 
 WORDS = """river stone gate water chip team share price page queue fair token light model paper bread north seven

@@ -1,10 +1,10 @@
-"""Raw rows: one JSON object a line, written as things happen, read back by a judge that knows nothing else."""
+"""Raw rows: one JSON object per line, written while a bench runs; a judge reads nothing else."""
 import json
 import pathlib
 
 
 class Rows:
-    """Appends rows to build/bench/NAME/rows.jsonl, begun afresh."""
+    """Writes rows to a new build/bench/NAME/rows.jsonl."""
 
     def __init__(self, path):
         self.path = pathlib.Path(path)

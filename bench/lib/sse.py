@@ -1,7 +1,7 @@
-"""A small asyncio HTTP client that reads streams at full speed and tells everything it saw.
+"""A small asyncio HTTP client that reads streams at full speed and records everything that it sees.
 
-Not a general client: one request a connection, answers with content-length, chunked, or until close. It
-exists because a bench must know when each byte came and how a connection ended, which clients hide.
+It is not a general client: one request per connection; answers with content-length, chunked, or until close. It
+exists because a bench must know when each byte arrived and how a connection ended, which other clients hide.
 """
 import asyncio
 import dataclasses
@@ -11,12 +11,12 @@ import time
 
 @dataclasses.dataclass
 class Answer:
-    status: int = 0            # 0: no response head came
+    status: int = 0            # 0: no response headers arrived
     headers: dict = dataclasses.field(default_factory=dict)
-    body: bytes = b""          # of an answer that is no stream
+    body: bytes = b""          # of an answer that is not a stream
     events: list = dataclasses.field(default_factory=list)  # (seconds since start, decoded JSON)
     done: bool = False         # saw [DONE]
-    ended: str = ""            # "whole", "cut" (mid-answer), "refused" (no connection), "closed" (no answer)
+    ended: str = ""            # "whole", "cut" (in mid-answer), "refused" (no connection), "closed" (no answer)
     started: float = 0.0       # time.monotonic()
     took: float = 0.0
 
@@ -28,7 +28,7 @@ class Answer:
         return json.loads(self.body)
 
     def error(self):
-        """The error's message, from the body or from an event in mid-stream; "" if there is none."""
+        """The error message, from the body or from an event within the stream; "" if there is none."""
         for _, event in self.events:
             if "error" in event:
                 return event["error"].get("message", "")
@@ -51,7 +51,7 @@ class Answer:
         return next((r for r in reasons if r), None)
 
     def token_times(self):
-        """When each event with text came, in seconds since the request began."""
+        """Arrival time of each event with text, in seconds since the request began."""
         return [at for at, e in self.events for c in e.get("choices", [])
                 if (c.get("delta") or {}).get("content") or c.get("text")]
 
@@ -68,7 +68,7 @@ def request_bytes(method, path, port, key=None, body=None, headers=None):
 
 
 async def ask(port, path, body=None, key=None, method=None, headers=None, timeout=120.0, on_event=None):
-    """Sends one request and reads its answer to whatever end. Never raises for what the server does."""
+    """Sends one request and reads its answer until it ends in any way. Never raises because of the server."""
     answer = Answer(started=time.monotonic())
     method = method or ("POST" if body is not None else "GET")
     try:
@@ -102,7 +102,7 @@ async def _exchange(answer, port, request, on_event):
 
 
 async def _pieces(answer, reader):
-    """The body's bytes as they come, whatever frames them."""
+    """The body's bytes as they arrive, without their framing."""
     if answer.headers.get("transfer-encoding", "").lower() == "chunked":
         while size := int((await reader.readuntil(b"\r\n")).strip() or b"0", 16):
             yield (await reader.readexactly(size + 2))[:-2]

@@ -1,7 +1,7 @@
-"""A bench's verdict: every figure against its bar, as a margin that must reach 1.
+"""A bench's verdict: every figure compared with its bar, as a margin that must reach 1.
 
-Margin = figure/bar where more is better, bar/figure where less is. The bench's own figure is the worst
-margin. A figure that was not measured has margin 0, so nothing passes by being skipped.
+Margin = figure/bar where more is better, bar/figure where less is better. The bench's own figure is the worst
+margin. A figure that was not measured has margin 0, so a skipped part cannot pass.
 """
 import sys
 
@@ -23,7 +23,7 @@ class Verdict:
         self._add(row, figure, bar, margin, "<=", unit, note)
 
     def holds(self, row, held, of, note=""):
-        """`held` of `of` checks held; all must. None at all is short."""
+        """`held` of `of` checks passed; all must pass. No check at all is short."""
         self._add(row, held, of, held / of if of else 0.0, "of", "", note)
 
     def missing(self, row, why):
@@ -36,7 +36,7 @@ class Verdict:
         self._lines.append((row, f"{_short(figure)}{unit}", f"{relation} {_short(bar)}{unit}", min(margin, 99.0), note))
 
     def finish(self):
-        """Prints the table and the last line; exits with 1 when short."""
+        """Prints the table and the last line; exits with status 1 if short."""
         width = max([len(line[0]) for line in self._lines] + [len(r[0]) for r in self._reported] + [4])
         if self._lines:
             print(f"{'row':{width}}  {'figure':>16}  {'bar':>18}  margin")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: what the raw rows of the mixed bench are worth."""
+"""judge.py ROWS: judges the raw rows of the mixed bench."""
 import pathlib
 import sys
 
@@ -7,7 +7,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
 from bench.lib.rows import read_rows  # noqa: E402
 from bench.lib.verdict import Verdict, median, percentile  # noqa: E402
 
-SHARE = 0.9  # of what the engines do alone, together
+SHARE = 0.9  # of the sum of the engines' throughput alone
 
 
 def judge_throughput(verdict, alone, pool, rounds):
@@ -29,19 +29,19 @@ def judge_waits(verdict, requests):
         by_policy.setdefault(request["policy"], []).append(request)
     ours = by_policy.get("penstock", [])
     whole = [r for r in requests if r["status"] == 200 and r["ended"] == "whole" and r["finish"]]
-    verdict.holds("answers that came whole", len(whole), len(requests))
+    verdict.holds("complete answers", len(whole), len(requests))
     firsts = {policy: [r["first_token_s"] for r in mine if r["first_token_s"] is not None]
               for policy, mine in by_policy.items()}
     for policy in ("least connections", "round robin"):
         mine = firsts.get(policy, [])
         if not mine or not firsts.get("penstock"):
-            verdict.missing(f"first token, p95, beside {policy}", "no requests")
+            verdict.missing(f"TTFT, p95, compared with {policy}", "no requests")
             continue
-        verdict.at_most(f"first token, p95, beside {policy}", percentile(firsts["penstock"], 0.95),
+        verdict.at_most(f"TTFT, p95, compared with {policy}", percentile(firsts["penstock"], 0.95),
                         percentile(mine, 0.95), " s", f"of {len(mine)} requests")
     for policy, mine in firsts.items():
         if mine:
-            verdict.report(policy, f"first token p50 {median(mine):.2f} s, p95 {percentile(mine, 0.95):.2f} s, "
+            verdict.report(policy, f"TTFT p50 {median(mine):.2f} s, p95 {percentile(mine, 0.95):.2f} s, "
                            f"whole answer p95 {percentile([r['took_s'] for r in by_policy[policy]], 0.95):.2f} s")
     return ours
 

@@ -1,7 +1,7 @@
-"""A bare Debian 12 that boots: debootstrap once, a copy for each part, systemd inside systemd-nspawn.
+"""A bare Debian 12 that boots: made once with debootstrap, copied for each part, with systemd in systemd-nspawn.
 
-It shares this machine's network, so that apt, pip and cargo find what they find here; of this machine's own
-configuration it gets the name servers, proxies and certificates. Penstock listens on a port of its own there.
+It shares this machine's network, so that apt, pip and cargo work as they do here; it gets this machine's name
+servers, proxies and certificates, and nothing else of its configuration. Penstock listens on its own port there.
 """
 import glob
 import os
@@ -14,7 +14,7 @@ from bench.lib import cloud, docs
 
 BASE = cloud.MODELS / "debian12.tar"
 MIRROR = "http://deb.debian.org"
-INCLUDED = "systemd-sysv,dbus,sudo"  # what any installed Debian has, and debootstrap's least does not
+INCLUDED = "systemd-sysv,dbus,sudo"  # every installed Debian has these; debootstrap's minbase does not
 HOME = "home/you"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -99,7 +99,7 @@ class Debian:
         self.run_as_root(f"chown -R you: /{HOME}")
 
     def give_clone(self):
-        """What stands for the repository's address: a bare clone of what is committed."""
+        """A bare clone of the committed files, in place of the repository's address."""
         target = self.root / "srv/penstock.git"
         subprocess.run(["git", "clone", "-q", "--bare", "--no-hardlinks", cloud.ROOT, target], check=True)
         self.run_as_root("chown -R you: /srv/penstock.git")
@@ -107,7 +107,7 @@ class Debian:
     # ---- using ----
 
     def type(self, command, quiet=False):
-        """(status, output, seconds). What a newcomer types and sees goes to the log; what a check does, only its heading."""
+        """Returns (status, output, seconds). The log gets the command, or its heading for a check, and the output."""
         status, output, seconds = self.shell.type(command)
         with self.log.open("a") as log:
             log.write(f"{'# checked: ' if quiet else '$ '}{command.strip()}\n{output}" + f"[status {status}, {seconds:.1f} s]\n\n")
@@ -133,7 +133,7 @@ class Debian:
         if self.shell:
             self.shell.close()
         if self.container and self.container.poll() is None:
-            self.container.terminate()  # nspawn has the system inside shut down
+            self.container.terminate()  # nspawn then shuts the system down
             try:
                 self.container.wait(60)
             except subprocess.TimeoutExpired:
@@ -155,14 +155,14 @@ def make_base():
 
 
 def apt_settings():
-    """How this machine's apt reaches its servers: proxies, and whether old signatures are taken."""
+    """This machine's apt settings for its servers: proxies, and whether old signatures are accepted."""
     dump = subprocess.run(["apt-config", "dump"], text=True, stdout=subprocess.PIPE, check=True).stdout
     wanted = ("Acquire::http", "Acquire::https", "Acquire::Check-")
     return [line + "\n" for line in dump.splitlines() if line.startswith(wanted)]
 
 
 def carried_environment():
-    """Proxies, and where programs with certificates of their own are to look."""
+    """Proxies, and the certificates for programs that do not use the system's."""
     proxies = [f"{name}={value}" for name, value in os.environ.items() if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
     return [*proxies, "NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt"]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""judge.py ROWS: the time to the first answer, the model's download apart, and every step and check."""
+"""judge.py ROWS: the time to the first answer without the model's download, and every step and check."""
 import pathlib
 import sys
 
@@ -15,14 +15,14 @@ for part, bar in FIRST_ANSWER.items():
     typed = [row for row in rows if row["part"] == part and "command" in row]
     until = next((i for i, row in enumerate(typed) if row["answered"]), None)
     if until is None:
-        verdict.missing(f"{part}: first answer", "none came" if typed else "did not run")
+        verdict.missing(f"{part}: first answer", "no answer" if typed else "did not run")
         continue
     to_answer = typed[:until + 1]
     download = sum(row["seconds"] for row in to_answer if row["download"])
     verdict.at_most(f"{part}: first answer", sum(row["seconds"] for row in to_answer) - download, bar, " s",
-                    f"{len(to_answer)} commands typed" + (f"; the model's download {download:.1f} s more" if download else ""))
+                    f"{len(to_answer)} commands typed" + (f"; plus {download:.1f} s for the model's download" if download else ""))
     for row in (r for r in typed if r.get("again")):
-        verdict.at_most(f"{part}: once more", row["seconds"], 10, " s")
+        verdict.at_most(f"{part}: second run", row["seconds"], 10, " s")
     verdict.holds(f"{part}: commands that worked", sum(row["status"] == 0 for row in typed), len(typed))
 for row in rows:
     if "check" in row:

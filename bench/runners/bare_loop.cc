@@ -1,8 +1,8 @@
 // bare_loop LIB_DIR MODEL THREADS CELLS: a plain llama_decode loop over batches that trace_driver printed,
-// with the same context, threads and unified memory that the ggml runner makes, on the CPU.
+// with the same context, threads and unified memory as the ggml runner, on the CPU.
 //
-// stdin: a number of batches, then each on a line as trace_driver wrote it; stdout: one row with each one's
-// nanoseconds, from filling the batch to the best token of every row asked for.
+// stdin: the number of batches, then one batch per line as trace_driver wrote it; stdout: one row with the
+// nanoseconds of each batch, from filling it to finding the best token of every requested row.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <ggml-backend.h>
@@ -107,7 +107,7 @@ class Loop {
   llama_batch batch_;
   llama_context* context_ = nullptr;
   int32_t vocabulary_ = 0;
-  int64_t best_ = 0;  // so that looking for the best is not left out
+  int64_t best_ = 0;  // keeps the compiler from removing the search for the best token
 };
 
 }  // namespace
@@ -131,5 +131,5 @@ int main(int argc, char** argv) {
     fmt::print("{{\"done\":true,\"ns\":[{}]}}\n", fmt::join(took, ","));
     std::fflush(stdout);
   }
-  std::_Exit(0);  // ggml's own exit handlers are not ours to test
+  std::_Exit(0);  // skips ggml's own exit handlers
 }

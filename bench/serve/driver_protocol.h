@@ -1,9 +1,9 @@
-// What llama_driver and engine_driver share: the commands they read and the rows they print, so that one
-// script can turn them in alternation and judge both by the same rule.
+// What llama_driver and engine_driver share: the commands that they read and the rows that they print, so
+// that one script can run them in alternation and judge both by the same rule.
 //
-// A command is a line `STREAMS PROMPT DECODE`: that many sequences with PROMPT tokens each are prefilled
-// first come, first served, in batches of at most kBatchTokens; then all decode DECODE tokens together.
-// Each batch prints one JSON row; a row with "done" ends the run. stdin's end ends the program.
+// A command is a line `STREAMS PROMPT DECODE`: STREAMS sequences with PROMPT tokens each are prefilled, first
+// come, first served, in batches of at most kBatchTokens; then all decode DECODE tokens together.
+// Each batch prints one JSON row; a row with "done" ends the run. The program ends at the end of stdin.
 #pragma once
 
 #include <fmt/format.h>
@@ -48,7 +48,7 @@ inline int64_t MemoryOf(const std::string& field) {
   return 0;
 }
 
-// Plain text has no pattern in its ids that a kernel could profit from; neither has this.
+// Token ids without a pattern that a kernel could profit from, as in plain text.
 inline int32_t PromptToken(int stream, int position, int vocabulary) {
   uint64_t x = static_cast<uint64_t>(stream) * 1000003 + static_cast<uint64_t>(position) * 7919 + 12345;
   x ^= x >> 13;
@@ -57,7 +57,7 @@ inline int32_t PromptToken(int stream, int position, int vocabulary) {
   return static_cast<int32_t>(x % static_cast<uint64_t>(std::min(vocabulary, 10000) - 300)) + 300;
 }
 
-// Cuts all prompts, in order, into batches of at most kBatchTokens.
+// Splits all prompts, in order, into batches of at most kBatchTokens.
 inline std::vector<std::vector<Piece>> PlanPrefill(int streams, int prompt, int vocabulary) {
   std::vector<std::vector<Piece>> batches(1);
   int room = kBatchTokens;

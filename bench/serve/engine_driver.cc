@@ -1,5 +1,5 @@
-// engine_driver MODEL.gguf [THREADS]: Penstock's native runner under driver_protocol.h: the same model,
-// pages, kernels and sampler that its engine process runs, without planner and socket.
+// engine_driver MODEL.gguf [THREADS]: Penstock's native runner with driver_protocol.h: the same model,
+// pages, kernels and sampler as in the engine process, without planner and socket.
 #include <cstdlib>
 #include <future>
 
@@ -28,7 +28,7 @@ SequenceStep StepOf(const Piece& piece) {
   step.start = piece.start;
   step.tokens = piece.tokens;
   const int32_t end = piece.start + static_cast<int32_t>(piece.tokens.size());
-  if (PagesFor(end) > kPagesAStream) Die("a sequence outgrew its pages");
+  if (PagesFor(end) > kPagesAStream) Die("a sequence is longer than its pages");
   for (int32_t i = 0; i < PagesFor(end); ++i) step.pages.push_back(piece.stream * kPagesAStream + i);
   step.sample = piece.sample;
   step.sampling.temperature = 0;

@@ -1,4 +1,4 @@
-"""Engine against engine: the same model file under both, one batch at a time, in alternation."""
+"""Engine compared with engine: the same model file, one batch at a time, in alternation."""
 import json
 import subprocess
 
@@ -23,7 +23,7 @@ class Driver:
         return json.loads(line)
 
     def run(self, streams, prompt, decode):
-        """All rows of one run, the last one with "done"."""
+        """All rows of one run; the last one has "done"."""
         self.process.stdin.write(f"{streams} {prompt} {decode}\n")
         self.process.stdin.flush()
         rows = [self._read()]
@@ -38,11 +38,11 @@ class Driver:
 
 def measure(rows, models, rounds, say):
     for model, path in models.items():
-        say(f"engine against engine: {model}")
+        say(f"engine compared with engine: {model}")
         drivers = {"llama.cpp": Driver([peer.driver(), peer.folder() / "lib", path, THREADS]),
                    "penstock": Driver([cloud.BUILD / "bench/bench_engine_driver", path, THREADS])}
         for side, driver in drivers.items():
-            driver.run(1, 32, 4)  # wakes threads and fills caches; not a row
+            driver.run(1, 32, 4)  # warm-up: wakes threads and fills caches; writes no row
             rows.add(part="engine", event="ready", side=side, model=model, file_bytes=path.stat().st_size, **driver.hello)
         for turn in range(rounds):
             for streams, prompt, decode in SHAPES:

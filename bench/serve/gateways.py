@@ -1,4 +1,4 @@
-"""The gateway alone, beside nginx as a plain proxy: the same answers from an upstream that has them ready."""
+"""The gateway alone compared with nginx as a plain proxy: the same answers from an upstream that has them ready."""
 import json
 import pathlib
 import resource
@@ -15,7 +15,7 @@ CONNECTIONS, STREAMS = 64, 1000
 SECONDS = 5
 UNARY_TOKENS, PACED_TOKENS = 16, 50
 PROMPT_TOKENS = 75
-MODEL = "smollm2-135m"  # its tokenizer and template; its weights are never read
+MODEL = "smollm2-135m"  # only its tokenizer and template are used, not its weights
 
 
 def bodies(path, stream, count, prompt_words):
@@ -29,7 +29,7 @@ def bodies(path, stream, count, prompt_words):
 
 
 def record_answers(ours, scratch):
-    """Penstock's own answers become the mock's: a proxy then carries the same bytes. Returns the prompt's tokens."""
+    """Records Penstock's answers for the mock, so that nginx forwards the same bytes. Returns the prompt's tokens."""
     def first_body(name):
         return json.loads(pathlib.Path(scratch, name).read_text().splitlines()[0])
     unary = sse.call(ours.port, "/v1/chat/completions", body=first_body("unary.jsonl"), key=ours.key())
@@ -48,7 +48,7 @@ def record_answers(ours, scratch):
 
 
 class Proxy:
-    """nginx before the mock, as plain as it goes: keep-alive on both sides, no log, no buffering."""
+    """nginx in front of the mock with minimal settings: keep-alive on both sides, no log, no buffering."""
 
     def __init__(self, scratch):
         self.mock_port, self.port = cloud.free_port(), cloud.free_port()
@@ -82,7 +82,7 @@ http {{
 
 
 def load(port, mode, connections, scratch, key):
-    """Rows of one run, as bench/serve/load.cc writes them."""
+    """The rows of one run, as bench/serve/load.cc writes them."""
     out = f"{scratch}/rows"
     subprocess.run([cloud.BUILD / "bench/bench_load", str(port), mode, str(connections), str(SECONDS),
                     f"{scratch}/{mode}.jsonl", out, key], check=True)
@@ -90,23 +90,23 @@ def load(port, mode, connections, scratch, key):
         return [json.loads(line) for line in file]
 
 
-def booked(ours):
-    """Requests in the store that ended well."""
+def recorded(ours):
+    """The number of requests in the store that ended well."""
     with sqlite3.connect(f"file:{ours.data}/penstock.db?mode=ro", uri=True) as store:
         return store.execute("SELECT count(*) FROM requests WHERE outcome IN ('stop', 'length')").fetchone()[0]
 
 
-def booked_after(ours, expected):
-    """The store's count once it has caught up, or what it has after 10 s."""
+def recorded_after(ours, expected):
+    """The store's count once it has reached `expected`, or its count after 10 s."""
     deadline = time.monotonic() + 10
-    while (count := booked(ours)) < expected and time.monotonic() < deadline:
+    while (count := recorded(ours)) < expected and time.monotonic() < deadline:
         time.sleep(0.1)
-    time.sleep(0.3)  # were there too many, they would come now
-    return booked(ours) if count >= expected else count
+    time.sleep(0.3)  # surplus records would appear now
+    return recorded(ours) if count >= expected else count
 
 
 class GatewayAlone(cloud.Cloud):
-    """A gateway with the instant engine behind it; ready once that has dialled in."""
+    """A gateway with the instant engine; ready once that engine has connected."""
 
     def __init__(self, model_path, scratch):
         self.socket = f"{scratch}/engine.sock"
@@ -128,7 +128,7 @@ class GatewayAlone(cloud.Cloud):
 def measure(rows, model_path, rounds, say):
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as scratch, GatewayAlone(model_path, scratch) as ours:
-        template = 30  # tokens that SmolLM2's template adds; the prompt is fitted below
+        template = 30  # tokens that SmolLM2's template adds; the loop below adjusts the prompt
         count = PROMPT_TOKENS - template
         for _ in range(4):
             bodies(f"{scratch}/unary.jsonl", False, 1000, count)
@@ -139,7 +139,7 @@ def measure(rows, model_path, rounds, say):
             count += PROMPT_TOKENS - prompt_tokens
         proxy = Proxy(scratch)
         try:
-            known = booked_after(ours, 0)
+            known = recorded_after(ours, 0)
             for mode, connections in (("unary", CONNECTIONS), ("stream", STREAMS)):
                 for turn in range(rounds):
                     for side, port in (("nginx", proxy.port), ("penstock", ours.port)):
@@ -149,7 +149,7 @@ def measure(rows, model_path, rounds, say):
                             rows.add(part="gateway", mode=mode, side=side, round=turn, runner="instant", kernel="none", **row)
                         if side == "penstock":
                             whole = sum(r["status"] == 200 and r["whole"] for r in answered)
-                            now = booked_after(ours, known + whole)
+                            now = recorded_after(ours, known + whole)
                             rows.add(part="books", mode=mode, round=turn, answered=whole, booked=now - known,
                                      prompt_tokens=prompt_tokens, runner="instant", kernel="none")
                             known = now
@@ -159,6 +159,6 @@ def measure(rows, model_path, rounds, say):
 
 
 def direct(proxy, scratch):
-    """What the load and the mock do without anything between them."""
+    """Requests per second of the load generator and the mock without a proxy between them."""
     rows = load(proxy.mock_port, "unary", CONNECTIONS, scratch, "none")
     return len(rows) / SECONDS

@@ -1,9 +1,9 @@
 // instant_engine SOCKET: an engine that answers at once, to measure the gateway alone. Speaks
-// engine/wire.proto as a real one does; every model it is asked to load is ready.
+// engine/wire.proto like a real engine; it reports every model that it must load as ready.
 //
-// A request for kPacedTokens tokens is a stream: one token every kPaceNs, whose text is the time of its
-// sending (see pace.h). Any other gets its whole answer in one event. Ends when the gateway hangs up, or
-// with its parent.
+// A request for kPacedTokens tokens gets one token every kPaceNs, whose text is the time when it was sent
+// (see pace.h). Any other request gets its whole answer in one event. Ends when the gateway closes the
+// connection, or with its parent.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
@@ -34,7 +34,7 @@ using namespace penstock::bench;
 int Dial(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) Die("the socket's path is too long");
+  if (path.size() >= sizeof address.sun_path) Die("the socket path is too long");
   std::memcpy(address.sun_path, path.c_str(), path.size());
   for (int attempt = 0; attempt < 600; ++attempt) {
     const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -42,7 +42,7 @@ int Dial(const std::string& path) {
     close(fd);
     usleep(50'000);
   }
-  Die(fmt::format("nobody listens at {}", path));
+  Die(fmt::format("cannot connect to {}", path));
 }
 
 class InstantEngine {
@@ -93,7 +93,8 @@ class InstantEngine {
       auto frame = reader_.Next();
       if (!frame) Die(frame.error().message);
       if (!*frame) return true;
-      if (!in_.ParseFromArray((*frame)->data(), static_cast<int>((*frame)->size()))) Die("a bad message");
+      if (!in_.ParseFromArray((*frame)->data(), static_cast<int>((*frame)->size())))
+        Die("invalid message from the gateway");
       Take(in_);
     }
   }
@@ -165,7 +166,7 @@ class InstantEngine {
     return event;
   }
 
-  // All that this turn of the loop produced goes out as one step, as a real engine's does.
+  // Sends everything from this turn of the loop as one step, like a real engine.
   void Report() {
     wire::StepReport& step = *report_.mutable_step();
     if (step.tokens_size() == 0) return;
@@ -188,7 +189,7 @@ class InstantEngine {
   void Write() {
     for (size_t sent = 0; sent < out_.size();) {
       const ssize_t n = write(fd_, out_.data() + sent, out_.size() - sent);
-      if (n <= 0) Die("the gateway hung up");
+      if (n <= 0) Die("the gateway closed the connection");
       sent += static_cast<size_t>(n);
     }
     out_.clear();
@@ -210,5 +211,5 @@ int main(int argc, char** argv) {
   if (argc != 2) Die("usage: instant_engine SOCKET");
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::signal(SIGPIPE, SIG_IGN);
-  for (;;) InstantEngine(Dial(argv[1])).Run();  // a gateway that comes back finds it again
+  for (;;) InstantEngine(Dial(argv[1])).Run();  // reconnects to a gateway that restarts
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""judge.py ROWS [--record]: what the raw rows of the serve bench are worth. Reads nothing but the rows and
-recorded.json, llama.cpp's own figures by kind of CPU: a peer slower than its record by more than a quarter
-was measured on a busy machine, and no comparison with it counts."""
+"""judge.py ROWS [--record]: judges the raw rows of the serve bench. Reads nothing but the rows and recorded.json,
+llama.cpp's own figures by kind of CPU. If llama.cpp's figures differ from its record by more than a quarter, the
+machine was busy, and the comparison does not count."""
 import json
 import pathlib
 import sys
@@ -33,7 +33,7 @@ def engine_figures(rows):
 
 
 def server_figures(rows, verdict):
-    """The same from requests; a request that failed makes its row short."""
+    """The same figures from HTTP requests; a failed request makes its row short."""
     bursts, broken = defaultdict(list), defaultdict(int)
     for row in rows:
         if row["part"] == "server":
@@ -57,7 +57,7 @@ def compare(verdict, part, figures, kernels):
         for streams in STREAMS:
             ours, theirs = (figures.get((model, streams, side)) for side in SIDES)
             for name, better in (("ttft_s", "low"), ("tok_s", "high")):
-                row = f"{part} {model} {streams} streams {'first token' if name == 'ttft_s' else 'tok/s'}"
+                row = f"{part} {model} {streams} streams {'TTFT' if name == 'ttft_s' else 'tok/s'}"
                 if ours is None or theirs is None:
                     verdict.missing(row, "no rows")
                     continue
@@ -73,7 +73,7 @@ def check_peer(verdict, part, figures, recorded):
         if side != "llama.cpp" or known is None:
             continue
         for name, value in figure.items():
-            verdict.at_most(f"{part} {model} {streams} streams: llama.cpp's own {name}, off its record by",
+            verdict.at_most(f"{part} {model} {streams} streams: llama.cpp's own {name}, difference from its record",
                             abs(value / known[name] - 1), WITHIN, "", f"{value:.3g}, recorded {known[name]:.3g}")
 
 
@@ -123,12 +123,12 @@ def judge_gateway(verdict, rows):
                         f"{ours:.1f} vs {theirs:.1f} ms; p50 {halves[0]:.2f} vs {halves[1]:.2f} ms")
     for mode in ("unary", "stream"):
         sent = total[mode, "penstock"]
-        verdict.holds(f"gateway, {mode}: requests answered whole", sent - lost[mode, "penstock"], sent,
+        verdict.holds(f"gateway, {mode}: complete answers", sent - lost[mode, "penstock"], sent,
                       f"nginx lost {lost[mode, 'nginx']} of {total[mode, 'nginx']}")
         books = [r for r in rows if r["part"] == "books" and r["mode"] == mode]
-        verdict.holds(f"gateway, {mode}: runs whose books equal the client's 200s",
+        verdict.holds(f"gateway, {mode}: runs whose usage records equal the client's 200s",
                       sum(r["booked"] == r["answered"] for r in books), len(books),
-                      "; ".join(f"{r['booked']:,} booked, {r['answered']:,} answered" for r in books)
+                      "; ".join(f"{r['booked']:,} recorded, {r['answered']:,} answered" for r in books)
                       + (f"; prompts of {books[0]['prompt_tokens']} tokens" if books else ""))
 
 
@@ -137,7 +137,7 @@ def report(verdict, rows):
     verdict.report("start to first answer", f"{median(starts):.2f} s" if starts else "not measured")
     for row in rows:
         if row["part"] == "build":
-            verdict.report("build from nothing, tests", f"{row['build_s']:.0f} s, {row['test_s']:.0f} s")
+            verdict.report("clean build, tests", f"{row['build_s']:.0f} s, {row['test_s']:.0f} s")
         if row["part"] == "direct":
             verdict.report("the mock without a proxy", f"{row['mock_requests_per_s']:,.0f} requests/s")
         if row["part"] == "engine" and row.get("event") == "ready":
@@ -164,7 +164,7 @@ def main():
                if side == "llama.cpp"}}
         RECORDED.write_text(json.dumps(recorded, indent=1, sort_keys=True) + "\n")
     if machine["cpu"] not in recorded:
-        verdict.report("llama.cpp's record", "none for this kind of CPU: `./dev bench serve --record` on a quiet machine keeps one")
+        verdict.report("llama.cpp's record", "none for this kind of CPU; run `./dev bench serve --record` on an idle machine")
     for part, all_of in figures.items():
         if part in machine["parts"]:
             compare(verdict, part, all_of, kernels)

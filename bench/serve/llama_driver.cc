@@ -1,8 +1,8 @@
-// llama_driver LIB_DIR MODEL.gguf [THREADS]: llama.cpp's engine under driver_protocol.h.
+// llama_driver LIB_DIR MODEL.gguf [THREADS]: llama.cpp's engine with driver_protocol.h.
 //
-// Its best known way on a CPU: flash attention on, its own weight repacking on, KV in f16, no output but
-// the rows asked for. Each sequence has its own part of the
-// KV cache, as in its server: faster than one unified cache where sequences share no prefix.
+// Uses its best known settings on a CPU: flash attention on, its own weight repacking on, KV in f16, output
+// only for the requested rows. Each sequence has its own part of the KV cache, as in llama-server; this is
+// faster than one unified cache if sequences share no prefix.
 #include <ggml-backend.h>
 #include <llama.h>
 
@@ -45,7 +45,7 @@ llama_context* MakeContext(llama_model* model, int threads) {
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
   params.kv_unified = false;
   llama_context* context = llama_init_from_model(model, params);
-  if (context == nullptr) Die("no context; is there memory for it?");
+  if (context == nullptr) Die("cannot create the context; there may not be enough memory");
   return context;
 }
 
@@ -98,5 +98,5 @@ int main(int argc, char** argv) {
   };
   const int status = penstock::bench::Bench(std::move(driver)).Serve();
   std::fflush(stdout);
-  std::_Exit(status);  // ggml's own exit handlers are not ours to test
+  std::_Exit(status);  // skips ggml's own exit handlers
 }

@@ -1,12 +1,12 @@
 // load PORT unary|stream CONNECTIONS SECONDS BODIES ROWS [KEY]: closed-loop HTTP load.
 //
-// Each connection sends a request, reads the whole answer, sends the next; after SECONDS none sends
-// another, and every answer under way is still read: what the client counts as answered is then exactly
-// what the server must have in its books. BODIES holds one request body a line, taken in turn.
-// Connections begin spread over a second in stream mode, so that their tokens do not come in step.
+// Each connection sends a request, reads the whole answer and sends the next one. After SECONDS no connection
+// sends another request, but all running answers are read to their end: so the server must have exactly as
+// many usage records as the client has answers. BODIES holds one request body per line, used in turn.
+// In stream mode the connections start spread over a second, so that their tokens are not synchronous.
 //
-// ROWS gets one JSON row per request, written after the load. Of a stream: the age of each token at its
-// arrival, from the time that the token's text carries (see pace.h). One thread, epoll.
+// ROWS gets one JSON row per request, written after the load; for a stream also the age of each token at its
+// arrival, from the time in the token's text (see pace.h). One thread, epoll.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -30,7 +30,7 @@ using penstock::bench::kPaceNs;
 using penstock::bench::NowNs;
 
 struct Row {
-  int status = 0;  // 0: the connection broke
+  int status = 0;  // 0: the connection failed
   int64_t start = 0, took = 0;
   bool whole = false;
   std::vector<int32_t> ages_us;
@@ -42,7 +42,7 @@ struct Connection {
   bool busy = false, closed = false;
   std::string in;
   size_t scanned = 0;  // of `in`, for stream tokens
-  size_t head = 0;     // length of the response head, 0: not yet whole
+  size_t head = 0;     // length of the response headers; 0: not yet complete
   size_t need = 0;     // whole response, with content-length
   Row row;
 };
@@ -117,7 +117,7 @@ class Load {
     c.row.start = NowNs();
     c.busy = true;
     ++busy_;
-    // Requests are small and the socket empty: a blocking send does not block.
+    // Requests are small and the socket buffer is empty, so a blocking send does not block.
     if (send(c.fd, request.data(), request.size(), MSG_NOSIGNAL) < 0) Broken(c);
   }
 
@@ -163,7 +163,7 @@ class Load {
     return true;
   }
 
-  // Each token's text is the time of its writing: "content":"123456789 ".
+  // Each token's text is the time when it was written: "content":"123456789 ".
   static void ReadTokens(Connection& c, int64_t now) {
     static constexpr std::string_view kMark = "\"content\":\"";
     for (;;) {
@@ -202,7 +202,7 @@ std::vector<std::string> ReadRequests(const char* path, int port, const std::str
                     "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
                     port, key, body.size(), body));
   }
-  if (requests.empty()) Die(fmt::format("{} holds no request", path));
+  if (requests.empty()) Die(fmt::format("{} contains no request", path));
   return requests;
 }
 

@@ -1,12 +1,12 @@
-// mock_upstream PORT UNARY_BODY STREAM_PARTS: the upstream behind nginx. Gives the answers that Penstock
-// gives, as fast as a socket can: a proxy measured before it is measured against the same bytes.
+// mock_upstream PORT UNARY_BODY STREAM_PARTS: the upstream behind nginx. Sends the same answers as Penstock,
+// as fast as a socket allows, so that nginx is measured with the same bytes as Penstock.
 //
-// UNARY_BODY is the JSON of a whole answer. STREAM_PARTS holds the data lines of a stream, one a line: the
-// opening event, one token's event with @ where its text stands, then the closing events. A request whose
-// body has "stream":true gets kPacedTokens of them, kPaceNs apart, each carrying the time of its writing
-// (CLOCK_MONOTONIC, ns), so that the reader knows its age.
+// UNARY_BODY is the JSON of a whole answer. STREAM_PARTS holds the data lines of a stream, one per line: the
+// opening event, one token's event with @ in place of its text, then the closing events. A request whose
+// body has "stream":true gets kPacedTokens token events, kPaceNs apart; each contains the time when it was
+// written (CLOCK_MONOTONIC, ns), so that the reader knows its age.
 //
-// One thread, epoll, level-triggered. Writes that the socket refuses are kept and sent when it can.
+// One thread, epoll, level-triggered. What the socket does not accept is kept and sent later.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/tcp.h>
@@ -34,7 +34,7 @@ using penstock::bench::NowNs;
 using penstock::bench::Pacer;
 
 struct Answers {
-  std::string unary;          // whole response, headers included
+  std::string unary;          // whole response, including headers
   std::string stream_head;    // headers and the opening event's chunk
   std::string before, after;  // a token's event around its text
   std::string stream_tail;    // closing events and the last chunk
@@ -50,7 +50,7 @@ Answers ReadAnswers(const char* unary_path, const char* parts_path) {
   std::vector<std::string> lines;
   for (std::string line; std::getline(parts, line);) lines.push_back("data: " + line + "\n\n");
   if (body.empty() || lines.size() < 3 || lines[1].find('@') == std::string::npos) {
-    fmt::print(stderr, "mock_upstream: {} or {} does not hold an answer\n", unary_path, parts_path);
+    fmt::print(stderr, "mock_upstream: {} or {} does not contain an answer\n", unary_path, parts_path);
     std::exit(1);
   }
   Answers answers;
@@ -69,7 +69,7 @@ Answers ReadAnswers(const char* unary_path, const char* parts_path) {
 
 struct Connection {
   int fd = -1;
-  uint64_t serial = 0;  // tells a paced stream that its connection is still the one it began on
+  uint64_t serial = 0;  // of the connection's current stream; older paced streams are dropped
   std::string in, out;
 };
 
@@ -143,7 +143,7 @@ class Server {
     }
   }
 
-  // Takes one whole request off the front of c.in, if there is one.
+  // Removes one complete request from the front of c.in, if there is one.
   bool Answer(Connection& c) {
     const size_t head = c.in.find("\r\n\r\n");
     if (head == std::string::npos) return false;

@@ -1,5 +1,5 @@
-// The pace of a made-up engine: kPacedTokens tokens a stream, kPaceNs apart, each stream in its own phase.
-// mock_upstream and instant_engine share it, so that both sides of a comparison are fed alike.
+// The pace of a simulated engine: kPacedTokens tokens per stream, kPaceNs apart, each stream in its own
+// phase. mock_upstream and instant_engine share it, so that both sides of a comparison get the same input.
 #pragma once
 
 #include <algorithm>
@@ -32,7 +32,7 @@ class Pacer {
   void Add(Turn first) { turns_.push(first); }
 
   // Milliseconds until the next turn, for poll: 0 if one is due, -1 if there is none. Rounded up, so that
-  // no turn is early; all turns of one millisecond go together, as the tokens of one engine step would.
+  // no turn is early; all turns of one millisecond run together, like the tokens of one engine step.
   int WaitMs() const {
     if (turns_.empty()) return -1;
     return static_cast<int>(std::max<int64_t>(0, (turns_.top().at - NowNs() + 999'999) / 1'000'000));

@@ -1,4 +1,4 @@
-"""Server against server: llama.cpp's own server and a whole Penstock, over HTTP, in alternation."""
+"""Server compared with server: llama-server and a whole Penstock, over HTTP, in alternation."""
 import asyncio
 import pathlib
 import subprocess
@@ -12,7 +12,7 @@ PROMPT_WORDS, TOKENS = 90, 32
 
 
 class LlamaServer:
-    """Its best known settings here: flash attention, a slot for each of 16 streams, two threads."""
+    """The best known settings on this machine: flash attention, a slot for each of 16 streams, two threads."""
 
     def __init__(self, path, log):
         self.port = cloud.free_port()
@@ -39,7 +39,7 @@ class LlamaServer:
 
 
 def peer_kernel(path):
-    """The CPU backend that ggml picks: asked of the driver, which loads the same libraries."""
+    """The CPU backend that ggml picks, as reported by the driver, which loads the same libraries."""
     from .engines import Driver
     driver = Driver([peer.driver(), peer.folder() / "lib", path, 2])
     driver.close()
@@ -47,7 +47,7 @@ def peer_kernel(path):
 
 
 async def burst(port, key, model, streams, seed, extra):
-    """That many streams at once, each with a prompt that no cache has seen."""
+    """Runs `streams` streams at once, each with a prompt that is in no cache."""
     def body(i):
         prompt = words(PROMPT_WORDS, f"{seed}/{i}")
         return {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": TOKENS,
@@ -68,7 +68,7 @@ def add_rows(rows, answers, **common):
 
 def measure(rows, models, rounds, logs, say):
     for model, path in models.items():
-        say(f"server against server: {model}")
+        say(f"server compared with server: {model}")
         theirs = LlamaServer(path, logs / "llama-server.log")
         try:
             with cloud.Cloud({model: path}) as ours:
