@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include <unistd.h>
 
 #include <cstdlib>
@@ -244,7 +247,7 @@ TEST(NativeRunner, AModelThatDoesNotLoadLeavesTheRunnerAsItWas) {
 // Pages beyond what the sequences, and as much again of cache, can fill are of no use; and a page has no
 // memory before it is written, nor after it was freed.
 TEST(NativeRunner, PagesTakeMemoryAsTheyAreWrittenAndGiveItBack) {
-  auto runner = MakeNativeRunner({.threads = 1});
+  auto runner = MakeNativeRunner({.threads = 1, .isa = kernels::SupportedIsas().back()});
   ASSERT_TRUE(runner);
   const auto model =
       (*runner)->Load({.path = Golden("llama.gguf"), .kv_bytes = int64_t{1} << 40, .sequences = 3});
@@ -276,6 +279,34 @@ TEST(NativeRunner, PagesTakeMemoryAsTheyAreWrittenAndGiveItBack) {
   outside.model = model->id;
   outside.freed = {{.model = 99, .page = 0}};
   EXPECT_FALSE(Execute(**runner, std::move(outside)).has_value());
+}
+
+TEST(NativeRunner, StepsOfOneModelGoOnAndSayTheSameWhileOthersLoad) {
+  auto session = Open(Golden("llama.gguf"), kernels::SupportedIsas().back());
+  const auto step = [&] {
+    StepPlan plan;
+    plan.model = session.model.id;
+    plan.work.push_back({.sequence = 1,
+                         .start = 0,
+                         .tokens = {1, 2, 3},
+                         .pages = {0},
+                         .sample = true,
+                         .sampling = {.temperature = 0, .top_logprobs = 0}});
+    return Execute(*session.runner, std::move(plan))->sampled.at(0).logprob;
+  };
+  const float alone = step();
+  std::atomic<int> loads = 0;
+  std::thread loading([&] {
+    for (; loads < 20; ++loads) {
+      const auto loaded = session.runner->Load({Golden("qwen3"), 1 << 20, 0});
+      ASSERT_TRUE(loaded) << loaded.error().message;
+      session.runner->Unload(loaded->id);
+    }
+  });
+  int steps = 0;
+  for (; loads < 20; ++steps) ASSERT_EQ(step(), alone);
+  loading.join();
+  EXPECT_GT(steps, 20) << "a load held up the steps";
 }
 
 TEST(NativeRunner, APlanThatWouldReachOutsideItsMemoryIsAnError) {
