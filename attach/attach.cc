@@ -65,6 +65,8 @@ class Obeying {
           case Connection::Event::Kind::kDrain:
             Drain();
             break;
+          case Connection::Event::Kind::kWake:
+            break;
         }
       }
     }

@@ -14,11 +14,11 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/thread_annotations.h"
 #include "engine/frame.h"
 #include "engine/wire.pb.h"
 
@@ -27,7 +27,7 @@ namespace penstock {
 class Connection {
  public:
   struct Event {
-    enum class Kind : uint8_t { kMessage, kLost, kDrain };
+    enum class Kind : uint8_t { kMessage, kLost, kDrain, kWake };
     Kind kind = Kind::kMessage;
     wire::ToEngine message;
   };
@@ -41,6 +41,8 @@ class Connection {
   void Leave();
   // Take gets a kDrain, as if the gateway had said so. Threads: any.
   void Drain();
+  // Take gets a kWake. Threads: any.
+  void Wake();
 
   // SIGTERM and SIGINT are a wish to leave; a second one ends the process at once. Before io runs.
   void LeaveOnSignals();
@@ -73,9 +75,10 @@ class Connection {
   void Beat();
   void Lose(std::string_view why);
   void Push(Event event);
-  void Remember(const wire::FromEngine& message);
-  void Append(const wire::FromEngine& message);
-  void AppendHeartbeat();
+  void Remember(const wire::FromEngine& message) REQUIRES(mutex_);
+  void Append(const wire::FromEngine& message) REQUIRES(mutex_);
+  void AppendHeartbeat() REQUIRES(mutex_);
+  void WriteSoon() REQUIRES(mutex_);
 
   boost::asio::io_context& io_;
   const std::string path_;
@@ -90,14 +93,17 @@ class Connection {
   std::atomic<Nanos> step_since_ = 0, down_since_ = 0;
   bool warned_ = false;  // about a gateway that is not there: once
 
-  // Guarded by mutex_.
-  std::mutex mutex_;
+  const std::string name_;  // the engine's
+
+  Mutex mutex_;
   std::condition_variable came_, went_;
-  std::vector<Event> inbox_;
-  std::string outbox_;
-  bool open_ = false, write_posted_ = false, leaving_ = false;
-  wire::Hello hello_;
-  wire::Heartbeat heartbeat_;
+  std::vector<Event> inbox_ GUARDED_BY(mutex_);
+  std::string outbox_ GUARDED_BY(mutex_);
+  bool open_ GUARDED_BY(mutex_) = false;
+  bool write_posted_ GUARDED_BY(mutex_) = false;
+  bool leaving_ GUARDED_BY(mutex_) = false;
+  wire::Hello hello_ GUARDED_BY(mutex_);
+  wire::Heartbeat heartbeat_ GUARDED_BY(mutex_);
 };
 
 }  // namespace penstock

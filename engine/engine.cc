@@ -90,6 +90,8 @@ void RunLoop(EngineLoop& loop, Connection& connection) {
         case Connection::Event::Kind::kDrain:
           loop.Drain();
           break;
+        case Connection::Event::Kind::kWake:
+          break;
       }
     }
     connection.StepBegins();
@@ -110,7 +112,9 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory(chip.memory_bytes);
   boost::asio::io_context io(1);
   Connection connection(io, options.socket, MakeHello(*runner, options));
-  EngineLoop loop(*runner, options, [&](const wire::FromEngine& message) { connection.Send(message); });
+  EngineLoop loop(
+      *runner, options, [&](const wire::FromEngine& message) { connection.Send(message); },
+      [&] { connection.Wake(); });
   const Watch watch(io, connection, options.step_timeout);
   connection.LeaveOnSignals();
   connection.Start();

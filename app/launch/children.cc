@@ -10,7 +10,6 @@
 #include "attach/trust.h"
 #include "chip/cpu.h"
 #include "engine/memory.h"
-#include "runner/native.h"
 
 namespace penstock {
 
@@ -75,7 +74,7 @@ std::string LearnBudget(EngineBudget& budget, const EnginePlan& plan, const Data
       BudgetAfter({.had = had,
                    .peak = peak,
                    .needed = NeededMemory(data, config.engine.takes),
-                   .free = static_cast<uint64_t>(std::max<int64_t>(free - kNativeHeadroom, 0))});
+                   .free = static_cast<uint64_t>(std::max<int64_t>(free - kMemoryHeadroom, 0))});
   if (now == 0 || (now >= had && had > 0)) {
     return fmt::format("it used {}, and its models need {}: unload one, or use a smaller quantisation",
                        HumanBytes(peak), HumanBytes(NeededMemory(data, config.engine.takes)));

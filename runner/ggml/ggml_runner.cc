@@ -16,10 +16,12 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/thread_annotations.h"
 #include "chip/cpu.h"
 #include "kernels/kernels.h"
 #include "runner/cell_map.h"
 #include "runner/ggml/libllama.h"
+#include "runner/kv_size.h"
 #include "runner/sampler.h"
 
 namespace penstock::ggml {
@@ -204,7 +206,10 @@ class GgmlRunner final : public Runner {
   std::string_view Name() const override { return "ggml"; }
   ChipInfo Chip() const override;
   Result<LoadedModel> Load(const LoadOptions& options) override;
-  void Unload(ModelId model) override { models_.erase(model); }
+  void Unload(ModelId model) override {
+    const MutexLock lock(computing_);
+    models_.erase(model);
+  }
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override { done(Step(plan)); }
   Result<std::string> TakeState(ModelId model, SequenceId sequence, int32_t tokens,
@@ -216,7 +221,7 @@ class GgmlRunner final : public Runner {
   Result<ModelPtr> LoadModel(const std::string& path) const;
   Result<ContextPtr> MakeContext(llama_model* model, const std::string& path, int64_t cells,
                                  int32_t slots) const;
-  Result<int64_t> MeasureCell(llama_model* model, const std::string& path) const;
+  Result<int64_t> MeasureCell(llama_model* model, const std::string& path);
 
   Result<StepResult> Step(const StepPlan& plan);
   Status Check(const StepPlan& plan, const Loaded& loaded) const;
@@ -234,8 +239,11 @@ class GgmlRunner final : public Runner {
   ggml_backend_dev_t const device_;
   const Threads pool_;
   const kernels::Kernels& kernels_;
-  std::map<ModelId, Loaded> models_;
-  ModelId next_model_ = 1;
+  // Held while the threads compute, a step or the two tokens of MeasureCell; models are read and made beside
+  // it.
+  Mutex computing_;
+  std::map<ModelId, Loaded> models_ GUARDED_BY(computing_);
+  ModelId next_model_ GUARDED_BY(computing_) = 1;
 
   // Of the batch under way: rows whose logits were asked for.
   std::vector<std::pair<const SequenceStep*, int32_t>> sampling_;
@@ -321,8 +329,9 @@ Result<ContextPtr> GgmlRunner::MakeContext(llama_model* model, const std::string
 
 // Bytes that one token's keys and values take, whatever the architecture: what a second one adds to the state
 // of a sequence. Running states do not grow: 0.
-Result<int64_t> GgmlRunner::MeasureCell(llama_model* model, const std::string& path) const {
+Result<int64_t> GgmlRunner::MeasureCell(llama_model* model, const std::string& path) {
   PENSTOCK_ASSIGN(const ContextPtr context, MakeContext(model, path, kCellsAtLeast, 1));
+  const MutexLock lock(computing_);
   Batch batch(1);
   std::array<size_t, 2> sizes{};
   for (int32_t position = 0; position < 2; ++position) {
@@ -343,24 +352,18 @@ Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
   PENSTOCK_ASSIGN(const int64_t cell, MeasureCell(model.get(), options.path));
   const int64_t page = std::max<int64_t>(1, cell * kPageTokens);
   const int32_t own = std::max(1, llama_model_n_ctx_train(model.get()));
-  const int32_t context = options.context > 0 ? std::min(options.context, own) : own;
-  // As many as were asked for, 16 full contexts otherwise; more than all sequences could fill help nobody.
-  const int64_t wanted = options.kv_bytes > 0 ? options.kv_bytes / page : int64_t{16} * PagesFor(context);
-  const int64_t useful = int64_t{2} * options_.max_sequences * PagesFor(context);
-  const auto pages = static_cast<int32_t>(std::min({wanted, useful, int64_t{INT32_MAX} / kPageTokens / 2}));
-  if (pages < 1) {
-    return Fail(Code::kInvalid, "{}: {} bytes of KV memory do not hold one page of {} bytes: give it more",
-                options.path, options.kv_bytes, page);
-  }
+  PENSTOCK_ASSIGN(const KvSize size, SizeKv(options, page, own, options_.max_sequences));
+  const int32_t pages = size.pages;
   // As many texts are remembered as run.
   const int32_t slots = 2 * options_.max_sequences;
   PENSTOCK_ASSIGN(ContextPtr made, MakeContext(model.get(), options.path,
                                                std::max(kCellsAtLeast, pages * kPageTokens), slots));
   const int64_t pause = options_.pause_bytes > 0 ? options_.pause_bytes : IsGpu(device_) ? kGpuPauseBytes : 0;
   const bool shares = !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
+  const MutexLock lock(computing_);
   const LoadedModel info{.id = next_model_++,
                          .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
-                         .context = std::min(context, pages * kPageTokens),
+                         .context = size.context,
                          .pages = pages,
                          .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
                          .page_bytes = page,
@@ -383,6 +386,7 @@ Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
 }
 
 Result<StepResult> GgmlRunner::Step(const StepPlan& plan) {
+  const MutexLock lock(computing_);
   const auto it = models_.find(plan.model);
   if (it == models_.end()) return Fail(Code::kNotFound, "model {} is not loaded in this engine", plan.model);
   Loaded& loaded = it->second;
@@ -481,6 +485,7 @@ std::string GgmlRunner::ReadState(const Loaded& loaded, int32_t slot) {
 
 Result<std::string> GgmlRunner::TakeState(ModelId model, SequenceId sequence, int32_t tokens,
                                           std::span<const PageId> /*pages*/) try {
+  const MutexLock lock(computing_);
   const Loaded& loaded = models_.at(model);
   const int32_t slot = loaded.cells->SlotOf(sequence, tokens);
   std::string state = slot < 0 ? std::string() : ReadState(loaded, slot);
@@ -493,6 +498,7 @@ Result<std::string> GgmlRunner::TakeState(ModelId model, SequenceId sequence, in
 // What it is worth is seen when it is restored; then the text is computed again if need be.
 Status GgmlRunner::GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
                              std::string state) {
+  const MutexLock lock(computing_);
   Loaded& loaded = models_.at(model);
   loaded.aside[sequence] = std::move(state);
   loaded.cells->PutAside(sequence, {text.begin(), text.end()});
