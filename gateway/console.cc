@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "gateway/api.h"
-
 namespace penstock::gateway {
 namespace {
 
@@ -55,16 +53,20 @@ HttpResponse Hello() {
   return response;
 }
 
-}  // namespace
-
-void HandleHome(Call& call) {
+void SendHome(Call& call) {
   const ConsoleFile* const page = call.request.wants_html ? FindFile("index.html") : nullptr;
   call.Send(page == nullptr ? Hello() : Serve(*page, call.request));
 }
 
-void HandleConsole(Call& call) {
+void SendFile(Call& call) {
   if (const ConsoleFile* const file = FindFile(call.argument)) return call.Send(Serve(*file, call.request));
-  call.SendError(ToApiError({Code::kNotFound, fmt::format("the console has no file '{}'", call.argument)}));
+  call.SendError(Error{Code::kNotFound, fmt::format("the console has no file '{}'", call.argument)});
+}
+
+}  // namespace
+
+std::vector<Route> ConsoleRoutes() {
+  return {{Method::kGet, "/", {}, SendHome}, {Method::kGet, "/console/{}", {}, SendFile}};
 }
 
 }  // namespace penstock::gateway

@@ -12,18 +12,9 @@
 #include "base/clock.h"
 #include "base/log_level.h"
 #include "base/result.h"
+#include "fleet/installed_model.h"
 
 namespace penstock {
-
-// One installed model, as app/ found it in the data directory. The gateway opens the tokenizer and
-// template of `path` (never its weights) and asks the fleet to serve it.
-struct InstalledModel {
-  std::string name;      // what clients write in "model"
-  std::string path;      // GGUF file or Hugging Face folder
-  int64_t created = 0;   // Unix seconds, for /v1/models
-  uint32_t context = 0;  // cap; 0: the model's own
-  uint64_t kv_bytes = 0;
-};
 
 struct GatewayOptions {
   std::string data_dir;
@@ -45,6 +36,9 @@ struct GatewayOptions {
   Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
   LogLevel log_level = LogLevel::info;                               // where it starts
   std::vector<InstalledModel> models;
+  // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:
+  // no setting can be changed.
+  std::function<Status(GatewayOptions& running, std::string_view name, std::string_view value)> change;
   // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;
 };

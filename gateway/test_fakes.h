@@ -145,23 +145,23 @@ class FakeAccounts final : public Accounts {
     }
     return found->second;
   }
-  Result<Team> CreateTeam(std::string_view name) override {
+  void CreateTeam(std::string_view name, Done<Result<Team>> done) override {
     for (const Team& team : teams) {
-      if (team.name == name) return Fail(Code::kConflict, "there is a team '{}' already", name);
+      if (team.name == name) return done(Fail(Code::kConflict, "there is a team '{}' already", name));
     }
-    return teams.emplace_back(
-        Team{.id = static_cast<TeamId>(teams.size() + 1), .name = std::string(name), .created = kSecond});
+    done(teams.emplace_back(
+        Team{.id = static_cast<TeamId>(teams.size() + 1), .name = std::string(name), .created = kSecond}));
   }
   std::vector<Team> Teams() const override { return teams; }
-  Result<Team> SetExternal(TeamId id, bool external) override {
+  void SetExternal(TeamId id, bool external, Done<Result<Team>> done) override {
     for (Team& team : teams) {
       if (team.id != id) continue;
       team.external = external;
-      return team;
+      return done(team);
     }
-    return Fail(Code::kNotFound, "no team {}", id);
+    done(Fail(Code::kNotFound, "no team {}", id));
   }
-  Result<CreatedKey> CreateKey(const NewKey& key) override {
+  void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) override {
     CreatedKey created;
     created.key.id = static_cast<KeyId>(keys.size() + 1);
     for (const Team& team : teams) {
@@ -175,16 +175,16 @@ class FakeAccounts final : public Accounts {
     created.key.expires = key.expires;
     created.secret = "sk-penstock-aabbcc";
     keys.push_back(created.key);
-    return created;
+    done(created);
   }
   std::vector<Key> Keys(std::optional<TeamId>) const override { return keys; }
-  Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) override {
+  void RotateKey(KeyId key, Nanos overlap, Done<Result<CreatedKey>> done) override {
     rotated_overlap = overlap;
-    return CreatedKey{.key = keys.at(static_cast<size_t>(key) - 1), .secret = "sk-penstock-new"};
+    done(CreatedKey{.key = keys.at(static_cast<size_t>(key) - 1), .secret = "sk-penstock-new"});
   }
-  Status RevokeKey(KeyId key) override {
+  void RevokeKey(KeyId key, Done<Status> done) override {
     keys.at(static_cast<size_t>(key) - 1).revoked = kSecond;
-    return {};
+    done({});
   }
   Result<Key> GetKey(KeyId id) const override {
     for (const Key& key : keys) {
@@ -192,8 +192,8 @@ class FakeAccounts final : public Accounts {
     }
     return Fail(Code::kNotFound, "there is no key {}", id);
   }
-  Result<CreatedKey> CreateLogin(KeyId, std::string_view) override {
-    return Fail(Code::kUnsupported, "no logins here");
+  void CreateLogin(KeyId, std::string_view, Done<Result<CreatedKey>> done) override {
+    done(Fail(Code::kUnsupported, "no logins here"));
   }
   Result<Key> FindKey(std::string_view id, const Scope&) const override {
     for (const Key& key : keys) {
@@ -203,12 +203,12 @@ class FakeAccounts final : public Accounts {
   }
   Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
                                        int64_t prompt_tokens) override;
-  Result<RequestRecord> Find(std::string_view id) const override {
+  void Find(std::string_view id, Done<Result<RequestRecord>> done) const override {
     const auto found = records.find(std::string(id));
-    if (found == records.end()) return Fail(Code::kNotFound, "none");
-    return found->second.record;
+    if (found == records.end()) return done(Fail(Code::kNotFound, "none"));
+    done(found->second.record);
   }
-  Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) const override {
+  void UsageOf(const UsageQuery& query, TeamId, Done<Result<std::vector<UsageRow>>> done) const override {
     last_query = query;
     UsageRow row;
     row.team = "search";
@@ -216,7 +216,7 @@ class FakeAccounts final : public Accounts {
     row.key = "ci";
     row.requests = 2;
     row.input = 10;
-    return std::vector{row};
+    done(std::vector{row});
   }
   bool healthy() const override { return store_fault.empty(); }
   std::string fault() const override { return store_fault; }

@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "teams/id.h"
@@ -31,16 +32,16 @@ TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
   ticket->Charged(5000, 22);
 
   const std::string id = ticket->id();
-  auto running = *world->Find(id);
+  auto running = *world.Find(id);
   EXPECT_EQ(running.state, "running");
   EXPECT_EQ(running.usage.billed, 2);
   ticket->End("stop", "");
   ticket->Billed(100);  // too late
-  EXPECT_EQ(world->Find(id)->state, "ended") << "at once, from memory";
+  EXPECT_EQ(world.Find(id)->state, "ended") << "at once, from memory";
   ticket.reset();
   world.Settle();
 
-  const auto ended = *world->Find(id);
+  const auto ended = *world.Find(id);
   EXPECT_EQ(ended.state, "ended");
   EXPECT_EQ(ended.outcome, "stop");
   EXPECT_EQ(ended.team_name, "red");
@@ -64,8 +65,8 @@ TEST(Accounts, ATicketThatIsDroppedEndsAsAnErrorWithWhatWasBilled) {
   ticket->Billed(7);
   ticket.reset();
   world.Settle();
-  EXPECT_EQ(world->Find(id)->outcome, "error");
-  EXPECT_EQ(world->Find(id)->usage.billed, 7);
+  EXPECT_EQ(world.Find(id)->outcome, "error");
+  EXPECT_EQ(world.Find(id)->usage.billed, 7);
 }
 
 TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
@@ -79,12 +80,12 @@ TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
     // Some ends are durable by now, some are not; none may be missing or counted twice.
     if (i % 7 == 0) world.Settle();
     int64_t requests = 0, output = 0;
-    for (const auto& row : *world->UsageOf({})) requests += row.requests, output += row.output;
+    for (const auto& row : *world.UsageOf({})) requests += row.requests, output += row.output;
     ASSERT_EQ(requests, i + 1);
     ASSERT_EQ(output, i * (i + 1) / 2);
   }
   world.Settle();
-  const auto rows = *world->UsageOf({});
+  const auto rows = *world.UsageOf({});
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0].team, "blue");
   EXPECT_EQ(rows[0].model, "qwen");
@@ -97,7 +98,7 @@ TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
   by_key.team = red.team;
   by_key.model = "smol";
   by_key.by_key = true;
-  const auto narrow = *world->UsageOf(by_key);
+  const auto narrow = *world.UsageOf(by_key);
   ASSERT_EQ(narrow.size(), 1u);
   EXPECT_EQ(narrow[0].requests, 10);
   EXPECT_EQ(narrow[0].key, red.key_name);
@@ -114,7 +115,7 @@ TEST(Accounts, UsageTellsWhatWasCountedAsAnUpstreamDoesBeforeAndAfterItIsStored)
   EXPECT_EQ(mixed->usage().reported, 4);
   for (const auto& ticket : {exact.get(), mixed.get()}) ticket->End("stop", "");
   const auto told = [&] {
-    const UsageRow row = world->UsageOf({})->at(0);
+    const UsageRow row = world.UsageOf({})->at(0);
     return std::pair(row.output, row.reported);
   };
   EXPECT_EQ(told(), std::pair(int64_t{12}, int64_t{4}));
@@ -123,9 +124,9 @@ TEST(Accounts, UsageTellsWhatWasCountedAsAnUpstreamDoesBeforeAndAfterItIsStored)
   UsageQuery by_hour;
   by_hour.bucket = 3600 * kSecond;
   by_hour.until = world.clock.Wall() + kSecond;
-  EXPECT_EQ(world->UsageOf(by_hour)->at(0).reported, 4);
-  EXPECT_EQ(world->Find(exact->id())->usage.reported, 0);
-  EXPECT_EQ(world->Find(mixed->id())->usage.reported, 4);
+  EXPECT_EQ(world.UsageOf(by_hour)->at(0).reported, 4);
+  EXPECT_EQ(world.Find(exact->id())->usage.reported, 0);
+  EXPECT_EQ(world.Find(mixed->id())->usage.reported, 4);
 }
 
 TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
@@ -142,7 +143,7 @@ TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
   for (size_t from = 0; from < opened.size(); from += 3) {
     for (size_t to = from; to < opened.size(); to += 5) {
       const auto rows =
-          *world->UsageOf({.team = {}, .key = {}, .model = {}, .since = opened[from], .until = opened[to]});
+          *world.UsageOf({.team = {}, .key = {}, .model = {}, .since = opened[from], .until = opened[to]});
       ASSERT_EQ(rows.empty() ? 0 : rows[0].requests, static_cast<int64_t>(to - from)) << from << " " << to;
     }
   }
@@ -167,7 +168,7 @@ TEST(Accounts, UsageByHourAndByDayIsWhatEachHourAndDayHas) {
       UsageQuery query{.team = {}, .key = {}, .model = {}, .since = first + 5 * kSecond, .until = now};
       query.bucket = bucket;
       query.zone = zone;
-      const auto rows = *world->UsageOf(query);
+      const auto rows = *world.UsageOf(query);
       int64_t requests = 0;
       for (size_t i = 0; i < rows.size(); ++i) {
         requests += rows[i].requests;
@@ -175,7 +176,7 @@ TEST(Accounts, UsageByHourAndByDayIsWhatEachHourAndDayHas) {
         EXPECT_TRUE((rows[i].until + zone) % bucket == 0 || rows[i].until == now);
         EXPECT_LE(rows[i].until - rows[i].since, bucket);
         UsageQuery alone{.team = {}, .key = {}, .model = {}, .since = rows[i].since, .until = rows[i].until};
-        const auto one = *world->UsageOf(alone);
+        const auto one = *world.UsageOf(alone);
         EXPECT_EQ(std::ranges::count_if(one, [&](const auto& row) { return key(row) == key(rows[i]); }), 1);
       }
       EXPECT_EQ(requests, 199) << "the first came before the time asked for";
@@ -188,13 +189,13 @@ TEST(Accounts, UsageByHourBeginsWithTheFirstUseAndSaysWhenItIsTooMuch) {
   UsageQuery query;
   query.bucket = 3600 * kSecond;
   query.until = world.clock.Wall();
-  EXPECT_TRUE(world->UsageOf(query)->empty());
+  EXPECT_TRUE(world.UsageOf(query)->empty());
   world.Open(world.NewPrincipal("red"), "qwen", 1)->End("stop", "");
   query.until = world.clock.Wall() + 3600 * kSecond;
-  ASSERT_EQ(world->UsageOf(query)->size(), 1u) << "not from 1970 on";
-  EXPECT_EQ(world->UsageOf(query)->at(0).since % query.bucket, 0);
+  ASSERT_EQ(world.UsageOf(query)->size(), 1u) << "not from 1970 on";
+  EXPECT_EQ(world.UsageOf(query)->at(0).since % query.bucket, 0);
   query.until += 2000 * query.bucket;
-  const auto refused = world->UsageOf(query);
+  const auto refused = world.UsageOf(query);
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, Code::kInvalid);
   EXPECT_NE(refused.error().message.find("or by day"), std::string::npos) << refused.error().message;
@@ -223,8 +224,8 @@ TEST(Accounts, AnUnknownRequestIsNotFound) {
   auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 5);
   std::string other = ticket->id();
   other.back() = other.back() == '0' ? '1' : '0';
-  EXPECT_EQ(world->Find(other).error().code, Code::kNotFound) << "one cannot guess the rest of an id";
-  EXPECT_EQ(world->Find("bananas").error().code, Code::kInvalid);
+  EXPECT_EQ(world.Find(other).error().code, Code::kNotFound) << "one cannot guess the rest of an id";
+  EXPECT_EQ(world.Find("bananas").error().code, Code::kInvalid);
 }
 
 TEST(Accounts, TeamsKeysAndUsageSurviveARestart) {
@@ -243,8 +244,8 @@ TEST(Accounts, TeamsKeysAndUsageSurviveARestart) {
   World world(dir.path);
   EXPECT_EQ(world->Authenticate(secret)->team_name, "red");
   EXPECT_EQ(world->Teams().size(), 1u);
-  EXPECT_EQ(world->Find(id)->outcome, "length");
-  EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
+  EXPECT_EQ(world.Find(id)->outcome, "length");
+  EXPECT_EQ(world.UsageOf({})->at(0).output, 5);
 }
 
 TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
@@ -263,13 +264,13 @@ TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
   survivor->End("stop", "");  // nobody is there to write it
   survivor.reset();
   World world(dir.path);
-  const auto record = *world->Find(id);
+  const auto record = *world.Find(id);
   EXPECT_EQ(record.state, "ended");
   EXPECT_EQ(record.outcome, "gateway_restarted");
   EXPECT_EQ(record.usage.billed, 5);
   EXPECT_EQ(record.usage.cached, 8);
   EXPECT_EQ(record.usage.reported, 2);
-  EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
+  EXPECT_EQ(world.UsageOf({})->at(0).output, 5);
 }
 
 TEST(Accounts, AGracefulStopLeavesEverythingInTheStoreItself) {
@@ -322,7 +323,7 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
   const auto who = world->Authenticate(secret);
   ASSERT_TRUE(who);
   EXPECT_EQ(who->key, who->shown) << "a key of its own";
-  EXPECT_TRUE(world->CreateLogin(who->key, "login"));
+  EXPECT_TRUE(world.CreateLogin(who->key, "login"));
 }
 
 TEST(Accounts, ADamagedStoreSaysSoAndTheWayOut) {
@@ -347,8 +348,8 @@ TEST(Accounts, ADamagedJournalIsSetAsideAndItsOpenRequestsEnd) {
   survivor.reset();
   testing::WriteFile(dir.path + "/journal", "damage");
   World world(dir.path);
-  EXPECT_EQ(world->Find(id)->outcome, "gateway_restarted");
-  EXPECT_EQ(world->Find(id)->usage.billed, 0);
+  EXPECT_EQ(world.Find(id)->outcome, "gateway_restarted");
+  EXPECT_EQ(world.Find(id)->usage.billed, 0);
   EXPECT_TRUE(std::filesystem::exists(dir.path + "/journal.damaged"));
 }
 
@@ -372,6 +373,31 @@ TEST(Accounts, WhenEveryJournalSlotIsTakenTheNextRequestIsAskedToTryAgain) {
   open.pop_back();
   world.Settle();
   EXPECT_TRUE(world->Open(who, "qwen", 1));
+}
+
+TEST(Accounts, ReportsOfOneTeamDoNotWaitForThoseOfAnother) {
+  World world;
+  const Principal red = world.NewPrincipal("red");
+  for (int i = 0; i < 500; ++i) {
+    auto ticket = world.Open(red, fmt::format("m{}", i), 10);
+    ticket->End("stop", "");
+    if (i % 50 == 49) world.Settle();
+  }
+  int greedy = 0;
+  std::optional<int> ahead;
+  UsageQuery query;
+  query.by_key = true;
+  for (int i = 0; i < 400; ++i) {
+    world->UsageOf(query, red.team, [&](const auto& rows) { greedy += rows.has_value(); });
+  }
+  world->UsageOf(query, red.team + 1, [&](const auto& rows) {
+    ASSERT_TRUE(rows);
+    EXPECT_EQ(rows->size(), 500u);
+    ahead = greedy;
+  });
+  EXPECT_EQ(greedy, 0) << "nothing is read in the call";
+  world.RunUntil([&] { return ahead && greedy == 400; });
+  EXPECT_LT(*ahead, 200);
 }
 
 }  // namespace

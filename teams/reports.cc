@@ -87,16 +87,12 @@ class Reports::Tally {
     }
   }
 
-  std::vector<UsageRow> Rows(const Directory& directory) const {
-    std::vector<UsageRow> rows;
+  std::vector<UsageSums> Rows() const {
+    std::vector<UsageSums> rows;
     for (const auto& [at, sums] : rows_) {
-      UsageRow& row = rows.emplace_back(sums);
-      row.team = directory.TeamName(std::get<1>(at));
-      if (query_.by_key) row.key = directory.KeyName(std::get<2>(at));
-      row.model = std::get<3>(at);
+      UsageSums& sum = rows.emplace_back(UsageSums{std::get<1>(at), std::get<2>(at), sums});
+      sum.row.model = std::get<3>(at);
     }
-    std::ranges::sort(rows, {},
-                      [](const UsageRow& row) { return std::tie(row.since, row.team, row.model, row.key); });
     return rows;
   }
 
@@ -130,7 +126,7 @@ Result<Reports> Reports::Open(const std::string& path) {
   return reports;
 }
 
-Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& directory) {
+Result<RequestRecord> Reports::Find(const RequestId& id) {
   find_.Bind(id.sequence);
   PENSTOCK_ASSIGN(const bool row, find_.Step());
   if (!row || find_.Int(0) != static_cast<int64_t>(id.nonce)) {
@@ -141,8 +137,6 @@ Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& direct
   record.id = FormatId(id);
   record.team = find_.Int(1);
   record.key = find_.Int(2);
-  record.team_name = directory.TeamName(record.team);
-  record.key_name = directory.KeyName(record.key);
   record.model = find_.Text(3);
   record.opened = find_.Int(4);
   record.ended = find_.Int(5);
@@ -180,9 +174,8 @@ Result<Nanos> Reports::FirstUse(std::span<const RequestEntryPtr> ending) {
   return first;
 }
 
-Result<std::vector<UsageRow>> Reports::ReadUsage(const UsageQuery& query,
-                                                 std::span<const RequestEntryPtr> ending,
-                                                 const Directory& directory) {
+Result<std::vector<UsageSums>> Reports::ReadUsage(const UsageQuery& query,
+                                                  std::span<const RequestEntryPtr> ending) {
   Span all{.since = std::clamp<Nanos>(query.since, 0, kForever)};
   all.until = query.until == 0 ? kForever : std::clamp(query.until, all.since, kForever);
   if (query.bucket != 0) {  // no bucket before the first use
@@ -213,15 +206,32 @@ Result<std::vector<UsageRow>> Reports::ReadUsage(const UsageQuery& query,
     tally.Begin(*span);
     tally.Add(request->team, request->key, request->model, one);
   }
-  return tally.Rows(directory);
+  return tally.Rows();
 }
 
-Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestEntryPtr> ending,
-                                             const Directory& directory) {
+Result<std::vector<UsageSums>> Reports::Usage(const UsageQuery& query,
+                                              std::span<const RequestEntryPtr> ending) {
   PENSTOCK_TRY(database_.Execute("BEGIN"));
-  auto rows = ReadUsage(query, ending, directory);
+  auto rows = ReadUsage(query, ending);
   PENSTOCK_TRY(database_.Execute("COMMIT"));
   return rows;
+}
+
+std::vector<UsageRow> NameRows(std::vector<UsageSums> sums, const Directory& directory) {
+  std::vector<UsageRow> rows;
+  for (UsageSums& sum : sums) {
+    UsageRow& row = rows.emplace_back(std::move(sum.row));
+    row.team = directory.TeamName(sum.team);
+    if (sum.key != 0) row.key = directory.KeyName(sum.key);
+  }
+  std::ranges::sort(rows, {},
+                    [](const UsageRow& row) { return std::tie(row.since, row.team, row.model, row.key); });
+  return rows;
+}
+
+void NameRecord(RequestRecord& record, const Directory& directory) {
+  record.team_name = directory.TeamName(record.team);
+  record.key_name = directory.KeyName(record.key);
 }
 
 }  // namespace penstock

@@ -4,6 +4,9 @@
 // after its last. Between them its billed counter lives in the journal (teams/journal.h), which survives a
 // kill of this process; on the next start, what was open is ended from it.
 //
+// Nothing here waits for the disk: what is written completes once it is durable, what is read once a reader
+// thread has read it.
+//
 // Threads: Directory and Accounts are used from one thread (the gateway's io thread). Completions are
 //          handed to `post`, which must run them on that thread.
 #pragma once
@@ -145,6 +148,11 @@ class Ticket {
   virtual void End(std::string_view outcome, std::string_view detail) = 0;
 };
 
+// Called once: before the call returns if it is refused at once, else by `post`, and then after the change is
+// durable. Not called when the accounts end before.
+template <class T>
+using Done = std::function<void(T)>;
+
 class Accounts {
  public:
   virtual ~Accounts() = default;
@@ -153,17 +161,18 @@ class Accounts {
   // `bearer` is the secret itself. Errors: kUnauthenticated (missing, unknown, revoked, expired: each
   // says which and the way out). Memory only: never waits for the store.
   virtual Result<Principal> Authenticate(std::string_view bearer) const = 0;
-  virtual Result<Team> CreateTeam(std::string_view name) = 0;
+  virtual void CreateTeam(std::string_view name, Done<Result<Team>> done) = 0;
   virtual std::vector<Team> Teams() const = 0;
   // From the next request on. Errors: kNotFound.
-  virtual Result<Team> SetExternal(TeamId team, bool external) = 0;
-  virtual Result<CreatedKey> CreateKey(const NewKey& key) = 0;
+  virtual void SetExternal(TeamId team, bool external, Done<Result<Team>> done) = 0;
+  virtual void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) = 0;
   virtual std::vector<Key> Keys(std::optional<TeamId> team) const = 0;
   // A new secret for the same seat; the old one, and the logins made from it, work for `overlap` longer.
-  virtual Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) = 0;
+  virtual void RotateKey(KeyId key, Nanos overlap, Done<Result<CreatedKey>> done) = 0;
   // Another secret for the same seat, which can be revoked by itself. Errors: kForbidden from a login.
-  virtual Result<CreatedKey> CreateLogin(KeyId key, std::string_view name) = 0;
-  virtual Status RevokeKey(KeyId key) = 0;  // at once, and the logins made from it
+  virtual void CreateLogin(KeyId key, std::string_view name, Done<Result<CreatedKey>> done) = 0;
+  // The key, and the logins made from it, are refused from this call on.
+  virtual void RevokeKey(KeyId key, Done<Status> done) = 0;
   // Errors: kNotFound.
   virtual Result<Key> GetKey(KeyId key) const = 0;
   // One of those that `within` covers, by its id or how its secret begins. Errors: kNotFound (also for one
@@ -176,9 +185,11 @@ class Accounts {
   virtual Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
                                                int64_t prompt_tokens) = 0;
   // A request of any state. Errors: kInvalid (no request id), kNotFound.
-  virtual Result<RequestRecord> Find(std::string_view request_id) const = 0;
-  // Of ended requests, by the time at which they were opened. Errors: kInvalid: too many buckets.
-  virtual Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) const = 0;
+  virtual void Find(std::string_view request_id, Done<Result<RequestRecord>> done) const = 0;
+  // Of ended requests, by the time at which they were opened. `asker`: whose reports wait for each other;
+  // those of several teams take turns. Errors: kInvalid: too many buckets.
+  virtual void UsageOf(const UsageQuery& query, TeamId asker,
+                       Done<Result<std::vector<UsageRow>>> done) const = 0;
 
   virtual bool healthy() const = 0;       // the last group commit worked
   virtual std::string fault() const = 0;  // why not
@@ -196,8 +207,5 @@ struct AccountsOptions {
 // Errors: kCorrupt (damaged, with the way out), kConflict (another process has it), kUnsupported (made by
 // a newer version).
 Result<std::unique_ptr<Accounts>> OpenAccounts(AccountsOptions options, const Clock& clock);
-
-// The first operator key: created if no operator key exists that works; nothing otherwise.
-Result<std::optional<CreatedKey>> EnsureOperatorKey(Accounts& accounts, const Clock& clock);
 
 }  // namespace penstock

@@ -9,6 +9,7 @@
 #include "app/common/json_get.h"
 #include "app/common/sha256.h"
 #include "app/common/table.h"
+#include "base/clock.h"
 
 namespace penstock {
 namespace fs = std::filesystem;

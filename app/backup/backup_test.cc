@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "app/common/json_get.h"
+#include "teams/mailbox.h"
 #include "teams/teams.h"
 
 namespace penstock {
@@ -25,11 +26,9 @@ class BackupTest : public testing::Test {
     folder_ = mkdtemp(folder);
     data_.emplace(*DataDir::Open(folder_ + "/data"));
     const auto accounts = Open(data_->path());
-    (void)accounts->CreateTeam("red");
-    secret_ =
-        accounts
-            ->CreateKey({.team = "red", .name = "ci", .role = Role::kDeveloper, .models = {}, .expires = 0})
-            ->secret;
+    (void)mail_.Await<Result<Team>>([&](auto done) { accounts->CreateTeam("red", done); });
+    const NewKey key{.team = "red", .name = "ci", .role = Role::kDeveloper, .models = {}, .expires = 0};
+    secret_ = mail_.Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); })->secret;
     auto ticket = *accounts->Open(*accounts->Authenticate(secret_), "tiny", 10);
     ticket->Billed(7);
     ticket->End("stop", "");
@@ -43,8 +42,10 @@ class BackupTest : public testing::Test {
   }
   ~BackupTest() override { fs::remove_all(folder_); }
 
-  static std::unique_ptr<Accounts> Open(const std::string& dir) {
-    return *OpenAccounts({.data_dir = dir, .journal_slots = 16, .post = [](auto) {}}, SystemClock());
+  std::unique_ptr<Accounts> Open(const std::string& dir) {
+    return *OpenAccounts(
+        {.data_dir = dir, .journal_slots = 16, .post = [this](auto done) { mail_.Post(std::move(done)); }},
+        SystemClock());
   }
   static void Write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
   static std::string Read(const std::string& path) { return *ReadTextFile(path); }
@@ -70,6 +71,7 @@ class BackupTest : public testing::Test {
   }
 
   std::string folder_, secret_;
+  Mailbox mail_;
   std::optional<DataDir> data_;
 };
 
@@ -89,7 +91,9 @@ TEST_F(BackupTest, TheRestoredDataHasTheSameTeamsKeysAndUsageAndOnlyItsOwnerRead
   EXPECT_FALSE(fs::exists(other() + "/models/tiny")) << "a model without weights is not restored";
   const auto accounts = Open(other());
   EXPECT_TRUE(accounts->Authenticate(secret_));
-  EXPECT_EQ(accounts->UsageOf({})->at(0).output, 7);
+  const auto usage =
+      mail_.Await<Result<std::vector<UsageRow>>>([&](auto done) { accounts->UsageOf({}, 0, done); });
+  EXPECT_EQ(usage->at(0).output, 7);
   EXPECT_FALSE(fs::exists(folder_ + "/backup.partial"));
 }
 

@@ -1,4 +1,4 @@
-// Cloud: a client of the running cloud's HTTP API, for the commands (gateway/admin.h lists the routes).
+// Cloud: a client of the running cloud's HTTP API, for the commands (gateway/admin/admin.h lists the routes).
 #pragma once
 
 #include <boost/json.hpp>

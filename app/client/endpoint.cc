@@ -12,7 +12,7 @@
 
 #include "app/common/data_dir.h"
 #include "app/common/json_get.h"
-#include "gateway/certificate.h"
+#include "gateway/http/certificate.h"
 
 namespace penstock {
 namespace fs = std::filesystem;

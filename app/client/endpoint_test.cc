@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "app/common/data_dir.h"
-#include "gateway/certificate.h"
+#include "gateway/http/certificate.h"
 
 namespace penstock {
 namespace {

@@ -10,7 +10,7 @@
 #include "app/client/cloud.h"
 #include "app/commands/commands.h"
 #include "app/common/json_get.h"
-#include "gateway/certificate.h"
+#include "gateway/http/certificate.h"
 
 namespace penstock {
 namespace json = boost::json;

@@ -1,6 +1,6 @@
 // The state of a running cloud as text: pure functions of the answers to GET /admin/v1/status
-// (gateway/admin.h) and GET /v1/live (docs/api.md). So the output of `penstock status` and `penstock top` can
-// be tested without a cloud or a terminal.
+// (gateway/admin/admin.h) and GET /v1/live (docs/api.md). So the output of `penstock status` and `penstock
+// top` can be tested without a cloud or a terminal.
 #pragma once
 
 #include <boost/json.hpp>

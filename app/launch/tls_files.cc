@@ -7,7 +7,7 @@
 
 #include "app/client/endpoint.h"
 #include "app/common/data_dir.h"
-#include "gateway/certificate.h"
+#include "gateway/http/certificate.h"
 
 namespace penstock {
 namespace {

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "app/common/data_dir.h"
-#include "gateway/tls.h"
+#include "gateway/http/tls.h"
 
 namespace penstock {
 namespace {

@@ -14,7 +14,7 @@
 #include "app/launch/supervisor.h"
 #include "app/launch/tls_files.h"
 #include "app/machine/cpu_group.h"
-#include "gateway/tls.h"
+#include "gateway/http/tls.h"
 
 namespace penstock {
 namespace {

@@ -16,6 +16,7 @@
 #include "app/common/json_get.h"
 #include "app/common/nearest.h"
 #include "app/common/sha256.h"
+#include "base/clock.h"
 #include "chip/cpu.h"
 
 namespace penstock {

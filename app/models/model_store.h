@@ -17,7 +17,7 @@
 #include "app/common/data_dir.h"
 #include "app/models/inspect.h"
 #include "base/result.h"
-#include "gateway/gateway.h"
+#include "fleet/installed_model.h"
 
 namespace penstock {
 
