@@ -59,6 +59,8 @@ class FleetImpl final : public Fleet {
   void Serve(ServedModel model) override;
   void Withdraw(const std::string& name) override;
   void SetCanaries(const std::string& model, std::vector<CanaryPrompt> prompts) override;
+  Status MayRun(std::string_view model, std::string_view team_name, bool external_allowed) override;
+  Status HasRoom(size_t jobs) override;
   Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override;
   void Cancel(JobId id) override;
   void Grant(JobId id, uint32_t choice, uint32_t tokens) override;

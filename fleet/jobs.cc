@@ -14,34 +14,41 @@ constexpr double kFirstOutput = 64;              // tokens of an answer, before 
 
 }  // namespace
 
-Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
-  const auto refuse = [this](Error error) {
+Status FleetImpl::MayRun(std::string_view model, std::string_view team_name, bool external_allowed) {
+  const auto refuse = [this](Error error) -> Status {
     ++stats_.refused;
     return std::unexpected(std::move(error));
   };
   if (draining_)
     return refuse(
         {Code::kUnavailable, "Penstock is being stopped; send the request again soon", Reason::kStopping});
-  if (!Offers(job.submit.model())) return refuse(Unserved(job.submit.model()));
-  if (auto error = Hopeless(job.submit.model())) return refuse(*std::move(error));
-  if (!job.external_allowed && OnlyExternal(job.submit.model())) {
-    return refuse(
-        {Code::kForbidden,
-         fmt::format("model {} is served outside the organisation only, and team {} does not send its "
-                     "text there; an operator can allow it: penstock team set {} --external yes",
-                     job.submit.model(), job.team_name, job.team_name),
-         Reason::kExternalForbidden});
-  }
-  if (queue_.waiting() >= options_.max_waiting) {
-    return refuse(
-        {Code::kOverloaded,
-         fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting()),
-         Reason::kQueueFull});
-  }
+  if (!Offers(model)) return refuse(Unserved(model));
+  if (auto error = Hopeless(model)) return refuse(*std::move(error));
+  if (external_allowed || !OnlyExternal(model)) return {};
+  return refuse(
+      {Code::kForbidden,
+       fmt::format("model {} is served outside the organisation only, and team {} does not send its "
+                   "text there; an operator can allow it: penstock team set {} --external yes",
+                   model, team_name, team_name),
+       Reason::kExternalForbidden});
+}
+
+Status FleetImpl::HasRoom(size_t jobs) {
+  if (queue_.waiting() + jobs <= options_.max_waiting) return {};
+  ++stats_.refused;
+  return std::unexpected(
+      Error{Code::kOverloaded,
+            fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting()),
+            Reason::kQueueFull});
+}
+
+Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
+  PENSTOCK_TRY(MayRun(job.submit.model(), job.team_name, job.external_allowed));
+  PENSTOCK_TRY(HasRoom(1));
   if (job.submit.prompt_size() > 1'000'000 && job.submit.ByteSizeLong() > kMaxFrame / 2) {
-    return refuse(
-        {Code::kTooLarge, fmt::format("a prompt of {} tokens cannot be sent to an engine; shorten it",
-                                      job.submit.prompt_size())});
+    ++stats_.refused;
+    return Fail(Code::kTooLarge, "a prompt of {} tokens cannot be sent to an engine; shorten it",
+                job.submit.prompt_size());
   }
   auto live = std::make_unique<LiveJob>();
   const JobId id = live->id = ++last_id_;

@@ -1,4 +1,4 @@
-#include "gateway/api.h"
+#include "gateway/http/router.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

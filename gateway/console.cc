@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "gateway/api.h"
-
 namespace penstock::gateway {
 namespace {
 
@@ -21,7 +19,7 @@ const ConsoleFile* FindFile(std::string_view name) {
   return found == files.end() ? nullptr : &*found;
 }
 
-// A browser asks each time and is told "the same" by the etag: a new program is a new page at once.
+// Browsers revalidate by the etag each time, so a new program shows its new page at once.
 HttpResponse Serve(const ConsoleFile& file, const HttpRequest& request) {
   HttpResponse response;
   response.content_type = file.type;
@@ -46,25 +44,29 @@ HttpResponse Hello() {
                   "  POST /v1/chat/completions\n"
                   "  POST /v1/completions\n"
                   "  GET  /v1/models\n"
-                  "  GET  /v1/requests/{x-request-id}   what became of a request, and its usage\n"
+                  "  GET  /v1/requests/{x-request-id}   outcome and usage of a request\n"
                   "  GET  /v1/usage                     your key's usage, or your team's\n"
-                  "  GET  /v1/seat                      who this key is, and what it may do\n"
+                  "  GET  /v1/seat                      role, team and rights of this key\n"
                   "  GET  /v1/live                      what runs and waits now\n\n"
                   "  GET  /livez, /readyz, /metrics\n"
                   "  /admin/v1/...                      as far as your role goes\n";
   return response;
 }
 
-}  // namespace
-
-void HandleHome(Call& call) {
+void SendHome(Call& call) {
   const ConsoleFile* const page = call.request.wants_html ? FindFile("index.html") : nullptr;
   call.Send(page == nullptr ? Hello() : Serve(*page, call.request));
 }
 
-void HandleConsole(Call& call) {
+void SendFile(Call& call) {
   if (const ConsoleFile* const file = FindFile(call.argument)) return call.Send(Serve(*file, call.request));
-  call.SendError(ToApiError({Code::kNotFound, fmt::format("the console has no file '{}'", call.argument)}));
+  call.SendError(Error{Code::kNotFound, fmt::format("the console has no file '{}'", call.argument)});
+}
+
+}  // namespace
+
+std::vector<Route> ConsoleRoutes() {
+  return {{Method::kGet, "/", {}, SendHome}, {Method::kGet, "/console/{}", {}, SendFile}};
 }
 
 }  // namespace penstock::gateway

@@ -4,6 +4,9 @@
 
 #include <span>
 #include <string_view>
+#include <vector>
+
+#include "gateway/http/call.h"
 
 namespace penstock::gateway {
 
@@ -15,5 +18,8 @@ struct ConsoleFile {
 };
 // By name. Made at build time: see cmake/embed.cmake.
 std::span<const ConsoleFile> ConsoleFiles();
+
+// GET / (the page to browsers, a few lines of text to others) and GET /console/{}.
+std::vector<Route> ConsoleRoutes();
 
 }  // namespace penstock::gateway

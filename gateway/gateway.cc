@@ -11,8 +11,8 @@
 #include <filesystem>
 #include <utility>
 
-#include "gateway/api.h"
-#include "gateway/server.h"
+#include "gateway/http/server.h"
+#include "gateway/wiring.h"
 
 namespace penstock {
 namespace {
@@ -20,7 +20,7 @@ namespace {
 namespace asio = boost::asio;
 using namespace penstock::gateway;  // NOLINT: this file is where its parts are put together
 
-constexpr Nanos kClosedAtMost = 5 * kSecond;      // while models' texts are loaded
+constexpr Nanos kLongestStart = 5 * kSecond;      // while models' texts are loaded
 constexpr std::chrono::milliseconds kGrace(500);  // for who has just connected when it stops
 
 void RaiseDescriptorLimit() {
@@ -52,22 +52,15 @@ class Process {
                           .engine_timeout = options_.engine_timeout,
                           .truths = options_.data_dir + "/canaries.json",
                           .canary_period = options_.canary_period})),
-        catalogue_(io, pool_, *fleet_, LoadModelText),
-        service_{.io = io,
-                 .pool = pool_,
-                 .clock = SystemClock(),
-                 .options = options_,
-                 .accounts = *accounts_,
-                 .fleet = *fleet_,
-                 .catalogue = catalogue_,
-                 .metrics = metrics_,
-                 .log = log_},
-        api_(service_),
+        models_(io, pool_, *fleet_, LoadModelText),
+        wiring_(io, pool_, SystemClock(), options_, *accounts_, *fleet_, models_, log_,
+                [this](std::string_view name, std::string_view value) { return Change(name, value); }),
         tls_(std::move(tls)),
-        server_(io, listen_fd, api_, SystemClock(), Limits(options_), options_.max_connections, tls_.get()),
+        server_(io, listen_fd, wiring_.router, SystemClock(), Limits(options_), options_.max_connections,
+                tls_.get()),
         signals_(io, SIGTERM, SIGINT),
         timer_(io),
-        doors_(io) {}
+        accept_timer_(io) {}
   ~Process();
 
   Status Start();
@@ -80,11 +73,12 @@ class Process {
             .body_timeout = options.body_timeout,
             .write_timeout = options.write_timeout};
   }
-  void OpenDoors();
+  Status Change(std::string_view name, std::string_view value);
+  void StartAccepting();
   void AwaitSignal();
   void Housekeep();
   void RenewTls();
-  void CloseDoors();
+  void StopAccepting();
   void Drain();
   void StopWhenDrained();
   void Stop(int status, std::string_view why);
@@ -92,31 +86,29 @@ class Process {
   asio::io_context& io_;
   GatewayOptions options_;
   std::unique_ptr<Accounts> accounts_;
-  Metrics metrics_;
   Log log_;
   asio::thread_pool pool_{1};
   std::unique_ptr<Fleet> fleet_;
-  Catalogue catalogue_;
-  Service service_;
-  Api api_;
+  Models models_;
+  Wiring wiring_;
   std::unique_ptr<TlsContext> tls_;
   TlsFileTimes tls_times_;
   Server server_;
   asio::signal_set signals_;
-  asio::steady_timer timer_, doors_;
-  Nanos drain_until_ = 0, doors_until_ = 0;
+  asio::steady_timer timer_, accept_timer_;
+  Nanos drain_until_ = 0, accept_by_ = 0;
   bool store_was_healthy_ = true, closing_ = false;
   int exit_status_ = 0;
 };
 
-// What is still under way refers to the parts below: it ends while they are there.
+// Requests that still run refer to the members below, so they end first.
 Process::~Process() {
   pool_.join();
   server_.CutAll("the server stopped");
   boost::system::error_code ignored;
   signals_.cancel(ignored);
   timer_.cancel();
-  doors_.cancel();
+  accept_timer_.cancel();
   io_.restart();
   io_.poll();
   accounts_->Flush();
@@ -124,28 +116,38 @@ Process::~Process() {
 
 Status Process::Start() {
   PENSTOCK_TRY(fleet_->Listen(options_.engine_socket));
-  service_.started = SystemClock().Monotonic();
-  if (tls_) service_.tls_fingerprint = tls_->fingerprint();
+  wiring_.status.started = SystemClock().Monotonic();
+  if (tls_) wiring_.status.tls_fingerprint = tls_->fingerprint();
   tls_times_ = TimesOf(options_);
-  service_.connections = [this] { return server_.connections(); };
-  catalogue_.Install(options_.models);
-  doors_until_ = SystemClock().Monotonic() + kClosedAtMost;
-  OpenDoors();
+  wiring_.status.connections = [this] { return server_.connections(); };
+  models_.Install(options_.models);
+  accept_by_ = SystemClock().Monotonic() + kLongestStart;
+  StartAccepting();
   AwaitSignal();
   Housekeep();
-  log_.Note("started", fmt::format("port {}, {} models, pid {}", server_.port(), catalogue_.entries().size(),
-                                   ::getpid()));
+  log_.Note("started",
+            fmt::format("port {}, {} models, pid {}", server_.port(), models_.entries().size(), ::getpid()));
   return {};
 }
 
-// A connection that waits a moment in the listening socket's queue is better off than one that is told that
-// its model is being loaded: so a restart goes unseen.
-void Process::OpenDoors() {
+Status Process::Change(std::string_view name, std::string_view value) {
+  if (!options_.change) return Fail(Code::kUnsupported, "{} takes effect at the next start", name);
+  GatewayOptions next = options_;
+  PENSTOCK_TRY(options_.change(next, name, value));
+  wiring_.Apply(options_, next);
+  server_.SetLimits(Limits(next), next.max_connections);
+  options_ = std::move(next);
+  return {};
+}
+
+// A connection that waits a moment in the listening socket's queue is better than an error that the model is
+// being loaded: clients do not notice the restart.
+void Process::StartAccepting() {
   if (closing_) return;
-  if (!catalogue_.TextsLoaded() && SystemClock().Monotonic() < doors_until_) {
-    doors_.expires_after(std::chrono::milliseconds(5));
-    doors_.async_wait([this](const boost::system::error_code& ec) {
-      if (!ec) OpenDoors();
+  if (!models_.TextsLoaded() && SystemClock().Monotonic() < accept_by_) {
+    accept_timer_.expires_after(std::chrono::milliseconds(5));
+    accept_timer_.async_wait([this](const boost::system::error_code& ec) {
+      if (!ec) StartAccepting();
     });
     return;
   }
@@ -156,26 +158,27 @@ void Process::AwaitSignal() {
   signals_.async_wait([this](const boost::system::error_code& ec, int /*signal*/) {
     if (ec) return;
     if (closing_) return Stop(1, "a second signal");
-    CloseDoors();
+    StopAccepting();
     AwaitSignal();
   });
 }
 
 // Once a second: what the fleet and the store say, and the log's batch.
 void Process::Housekeep() {
-  catalogue_.Refresh();
+  models_.Refresh();
   const Nanos now = SystemClock().Monotonic();
-  service_.token_rate.Note(now, fleet_->Stats().tokens);
-  service_.computed_rate.Note(now, fleet_->Stats().computed);
+  wiring_.status.token_rate.Note(now, fleet_->Stats().tokens);
+  wiring_.status.computed_rate.Note(now, fleet_->Stats().computed);
   if (accounts_->healthy() != store_was_healthy_) {
     store_was_healthy_ = !store_was_healthy_;
     log_.Warn(store_was_healthy_ ? "store_healthy" : "store_failed", accounts_->fault());
   }
   RenewTls();
   log_.Flush();
-  if (service_.draining) StopWhenDrained();
+  if (wiring_.status.draining) StopWhenDrained();
   if (io_.stopped()) return;
-  timer_.expires_after(service_.draining ? std::chrono::milliseconds(20) : std::chrono::milliseconds(1000));
+  timer_.expires_after(wiring_.status.draining ? std::chrono::milliseconds(20)
+                                               : std::chrono::milliseconds(1000));
   timer_.async_wait([this](const boost::system::error_code& ec) {
     if (!ec) Housekeep();
   });
@@ -189,27 +192,28 @@ void Process::RenewTls() {
   if (!renewed) return log_.Warn("tls_not_renewed", renewed.error().message);
   server_.UseTls(renewed->get());
   tls_ = *std::move(renewed);
-  service_.tls_fingerprint = tls_->fingerprint();
-  log_.Note("tls_renewed", service_.tls_fingerprint);
+  wiring_.status.tls_fingerprint = tls_->fingerprint();
+  log_.Note("tls_renewed", wiring_.status.tls_fingerprint);
 }
 
-// Who has just connected, or asks one thing after another, is still served for a moment: a connection that is
-// closed under a request on its way looks like a fault. From then on whoever comes waits in the listening
-// socket's queue.
-void Process::CloseDoors() {
+// New connections, and clients that send one request after another, are served for a moment longer: a
+// connection that is closed while a request is on its way looks like a fault. After that, new clients wait in
+// the listening socket's queue.
+void Process::StopAccepting() {
   closing_ = true;
-  doors_.cancel();
+  accept_timer_.cancel();
   server_.StopAccepting();
-  log_.Note("draining", fmt::format("{} requests run; a second signal stops at once", service_.open_stories));
+  log_.Note("draining",
+            fmt::format("{} requests run; a second signal stops at once", wiring_.status.open_requests));
   if (server_.connections() == 0) return Drain();
-  doors_.expires_after(kGrace);
-  doors_.async_wait([this](const boost::system::error_code& ec) {
+  accept_timer_.expires_after(kGrace);
+  accept_timer_.async_wait([this](const boost::system::error_code& ec) {
     if (!ec) Drain();
   });
 }
 
 void Process::Drain() {
-  service_.draining = true;
+  wiring_.status.draining = true;
   drain_until_ = SystemClock().Monotonic() + options_.drain_timeout;
   server_.CloseIdle();
   timer_.cancel();
@@ -217,8 +221,10 @@ void Process::Drain() {
 }
 
 void Process::StopWhenDrained() {
-  if (service_.open_stories == 0 && server_.connections() == 0) return Stop(0, "all requests are done");
-  if (SystemClock().Monotonic() > drain_until_) Stop(0, "what still ran was cut");
+  if (wiring_.status.open_requests == 0 && server_.connections() == 0)
+    return Stop(0, "all requests are done");
+  if (SystemClock().Monotonic() > drain_until_)
+    Stop(0, "the drain timeout passed; running requests were cut");
 }
 
 void Process::Stop(int status, std::string_view why) {

@@ -1,4 +1,4 @@
-// Gateway: the HTTP face. Bytes → ChatRequest → one request's story → SSE.
+// Gateway: the process that speaks HTTP. Bytes → ChatRequest → Generation → SSE.
 //
 // One io thread runs HTTP, the fleet and the accounts; long prompts are tokenised on a small pool.
 #pragma once
@@ -12,18 +12,9 @@
 #include "base/clock.h"
 #include "base/log_level.h"
 #include "base/result.h"
+#include "fleet/installed_model.h"
 
 namespace penstock {
-
-// One installed model, as app/ found it in the data directory. The gateway opens the tokenizer and
-// template of `path` (never its weights) and asks the fleet to serve it.
-struct InstalledModel {
-  std::string name;      // what clients write in "model"
-  std::string path;      // GGUF file or Hugging Face folder
-  int64_t created = 0;   // Unix seconds, for /v1/models
-  uint32_t context = 0;  // cap; 0: the model's own
-  uint64_t kv_bytes = 0;
-};
 
 struct GatewayOptions {
   std::string data_dir;
@@ -31,21 +22,23 @@ struct GatewayOptions {
   std::string listen = "127.0.0.1:8700";
   std::string tls_certificate, tls_key;  // PEM files; empty: plain HTTP
   std::string engine_socket;             // Unix socket path where engines dial in
-  bool open_metrics =
-      true;  // /metrics names every team: beyond this machine it wants a key that may see status
+  bool open_metrics = true;  // /metrics names every team: other machines need a key that may read the status
   size_t max_body_bytes = 16 << 20;
   size_t max_header_bytes = 32 << 10;
   size_t max_connections = 20000;
   size_t max_waiting = 4096;
   Nanos header_timeout = 30 * kSecond;  // from accept or the last response to a whole header
   Nanos body_timeout = 60 * kSecond;
-  Nanos write_timeout = 120 * kSecond;  // a reader that takes nothing for so long is cut
+  Nanos write_timeout = 120 * kSecond;  // a client that reads nothing for so long is disconnected
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
   Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
-  LogLevel log_level = LogLevel::info;                               // where it starts
+  LogLevel log_level = LogLevel::info;                               // at the start
   std::vector<InstalledModel> models;
-  // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
+  // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:
+  // no setting can be changed.
+  std::function<Status(GatewayOptions& running, std::string_view name, std::string_view value)> change;
+  // Reads the data directory again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;
 };
 

@@ -1,4 +1,4 @@
-#include "gateway/admission.h"
+#include "gateway/request/admission.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -163,7 +163,7 @@ TEST(Refusal, TheContextIsThatOfTheEngineWithMostMemoryAlsoWhileItIsAway) {
         state.set_state(wire::ModelState::READY);
         state.set_context(large.value_or(0));
       }
-      world.service.catalogue.Refresh();
+      world.models.Refresh();
     });
   };
   set(300, 700);
@@ -229,7 +229,7 @@ TEST(Refusal, AStoppingServerTakesNothingNew) {
   Client client(world.port);
   client.Get("/livez");
   client.Read();
-  world.Do([&] { world.service.draining = true; });
+  world.Do([&] { world.wiring.status.draining = true; });
   client.Post(kChat, Chat());
   EXPECT_EQ(client.Read().status, 503);
 }

@@ -1,4 +1,4 @@
-// Who may do what: every route for every role, and what each role reaches, through the real Api before real
+// Who may do what: every route for every role, and what each role reaches, through the real router and real
 // accounts. Only the fleet is made up.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,9 +6,9 @@
 #include <array>
 #include <filesystem>
 
-#include "gateway/api.h"
 #include "gateway/test_client.h"
 #include "gateway/test_fakes.h"
+#include "gateway/wiring.h"
 #include "teams/testing.h"
 
 namespace penstock::gateway {
@@ -42,11 +42,11 @@ class Captured final : public Reply {
 // Two teams, red and blue. Of red: a lead, a developer, and a colleague of theirs; of blue the same.
 class Cloud {
  public:
-  explicit Cloud(bool open_metrics = false) {
-    options_.open_metrics = open_metrics;
+  explicit Cloud(bool open_metrics = false) : options_(OptionsWith(open_metrics)) {
     spdlog::set_level(spdlog::level::off);
-    (void)accounts->CreateTeam("red");
-    (void)accounts->CreateTeam("blue");
+    for (const char* const team : {"red", "blue"}) {
+      (void)Await<Result<Team>>([&](auto done) { accounts->CreateTeam(team, done); });
+    }
     op = Key("", Role::kOperator);
     finance = Key("", Role::kFinance);
     lead = Key("red", Role::kTeamLead);
@@ -58,9 +58,9 @@ class Cloud {
     InstalledModel model;
     model.name = "tiny";
     model.path = "/nowhere";
-    catalogue_.Install({model});
-    while (!catalogue_.AnyReady()) io_.run_one();
-    catalogue_.Refresh();
+    models_.Install({model});
+    while (!models_.AnyReady()) io_.run_one();
+    models_.Refresh();
   }
   ~Cloud() {
     pool_.join();
@@ -70,7 +70,16 @@ class Cloud {
 
   CreatedKey Key(const std::string& team, Role role, const std::string& name = "",
                  std::vector<std::string> models = {}) {
-    return *accounts->CreateKey({team, name, role, std::move(models), 0});
+    const NewKey key{team, name, role, std::move(models), 0};
+    return *Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); });
+  }
+  // Runs the io context until `begin`'s completion.
+  template <class T>
+  T Await(const std::function<void(Done<T>)>& begin) {
+    std::optional<T> value;
+    begin([&](T given) { value.emplace(std::move(given)); });
+    while (!value) io_.run_one();
+    return *std::move(value);
   }
 
   // `path` may carry a query.
@@ -81,14 +90,14 @@ class Cloud {
     if (const size_t at = path.find('?'); at != std::string_view::npos) request.query = path.substr(at + 1);
     request.bearer = secret;
     request.body = std::move(body);
-    if (const auto refusal = api_.Refuse(request)) {
+    if (const auto refusal = wiring_.router.Refuse(request)) {
       Answer answer;
       answer.status = refusal->status;
       answer.body = refusal->body;
       return answer;
     }
     const auto reply = std::make_shared<Captured>();
-    api_.Handle(request, reply);
+    wiring_.router.Handle(request, reply);
     while (reply->answer.status == 0) io_.run_one();
     return reply->answer;
   }
@@ -110,7 +119,12 @@ class Cloud {
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{io_.get_executor()};
   boost::asio::thread_pool pool_{1};
-  GatewayOptions options_;
+  static GatewayOptions OptionsWith(bool open_metrics) {
+    GatewayOptions options;
+    options.open_metrics = open_metrics;
+    return options;
+  }
+  const GatewayOptions options_;
 
  public:
   ManualClock clock;
@@ -120,25 +134,20 @@ class Cloud {
   CreatedKey op, finance, lead, developer, colleague, blue_lead, blue;
 
  private:
-  Catalogue catalogue_{io_, pool_, fleet, [](const InstalledModel&) -> Result<ModelTextPtr> {
-                         auto text = std::make_shared<ModelText>();
-                         text->tokenizer = std::make_unique<testing::ByteTokenizer>();
-                         text->chat = std::make_unique<testing::PlainTemplate>("assistant:");
-                         text->end_tokens = {2};
-                         return text;
-                       }};
-  Metrics metrics_;
+  Models models_{io_, pool_, fleet, [](const InstalledModel&) -> Result<ModelTextPtr> {
+                   auto text = std::make_shared<ModelText>();
+                   text->tokenizer = std::make_unique<testing::ByteTokenizer>();
+                   text->chat = std::make_unique<testing::PlainTemplate>("assistant:");
+                   text->end_tokens = {2};
+                   return text;
+                 }};
   Log log_{-1, SystemClock()};
-  Service service_{.io = io_,
-                   .pool = pool_,
-                   .clock = SystemClock(),
-                   .options = options_,
-                   .accounts = *accounts,
-                   .fleet = fleet,
-                   .catalogue = catalogue_,
-                   .metrics = metrics_,
-                   .log = log_};
-  Api api_{service_};
+  Wiring wiring_{io_,      pool_,     SystemClock(),
+                 options_, *accounts, fleet,
+                 models_,  log_,      [](std::string_view, std::string_view) { return Status(); }};
+
+ public:
+  std::span<const Route> Routes() const { return wiring_.router.routes(); }
 };
 
 // ---- every route, every role ----
@@ -156,6 +165,7 @@ const std::vector<MatrixRow>& Matrix() {
   static const std::string kPrompt = R"({"model":"tiny","prompt":"hi"})";
   static const std::string kExternal = R"({"external":true})";
   static const std::string kLog = R"({"level":"info"})";
+  static const std::string kSetting = R"({"name":"gateway.queue_timeout","value":"1m"})";
   static const std::vector<MatrixRow> rows = {
       //                                                           none  dev lead  fin   op
       {Method::kGet, "/", "", /*                              */ {200, 200, 200, 200, 200}},
@@ -184,6 +194,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/admin/v1/status", "", /*               */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/log", "", /*                  */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/log", kLog, /*               */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/settings", kSetting, /*      */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/engines", "", /*              */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/engines/{}/drain", "", /*    */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/engines/{}/resume", "", /*   */ {401, 403, 403, 403, 200}},
@@ -232,16 +243,17 @@ TEST(Seats, EveryRouteAnswersEveryRoleAsTheMatrixSays) {
 }
 
 TEST(Seats, EveryRouteIsInTheMatrixAndNoOther) {
+  Cloud cloud;
   const auto listed = [](const Route& route) {
     return std::ranges::count_if(Matrix(), [&](const MatrixRow& row) {
       return row.method == route.method && row.route == route.path;
     });
   };
-  for (const Route& route : Routes()) {
+  for (const Route& route : cloud.Routes()) {
     EXPECT_EQ(listed(route), 1) << "add " << MethodName(route.method) << " " << route.path
                                 << " to the matrix";
   }
-  EXPECT_EQ(Routes().size(), Matrix().size());
+  EXPECT_EQ(cloud.Routes().size(), Matrix().size());
 }
 
 TEST(Seats, OnThisMachineAloneMetricsWantNoKey) {
@@ -256,7 +268,7 @@ TEST(Seats, ARefusalSaysWhichRoleIsWantedAndWhichThereIs) {
   EXPECT_EQ(answer.Error("code"), "permission_denied");
   EXPECT_THAT(answer.Error("message"),
               AllOf(HasSubstr("/admin/v1/teams"), HasSubstr("operator or finance or team_lead"),
-                    HasSubstr("this one is of role developer")));
+                    HasSubstr("this key has the role developer")));
 }
 
 // ---- a seat says what the routes do ----
@@ -281,7 +293,7 @@ TEST(Seats, MayWhatTheRoutesLetThem) {
   const std::array<const CreatedKey*, 4> seats = {&cloud.developer, &cloud.lead, &cloud.finance, &cloud.op};
   for (size_t role = 0; role < seats.size(); ++role) {
     const std::string seat = cloud.Get("/v1/seat", *seats[role]).body;
-    for (const Route& route : Routes()) {
+    for (const Route& route : cloud.Routes()) {
       if (!route.needs) continue;
       const auto row = std::ranges::find_if(Matrix(), [&](const MatrixRow& one) {
         return one.method == route.method && one.route == route.path;
@@ -437,7 +449,8 @@ TEST(Logins, DoAsTheirKeyDoesAndAreRevokedByTheirOwnerTheirLeadOrTheOperator) {
 
 TEST(Logins, SeeTheUsageOfTheirKeyAndAddToIt) {
   Cloud cloud;
-  auto login = *cloud.accounts->CreateLogin(cloud.developer.key.id, "login ann@laptop");
+  auto login = *cloud.Await<Result<CreatedKey>>(
+      [&](auto done) { cloud.accounts->CreateLogin(cloud.developer.key.id, "login ann@laptop", done); });
   cloud.Request(cloud.developer);
   cloud.Request(login);
   for (const CreatedKey* who : {&cloud.developer, &login}) {

@@ -1,4 +1,4 @@
-#include "gateway/story.h"
+#include "gateway/request/generation.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -229,7 +229,7 @@ TEST(Stream, ManyAreOpenAtOnce) {
     clients.back().Post(kChat, Chat(R"(,"stream":true)"));
   }
   ASSERT_TRUE(world.Eventually([&] { return world.fleet.last == kStreams; }));
-  EXPECT_EQ(world.Ask([&] { return world.service.open_stories; }), kStreams);
+  EXPECT_EQ(world.Ask([&] { return world.wiring.status.open_requests; }), kStreams);
   world.Do([&] {
     for (JobId id = 1; id <= kStreams; ++id) {
       for (int i = 0; i < 10; ++i) world.fleet.Emit(id, "word ");
@@ -237,7 +237,7 @@ TEST(Stream, ManyAreOpenAtOnce) {
     }
   });
   for (Client& client : clients) EXPECT_TRUE(ReadStream(client).done);
-  EXPECT_EQ(world.Ask([&] { return world.service.open_stories; }), 0);
+  EXPECT_EQ(world.Ask([&] { return world.wiring.status.open_requests; }), 0);
 }
 
 }  // namespace

@@ -27,8 +27,12 @@ class FakeFleet final : public Fleet {
   Status Listen(const std::string&) override { return {}; }
   void Serve(ServedModel model) override { served.insert(model.name); }
   void Withdraw(const std::string& name) override { served.erase(name); }
+  Status MayRun(std::string_view, std::string_view, bool external_allowed) override {
+    if (only_external && !external_allowed) return Fail(Reason::kExternalForbidden, "outside only");
+    return {};
+  }
+  Status HasRoom(size_t) override { return refuse ? Status(std::unexpected(*refuse)) : Status(); }
   Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override {
-    if (refuse) return std::unexpected(*refuse);
     const JobId id = ++last;
     Sent& sent = jobs[id];
     sent.job = std::move(job);
@@ -118,7 +122,8 @@ class FakeFleet final : public Fleet {
   std::set<std::string> served;
   std::map<std::string, std::string> broken_models;  // and why
   std::vector<TeamQueueView> queue;
-  std::optional<Error> refuse;
+  std::optional<Error> refuse;  // the queue is full
+  bool only_external = false;   // every model is served outside the organisation only
   bool draining = false;
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;
@@ -133,7 +138,15 @@ class FakeFleet final : public Fleet {
 
 struct FakeRecord {
   RequestRecord record;
-  std::vector<int64_t> billed;  // each call
+  std::vector<int64_t> billed;  // each call that bills output
+  std::optional<int64_t> limit;
+  std::function<void(int64_t)> on_limit;
+
+  int64_t SetLimit(int64_t tokens) {
+    limit = std::min(limit.value_or(tokens), std::max(tokens, record.emitted));
+    if (const auto changed = on_limit) changed(*limit);
+    return *limit;
+  }
 };
 
 class FakeAccounts final : public Accounts {
@@ -145,23 +158,23 @@ class FakeAccounts final : public Accounts {
     }
     return found->second;
   }
-  Result<Team> CreateTeam(std::string_view name) override {
+  void CreateTeam(std::string_view name, Done<Result<Team>> done) override {
     for (const Team& team : teams) {
-      if (team.name == name) return Fail(Code::kConflict, "there is a team '{}' already", name);
+      if (team.name == name) return done(Fail(Code::kConflict, "there is a team '{}' already", name));
     }
-    return teams.emplace_back(
-        Team{.id = static_cast<TeamId>(teams.size() + 1), .name = std::string(name), .created = kSecond});
+    done(teams.emplace_back(
+        Team{.id = static_cast<TeamId>(teams.size() + 1), .name = std::string(name), .created = kSecond}));
   }
   std::vector<Team> Teams() const override { return teams; }
-  Result<Team> SetExternal(TeamId id, bool external) override {
+  void SetExternal(TeamId id, bool external, Done<Result<Team>> done) override {
     for (Team& team : teams) {
       if (team.id != id) continue;
       team.external = external;
-      return team;
+      return done(team);
     }
-    return Fail(Code::kNotFound, "no team {}", id);
+    done(Fail(Code::kNotFound, "no team {}", id));
   }
-  Result<CreatedKey> CreateKey(const NewKey& key) override {
+  void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) override {
     CreatedKey created;
     created.key.id = static_cast<KeyId>(keys.size() + 1);
     for (const Team& team : teams) {
@@ -175,16 +188,16 @@ class FakeAccounts final : public Accounts {
     created.key.expires = key.expires;
     created.secret = "sk-penstock-aabbcc";
     keys.push_back(created.key);
-    return created;
+    done(created);
   }
   std::vector<Key> Keys(std::optional<TeamId>) const override { return keys; }
-  Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) override {
+  void RotateKey(KeyId key, Nanos overlap, Done<Result<CreatedKey>> done) override {
     rotated_overlap = overlap;
-    return CreatedKey{.key = keys.at(static_cast<size_t>(key) - 1), .secret = "sk-penstock-new"};
+    done(CreatedKey{.key = keys.at(static_cast<size_t>(key) - 1), .secret = "sk-penstock-new"});
   }
-  Status RevokeKey(KeyId key) override {
+  void RevokeKey(KeyId key, Done<Status> done) override {
     keys.at(static_cast<size_t>(key) - 1).revoked = kSecond;
-    return {};
+    done({});
   }
   Result<Key> GetKey(KeyId id) const override {
     for (const Key& key : keys) {
@@ -192,8 +205,8 @@ class FakeAccounts final : public Accounts {
     }
     return Fail(Code::kNotFound, "there is no key {}", id);
   }
-  Result<CreatedKey> CreateLogin(KeyId, std::string_view) override {
-    return Fail(Code::kUnsupported, "no logins here");
+  void CreateLogin(KeyId, std::string_view, Done<Result<CreatedKey>> done) override {
+    done(Fail(Code::kUnsupported, "no logins here"));
   }
   Result<Key> FindKey(std::string_view id, const Scope&) const override {
     for (const Key& key : keys) {
@@ -202,13 +215,18 @@ class FakeAccounts final : public Accounts {
     return Fail(Code::kNotFound, "there is no key '{}'", id);
   }
   Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
-                                       int64_t prompt_tokens) override;
-  Result<RequestRecord> Find(std::string_view id) const override {
+                                       int64_t prompt_tokens, std::optional<int64_t> limit) override;
+  Result<int64_t> SetLimit(std::string_view id, int64_t tokens) override {
     const auto found = records.find(std::string(id));
     if (found == records.end()) return Fail(Code::kNotFound, "none");
-    return found->second.record;
+    return found->second.SetLimit(tokens);
   }
-  Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) const override {
+  void Find(std::string_view id, Done<Result<RequestRecord>> done) const override {
+    const auto found = records.find(std::string(id));
+    if (found == records.end()) return done(Fail(Code::kNotFound, "none"));
+    done(found->second.record);
+  }
+  void UsageOf(const UsageQuery& query, TeamId, Done<Result<std::vector<UsageRow>>> done) const override {
     last_query = query;
     UsageRow row;
     row.team = "search";
@@ -216,7 +234,7 @@ class FakeAccounts final : public Accounts {
     row.key = "ci";
     row.requests = 2;
     row.input = 10;
-    return std::vector{row};
+    done(std::vector{row});
   }
   bool healthy() const override { return store_fault.empty(); }
   std::string fault() const override { return store_fault; }
@@ -230,7 +248,9 @@ class FakeAccounts final : public Accounts {
   std::map<std::string, FakeRecord> records;
   std::string store_fault;
   std::optional<Error> durable_error;
-  bool hold_durable = false;  // WhenDurable waits for the test
+  bool hold_durable = false;          // WhenDurable waits for the test
+  std::optional<int64_t> next_limit;  // of the tickets to come
+  std::optional<Error> refuse;        // Open fails
   std::vector<std::function<void(Status)>> held;
 };
 
@@ -249,8 +269,9 @@ class FakeTicket final : public Ticket {
     }
   }
   void Billed(int64_t tokens) override {
-    Mine().billed.push_back(tokens);
+    if (tokens > 0) Mine().billed.push_back(tokens);
     Mine().record.usage.billed += tokens;
+    Mine().record.usage.input = Mine().record.prompt;
   }
   void Reported(int64_t tokens) override { Mine().record.usage.reported += tokens; }
   void Emitted(int64_t tokens) override { Mine().record.emitted += tokens; }
@@ -262,7 +283,13 @@ class FakeTicket final : public Ticket {
   void Event(std::string_view kind, std::string_view why) override {
     Mine().record.trail.push_back({.at = 0, .kind = std::string(kind), .why = std::string(why)});
   }
-  Usage usage() const override { return accounts_.records.at(id_).record.usage; }
+  Usage usage() const override { return Mine().record.usage; }
+  TokenCounts counts() const override {
+    return {Mine().record.prompt, Mine().record.usage.cached, Mine().record.emitted};
+  }
+  std::optional<int64_t> limit() const override { return Mine().limit; }
+  int64_t SetLimit(int64_t tokens) override { return Mine().SetLimit(tokens); }
+  void OnLimit(std::function<void(int64_t)> changed) override { Mine().on_limit = std::move(changed); }
   void End(std::string_view outcome, std::string_view detail) override {
     RequestRecord& record = Mine().record;
     if (record.state == "ended") return;
@@ -272,13 +299,15 @@ class FakeTicket final : public Ticket {
   }
 
  private:
-  FakeRecord& Mine() { return accounts_.records[id_]; }
+  FakeRecord& Mine() const { return accounts_.records[id_]; }
   FakeAccounts& accounts_;
   std::string id_;
 };
 
 inline Result<std::unique_ptr<Ticket>> FakeAccounts::Open(const Principal& principal, std::string_view model,
-                                                          int64_t prompt_tokens) {
+                                                          int64_t prompt_tokens,
+                                                          std::optional<int64_t> limit) {
+  if (refuse) return std::unexpected(*refuse);
   const std::string id = fmt::format("req_{:06}", records.size() + 1);
   RequestRecord& record = records[id].record;
   record.id = id;
@@ -287,7 +316,8 @@ inline Result<std::unique_ptr<Ticket>> FakeAccounts::Open(const Principal& princ
   record.team_name = principal.team_name;
   record.model = model;
   record.state = "running";
-  record.usage.prompt = prompt_tokens;
+  record.prompt = prompt_tokens;
+  records[id].limit = limit ? limit : next_limit;
   return std::make_unique<FakeTicket>(*this, id);
 }
 

@@ -6,11 +6,11 @@
 #include <future>
 #include <thread>
 
-#include "gateway/api.h"
-#include "gateway/server.h"
+#include "gateway/http/server.h"
+#include "gateway/http/tls.h"
 #include "gateway/test_client.h"
 #include "gateway/test_fakes.h"
-#include "gateway/tls.h"
+#include "gateway/wiring.h"
 
 namespace penstock::gateway::testing {
 
@@ -29,31 +29,26 @@ class World {
       return 0;
     });
   }
+  static Status AcceptSetting(std::string_view name, std::string_view /*value*/) {
+    if (name == "gateway.queue_timeout") return {};
+    return Fail(Code::kUnsupported, "{} takes effect at the next start", name);
+  }
   // `tail`: what the template ends with; with "<think>" in it the model is one that thinks.
   explicit World(GatewayOptions options = {}, std::string tail = "assistant:")
       : options_(std::move(options)),
         fleet(io_),
-        catalogue_(io_, pool_, fleet,
-                   [tail](const InstalledModel&) -> Result<ModelTextPtr> {
-                     auto text = std::make_shared<ModelText>();
-                     text->tokenizer = std::make_unique<ByteTokenizer>();
-                     text->chat = std::make_unique<PlainTemplate>(tail);
-                     text->thinks = tail.find("<think>") != std::string::npos || tail.empty();
-                     text->end_tokens = {2};
-                     return text;
-                   }),
+        models(io_, pool_, fleet,
+               [tail](const InstalledModel&) -> Result<ModelTextPtr> {
+                 auto text = std::make_shared<ModelText>();
+                 text->tokenizer = std::make_unique<ByteTokenizer>();
+                 text->chat = std::make_unique<PlainTemplate>(tail);
+                 text->thinks = tail.find("<think>") != std::string::npos || tail.empty();
+                 text->end_tokens = {2};
+                 return text;
+               }),
         log_(-1, SystemClock()),
-        service{.io = io_,
-                .pool = pool_,
-                .clock = SystemClock(),
-                .options = options_,
-                .accounts = accounts,
-                .fleet = fleet,
-                .catalogue = catalogue_,
-                .metrics = metrics_,
-                .log = log_},
-        api_(service),
-        server_(io_, *ListenTcp("127.0.0.1:0"), api_, SystemClock(),
+        wiring(io_, pool_, SystemClock(), options_, accounts, fleet, models, log_, AcceptSetting),
+        server_(io_, *ListenTcp("127.0.0.1:0"), wiring.router, SystemClock(),
                 {.http = {.header_bytes = options_.max_header_bytes, .body_bytes = options_.max_body_bytes},
                  .header_timeout = options_.header_timeout,
                  .body_timeout = options_.body_timeout,
@@ -69,16 +64,16 @@ class World {
                                     .models = {"other"}};
     accounts.principals["operator"] = {
         .key = 3, .team = 0, .team_name = "", .key_name = "op", .role = Role::kOperator, .models = {}};
-    service.connections = [this] { return server_.connections(); };
-    catalogue_.Install({Installed("other"), Installed("tiny")});
+    wiring.status.connections = [this] { return server_.connections(); };
+    models.Install({Installed("other"), Installed("tiny")});
     server_.Run();
     port = server_.port();
     thread_ = std::thread([this] { io_.run(); });
     const auto all_ready = [this] {
-      return std::ranges::all_of(catalogue_.entries(), [](const auto& entry) { return entry.second.ready; });
+      return std::ranges::all_of(models.entries(), [](const auto& entry) { return entry.second.ready; });
     };
     while (!Ask(all_ready)) std::this_thread::yield();
-    Do([this] { catalogue_.Refresh(); });
+    Do([this] { models.Refresh(); });
   }
   ~World() {
     Do([this] { server_.CutAll("the test is over"); });
@@ -111,7 +106,7 @@ class World {
   }
   void StopAccepting() {
     Do([this] {
-      service.draining = true;
+      wiring.status.draining = true;
       server_.StopAccepting();
       server_.CloseIdle();
     });
@@ -125,19 +120,17 @@ class World {
 
  public:
   FakeAccounts accounts;
-  FakeFleet fleet;  // holds the stories, whose tickets end in `accounts`
+  FakeFleet fleet;  // holds the generations, whose tickets end in `accounts`
+  Models models;
 
  private:
-  Catalogue catalogue_;
-  Metrics metrics_;
   Log log_;
 
  public:
-  Service service;
+  Wiring wiring;
   uint16_t port = 0;
 
  private:
-  Api api_;
   std::unique_ptr<TlsContext> tls_ = options_.tls_certificate.empty()
                                          ? nullptr
                                          : *TlsContext::Load(options_.tls_certificate, options_.tls_key);

@@ -6,6 +6,7 @@
 #include <deque>
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "teams/id.h"
@@ -31,21 +32,22 @@ TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
   ticket->Charged(5000, 22);
 
   const std::string id = ticket->id();
-  auto running = *world->Find(id);
+  auto running = *world.Find(id);
   EXPECT_EQ(running.state, "running");
   EXPECT_EQ(running.usage.billed, 2);
   ticket->End("stop", "");
   ticket->Billed(100);  // too late
-  EXPECT_EQ(world->Find(id)->state, "ended") << "at once, from memory";
+  EXPECT_EQ(world.Find(id)->state, "ended") << "at once, from memory";
   ticket.reset();
   world.Settle();
 
-  const auto ended = *world->Find(id);
+  const auto ended = *world.Find(id);
   EXPECT_EQ(ended.state, "ended");
   EXPECT_EQ(ended.outcome, "stop");
   EXPECT_EQ(ended.team_name, "red");
   EXPECT_EQ(ended.model, "qwen");
-  EXPECT_EQ(ended.usage.prompt, 20);
+  EXPECT_EQ(ended.prompt, 20);
+  EXPECT_EQ(ended.usage.input, 20);
   EXPECT_EQ(ended.usage.cached, 16);
   EXPECT_EQ(ended.usage.billed, 2);
   EXPECT_EQ(ended.emitted, 3);
@@ -57,6 +59,92 @@ TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
   EXPECT_EQ(ended.trail[1].kind, "ended");
 }
 
+// ---- the billing rule ----
+
+TEST(Billing, NothingIsBilledBeforeOutputWasAcceptedButWhatWasComputedCounts) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 20);
+  const std::string id = ticket->id();
+  ticket->Cached(16);
+  ticket->Emitted(3);
+  ticket->Charged(5000, 22);
+  EXPECT_EQ(ticket->usage().input, 0);
+  EXPECT_EQ(ticket->usage().cached, 0);
+  ticket->End("cancelled", "the client left");
+  ticket.reset();
+  for (const bool stored : {false, true}) {
+    if (stored) world.Settle();
+    const auto record = *world.Find(id);
+    EXPECT_EQ(record.prompt, 20);
+    EXPECT_EQ(record.usage.input, 0);
+    EXPECT_EQ(record.usage.cached, 0);
+    EXPECT_EQ(record.computed, 22);
+    const auto rows = *world.UsageOf({});
+    ASSERT_EQ(rows.size(), 1u);
+    EXPECT_EQ(rows[0].requests, 1);
+    EXPECT_EQ(rows[0].input, 0);
+    EXPECT_EQ(rows[0].cached_input, 0);
+    EXPECT_EQ(rows[0].chip_ns, 5000);
+  }
+}
+
+TEST(Billing, TheFirstAcceptedOutputBillsThePromptOnceAndAnEmptyAnswerDoes) {
+  World world;
+  const Principal who = world.NewPrincipal("red");
+  auto ticket = world.Open(who, "qwen", 20), empty = world.Open(who, "qwen", 7);
+  ticket->Billed(1);
+  ticket->Billed(1);
+  EXPECT_EQ(ticket->usage().input, 20);
+  empty->Billed(0);
+  EXPECT_EQ(empty->usage().input, 7);
+  EXPECT_EQ(empty->usage().billed, 0);
+  ticket->End("stop", "");
+  empty->End("stop", "");
+  world.Settle();
+  EXPECT_EQ(world.UsageOf({})->at(0).input, 27);
+}
+
+TEST(Billing, AGatewayThatIsKilledBeforeTheFirstOutputBillsNothing) {
+  TempDir dir, copy;
+  std::string waiting, streaming;
+  {
+    World world(dir.path);
+    const Principal who = world.NewPrincipal("red");
+    auto one = world.Open(who, "qwen", 20), two = world.Open(who, "qwen", 30);
+    waiting = one->id();
+    streaming = two->id();
+    one->Charged(5000, 20);
+    two->Billed(4);
+    world.Durable(*one);
+    world.Durable(*two);
+    std::filesystem::copy(dir.path, copy.path + "/killed");
+  }
+  World world(copy.path + "/killed");
+  EXPECT_EQ(world.Find(waiting)->usage.input, 0);
+  EXPECT_EQ(world.Find(waiting)->prompt, 20);
+  EXPECT_EQ(world.Find(waiting)->chip_ns, 5000);
+  EXPECT_EQ(world.Find(streaming)->usage.input, 30);
+  EXPECT_EQ(world.UsageOf({})->at(0).input, 30);
+}
+
+// ---- limits ----
+
+TEST(Limit, IsLoweredByIdAndTellsTheRequestButNeverGoesBelowWhatWasEmitted) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 20);
+  std::vector<int64_t> told;
+  ticket->OnLimit([&](int64_t limit) { told.push_back(limit); });
+  EXPECT_FALSE(ticket->limit());
+  EXPECT_EQ(*world->SetLimit(ticket->id(), 10), 10);
+  EXPECT_EQ(*world->SetLimit(ticket->id(), 50), 10) << "it is never raised";
+  ticket->Emitted(4);
+  EXPECT_EQ(ticket->SetLimit(2), 4);
+  EXPECT_EQ(told, (std::vector<int64_t>{10, 4}));
+  const std::string id = ticket->id();
+  ticket->End("length", "");
+  EXPECT_EQ(world->SetLimit(id, 1).error().code, Code::kNotFound);
+}
+
 TEST(Accounts, ATicketThatIsDroppedEndsAsAnErrorWithWhatWasBilled) {
   World world;
   auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 5);
@@ -64,8 +152,8 @@ TEST(Accounts, ATicketThatIsDroppedEndsAsAnErrorWithWhatWasBilled) {
   ticket->Billed(7);
   ticket.reset();
   world.Settle();
-  EXPECT_EQ(world->Find(id)->outcome, "error");
-  EXPECT_EQ(world->Find(id)->usage.billed, 7);
+  EXPECT_EQ(world.Find(id)->outcome, "error");
+  EXPECT_EQ(world.Find(id)->usage.billed, 7);
 }
 
 TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
@@ -79,12 +167,12 @@ TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
     // Some ends are durable by now, some are not; none may be missing or counted twice.
     if (i % 7 == 0) world.Settle();
     int64_t requests = 0, output = 0;
-    for (const auto& row : *world->UsageOf({})) requests += row.requests, output += row.output;
+    for (const auto& row : *world.UsageOf({})) requests += row.requests, output += row.output;
     ASSERT_EQ(requests, i + 1);
     ASSERT_EQ(output, i * (i + 1) / 2);
   }
   world.Settle();
-  const auto rows = *world->UsageOf({});
+  const auto rows = *world.UsageOf({});
   ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0].team, "blue");
   EXPECT_EQ(rows[0].model, "qwen");
@@ -97,7 +185,7 @@ TEST(Accounts, UsageIsTheSumOfEndedRequestsAndEachIsCountedOnce) {
   by_key.team = red.team;
   by_key.model = "smol";
   by_key.by_key = true;
-  const auto narrow = *world->UsageOf(by_key);
+  const auto narrow = *world.UsageOf(by_key);
   ASSERT_EQ(narrow.size(), 1u);
   EXPECT_EQ(narrow[0].requests, 10);
   EXPECT_EQ(narrow[0].key, red.key_name);
@@ -114,7 +202,7 @@ TEST(Accounts, UsageTellsWhatWasCountedAsAnUpstreamDoesBeforeAndAfterItIsStored)
   EXPECT_EQ(mixed->usage().reported, 4);
   for (const auto& ticket : {exact.get(), mixed.get()}) ticket->End("stop", "");
   const auto told = [&] {
-    const UsageRow row = world->UsageOf({})->at(0);
+    const UsageRow row = world.UsageOf({})->at(0);
     return std::pair(row.output, row.reported);
   };
   EXPECT_EQ(told(), std::pair(int64_t{12}, int64_t{4}));
@@ -123,9 +211,9 @@ TEST(Accounts, UsageTellsWhatWasCountedAsAnUpstreamDoesBeforeAndAfterItIsStored)
   UsageQuery by_hour;
   by_hour.bucket = 3600 * kSecond;
   by_hour.until = world.clock.Wall() + kSecond;
-  EXPECT_EQ(world->UsageOf(by_hour)->at(0).reported, 4);
-  EXPECT_EQ(world->Find(exact->id())->usage.reported, 0);
-  EXPECT_EQ(world->Find(mixed->id())->usage.reported, 4);
+  EXPECT_EQ(world.UsageOf(by_hour)->at(0).reported, 4);
+  EXPECT_EQ(world.Find(exact->id())->usage.reported, 0);
+  EXPECT_EQ(world.Find(mixed->id())->usage.reported, 4);
 }
 
 TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
@@ -142,7 +230,7 @@ TEST(Accounts, UsageOfATimeSpanIsExactToTheMillisecond) {
   for (size_t from = 0; from < opened.size(); from += 3) {
     for (size_t to = from; to < opened.size(); to += 5) {
       const auto rows =
-          *world->UsageOf({.team = {}, .key = {}, .model = {}, .since = opened[from], .until = opened[to]});
+          *world.UsageOf({.team = {}, .key = {}, .model = {}, .since = opened[from], .until = opened[to]});
       ASSERT_EQ(rows.empty() ? 0 : rows[0].requests, static_cast<int64_t>(to - from)) << from << " " << to;
     }
   }
@@ -167,7 +255,7 @@ TEST(Accounts, UsageByHourAndByDayIsWhatEachHourAndDayHas) {
       UsageQuery query{.team = {}, .key = {}, .model = {}, .since = first + 5 * kSecond, .until = now};
       query.bucket = bucket;
       query.zone = zone;
-      const auto rows = *world->UsageOf(query);
+      const auto rows = *world.UsageOf(query);
       int64_t requests = 0;
       for (size_t i = 0; i < rows.size(); ++i) {
         requests += rows[i].requests;
@@ -175,7 +263,7 @@ TEST(Accounts, UsageByHourAndByDayIsWhatEachHourAndDayHas) {
         EXPECT_TRUE((rows[i].until + zone) % bucket == 0 || rows[i].until == now);
         EXPECT_LE(rows[i].until - rows[i].since, bucket);
         UsageQuery alone{.team = {}, .key = {}, .model = {}, .since = rows[i].since, .until = rows[i].until};
-        const auto one = *world->UsageOf(alone);
+        const auto one = *world.UsageOf(alone);
         EXPECT_EQ(std::ranges::count_if(one, [&](const auto& row) { return key(row) == key(rows[i]); }), 1);
       }
       EXPECT_EQ(requests, 199) << "the first came before the time asked for";
@@ -188,13 +276,13 @@ TEST(Accounts, UsageByHourBeginsWithTheFirstUseAndSaysWhenItIsTooMuch) {
   UsageQuery query;
   query.bucket = 3600 * kSecond;
   query.until = world.clock.Wall();
-  EXPECT_TRUE(world->UsageOf(query)->empty());
+  EXPECT_TRUE(world.UsageOf(query)->empty());
   world.Open(world.NewPrincipal("red"), "qwen", 1)->End("stop", "");
   query.until = world.clock.Wall() + 3600 * kSecond;
-  ASSERT_EQ(world->UsageOf(query)->size(), 1u) << "not from 1970 on";
-  EXPECT_EQ(world->UsageOf(query)->at(0).since % query.bucket, 0);
+  ASSERT_EQ(world.UsageOf(query)->size(), 1u) << "not from 1970 on";
+  EXPECT_EQ(world.UsageOf(query)->at(0).since % query.bucket, 0);
   query.until += 2000 * query.bucket;
-  const auto refused = world->UsageOf(query);
+  const auto refused = world.UsageOf(query);
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, Code::kInvalid);
   EXPECT_NE(refused.error().message.find("or by day"), std::string::npos) << refused.error().message;
@@ -223,8 +311,8 @@ TEST(Accounts, AnUnknownRequestIsNotFound) {
   auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 5);
   std::string other = ticket->id();
   other.back() = other.back() == '0' ? '1' : '0';
-  EXPECT_EQ(world->Find(other).error().code, Code::kNotFound) << "one cannot guess the rest of an id";
-  EXPECT_EQ(world->Find("bananas").error().code, Code::kInvalid);
+  EXPECT_EQ(world.Find(other).error().code, Code::kNotFound) << "one cannot guess the rest of an id";
+  EXPECT_EQ(world.Find("bananas").error().code, Code::kInvalid);
 }
 
 TEST(Accounts, TeamsKeysAndUsageSurviveARestart) {
@@ -243,8 +331,8 @@ TEST(Accounts, TeamsKeysAndUsageSurviveARestart) {
   World world(dir.path);
   EXPECT_EQ(world->Authenticate(secret)->team_name, "red");
   EXPECT_EQ(world->Teams().size(), 1u);
-  EXPECT_EQ(world->Find(id)->outcome, "length");
-  EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
+  EXPECT_EQ(world.Find(id)->outcome, "length");
+  EXPECT_EQ(world.UsageOf({})->at(0).output, 5);
 }
 
 TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
@@ -263,13 +351,13 @@ TEST(Accounts, WhatAClosedProcessLeftOpenIsEndedWithItsCounters) {
   survivor->End("stop", "");  // nobody is there to write it
   survivor.reset();
   World world(dir.path);
-  const auto record = *world->Find(id);
+  const auto record = *world.Find(id);
   EXPECT_EQ(record.state, "ended");
   EXPECT_EQ(record.outcome, "gateway_restarted");
   EXPECT_EQ(record.usage.billed, 5);
   EXPECT_EQ(record.usage.cached, 8);
   EXPECT_EQ(record.usage.reported, 2);
-  EXPECT_EQ(world->UsageOf({})->at(0).output, 5);
+  EXPECT_EQ(world.UsageOf({})->at(0).output, 5);
 }
 
 TEST(Accounts, AGracefulStopLeavesEverythingInTheStoreItself) {
@@ -316,13 +404,14 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
         database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
                          "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                          "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
+                         "ALTER TABLE requests DROP COLUMN input;"
                          "PRAGMA user_version=1"));
   }
   World world(dir.path);
   const auto who = world->Authenticate(secret);
   ASSERT_TRUE(who);
   EXPECT_EQ(who->key, who->shown) << "a key of its own";
-  EXPECT_TRUE(world->CreateLogin(who->key, "login"));
+  EXPECT_TRUE(world.CreateLogin(who->key, "login"));
 }
 
 TEST(Accounts, ADamagedStoreSaysSoAndTheWayOut) {
@@ -347,8 +436,8 @@ TEST(Accounts, ADamagedJournalIsSetAsideAndItsOpenRequestsEnd) {
   survivor.reset();
   testing::WriteFile(dir.path + "/journal", "damage");
   World world(dir.path);
-  EXPECT_EQ(world->Find(id)->outcome, "gateway_restarted");
-  EXPECT_EQ(world->Find(id)->usage.billed, 0);
+  EXPECT_EQ(world.Find(id)->outcome, "gateway_restarted");
+  EXPECT_EQ(world.Find(id)->usage.billed, 0);
   EXPECT_TRUE(std::filesystem::exists(dir.path + "/journal.damaged"));
 }
 
@@ -372,6 +461,31 @@ TEST(Accounts, WhenEveryJournalSlotIsTakenTheNextRequestIsAskedToTryAgain) {
   open.pop_back();
   world.Settle();
   EXPECT_TRUE(world->Open(who, "qwen", 1));
+}
+
+TEST(Accounts, ReportsOfOneTeamDoNotWaitForThoseOfAnother) {
+  World world;
+  const Principal red = world.NewPrincipal("red");
+  for (int i = 0; i < 500; ++i) {
+    auto ticket = world.Open(red, fmt::format("m{}", i), 10);
+    ticket->End("stop", "");
+    if (i % 50 == 49) world.Settle();
+  }
+  int greedy = 0;
+  std::optional<int> ahead;
+  UsageQuery query;
+  query.by_key = true;
+  for (int i = 0; i < 400; ++i) {
+    world->UsageOf(query, red.team, [&](const auto& rows) { greedy += rows.has_value(); });
+  }
+  world->UsageOf(query, red.team + 1, [&](const auto& rows) {
+    ASSERT_TRUE(rows);
+    EXPECT_EQ(rows->size(), 500u);
+    ahead = greedy;
+  });
+  EXPECT_EQ(greedy, 0) << "nothing is read in the call";
+  world.RunUntil([&] { return ahead && greedy == 400; });
+  EXPECT_LT(*ahead, 200);
 }
 
 }  // namespace

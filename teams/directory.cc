@@ -147,31 +147,43 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   return Principal{key.seat, key.team, key.team_name, name, key.role, key.models, external, key.id};
 }
 
-Result<Team> Directory::CreateTeam(Store& store, std::string_view name) {
-  PENSTOCK_TRY(CheckName("team", name));
+void Directory::CreateTeam(const Write& write, std::string_view name, Done<Result<Team>> done) {
+  if (const Status named = CheckName("team", name); !named) return done(std::unexpected(named.error()));
   const auto same = [&](const auto& team) { return team.second.name == name; };
-  if (name == "operator" || std::ranges::any_of(teams_, same)) {
-    return Fail(Reason::kTeamExists, "there is a team '{}' already", name);
+  if (name == "operator" || std::ranges::any_of(teams_, same) || new_teams_.contains(std::string(name))) {
+    return done(Fail(Reason::kTeamExists, "there is a team '{}' already", name));
   }
-  Team team{.id = 0, .name = std::string(name), .created = clock_.Wall()};
-  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
-    PENSTOCK_ASSIGN(Statement insert, database.Prepare("INSERT INTO teams(name, created) VALUES(?1, ?2)"));
-    PENSTOCK_TRY(insert.Bind(team.name, team.created).Run());
-    team.id = database.LastInsertId();
-    return {};
-  }));
-  return teams_[team.id] = team;
+  const auto team = std::make_shared<Team>(
+      Team{.id = 0, .name = std::string(name), .created = clock_.Wall(), .external = false});
+  new_teams_.insert(team->name);
+  write(
+      [team](Database& database) -> Status {
+        PENSTOCK_ASSIGN(Statement insert,
+                        database.Prepare("INSERT INTO teams(name, created) VALUES(?1, ?2)"));
+        PENSTOCK_TRY(insert.Bind(team->name, team->created).Run());
+        team->id = database.LastInsertId();
+        return {};
+      },
+      [this, team, done = std::move(done)](const Status& written) {
+        new_teams_.erase(team->name);
+        if (!written) return done(std::unexpected(written.error()));
+        done(teams_[team->id] = *team);
+      });
 }
 
-Result<Team> Directory::SetExternal(Store& store, TeamId id, bool external) {
-  const auto team = teams_.find(id);
-  if (team == teams_.end()) return Fail(Code::kNotFound, "no team {}", id);
-  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
-    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE teams SET external = ?1 WHERE id = ?2"));
-    return update.Bind(int64_t{external}, id).Run();
-  }));
-  team->second.external = external;
-  return team->second;
+void Directory::SetExternal(const Write& write, TeamId id, bool external, Done<Result<Team>> done) {
+  if (!teams_.contains(id)) return done(Fail(Code::kNotFound, "no team {}", id));
+  write(
+      [id, external](Database& database) -> Status {
+        PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE teams SET external = ?1 WHERE id = ?2"));
+        return update.Bind(int64_t{external}, id).Run();
+      },
+      [this, id, external, done = std::move(done)](const Status& written) {
+        if (!written) return done(std::unexpected(written.error()));
+        Team& team = teams_.at(id);
+        team.external = external;
+        done(team);
+      });
 }
 
 std::vector<Team> Directory::Teams() const {
@@ -194,20 +206,25 @@ Status Directory::Insert(Database& database, Key& key, const Digest& digest) {
   return {};
 }
 
-Result<CreatedKey> Directory::Create(Store& store, Key key, const std::function<Status(Database&)>& also) {
+void Directory::Create(const Write& write, Key key, Store::Work also, Done<Result<CreatedKey>> done) {
   const std::string secret = NewSecret();
   const Digest digest = Sha256(secret);
   key.prefix = ShownPart(secret);
   key.created = clock_.Wall();
-  PENSTOCK_TRY(store.Run([&](Database& database) -> Status {
-    PENSTOCK_TRY(Insert(database, key, digest));
-    return also ? also(database) : Status();
-  }));
-  Remember(key, digest);
-  return CreatedKey{keys_[key.id], secret};
+  const auto stored = std::make_shared<Key>(std::move(key));
+  write(
+      [stored, digest, also = std::move(also)](Database& database) -> Status {
+        PENSTOCK_TRY(Insert(database, *stored, digest));
+        return also ? also(database) : Status();
+      },
+      [this, stored, digest, secret, done = std::move(done)](const Status& written) {
+        if (!written) return done(std::unexpected(written.error()));
+        Remember(*stored, digest);
+        done(CreatedKey{keys_[stored->id], secret});
+      });
 }
 
-Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
+Result<Key> Directory::NewKeyOf(const NewKey& wanted) const {
   Key key;
   key.name = wanted.name.empty() ? "default" : wanted.name;
   PENSTOCK_TRY(CheckName("key", key.name));
@@ -224,16 +241,21 @@ Result<CreatedKey> Directory::CreateKey(Store& store, const NewKey& wanted) {
   if (!wanted.team.empty() && team == teams_.end()) {
     return Fail(Reason::kTeamUnknown, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
   }
-  key.created = clock_.Wall();
   key.expires = wanted.expires;
-  if (key.expires != 0 && key.expires <= key.created) {
+  if (key.expires != 0 && key.expires <= clock_.Wall()) {
     return Fail(Code::kInvalid, "the key would have expired on {}, which is past", Date(key.expires));
   }
   key.team = wanted.team.empty() ? 0 : team->first;
   key.team_name = TeamName(key.team);
   key.role = wanted.role;
   key.models = wanted.models;
-  return Create(store, std::move(key), {});
+  return key;
+}
+
+void Directory::CreateKey(const Write& write, const NewKey& wanted, Done<Result<CreatedKey>> done) {
+  auto key = NewKeyOf(wanted);
+  if (!key) return done(std::unexpected(key.error()));
+  Create(write, *std::move(key), {}, std::move(done));
 }
 
 std::vector<Key> Directory::Keys(std::optional<TeamId> team) const {
@@ -260,32 +282,40 @@ std::vector<Key*> Directory::WithLogins(KeyId id) {
 }
 
 // The new key lives as long as the old one was meant to, counted from now.
-Result<CreatedKey> Directory::RotateKey(Store& store, KeyId id, Nanos overlap) {
-  PENSTOCK_ASSIGN(const Key old, GetKey(id));
-  if (old.revoked != 0)
-    return Fail(Code::kConflict, "key {}... is revoked; create a new one instead", old.prefix);
-  if (old.login) return Fail(Code::kConflict, "{}... is a login: log in again instead", old.prefix);
+Result<Key> Directory::RenewalOf(KeyId id, Nanos overlap) const {
+  PENSTOCK_ASSIGN(Key key, GetKey(id));
+  if (key.revoked != 0)
+    return Fail(Code::kConflict, "key {}... is revoked; create a new one instead", key.prefix);
+  if (key.login) return Fail(Code::kConflict, "{}... is a login: log in again instead", key.prefix);
   if (overlap < 0) return Fail(Code::kInvalid, "an overlap cannot be negative");
-  const Nanos now = clock_.Wall();
-  // From then on the old one has expired; an earlier end of its own stays.
-  const auto ends = [&](const Key& key) {
-    return key.expires == 0 ? now + overlap : std::min(key.expires, now + overlap);
-  };
-  Key key = old;
   key.parent = id;
-  key.expires = old.expires == 0 ? 0 : now + (old.expires - old.created);
-  const std::vector<Key*> ending = WithLogins(id);
-  auto created = Create(store, std::move(key), [&](Database& database) -> Status {
-    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET expires=?2 WHERE id=?1"));
-    for (const Key* const one : ending) PENSTOCK_TRY(update.Bind(one->id, ends(*one)).Run());
-    return {};
-  });
-  if (!created) return created;
-  for (Key* const one : ending) one->expires = ends(*one);
-  return created;
+  key.expires = key.expires == 0 ? 0 : clock_.Wall() + (key.expires - key.created);
+  return key;
 }
 
-Result<CreatedKey> Directory::CreateLogin(Store& store, KeyId id, std::string_view name) {
+void Directory::RotateKey(const Write& write, KeyId id, Nanos overlap, Done<Result<CreatedKey>> done) {
+  auto renewal = RenewalOf(id, overlap);
+  if (!renewal) return done(std::unexpected(renewal.error()));
+  // From then on the old one has expired; an earlier end of its own stays.
+  const Nanos last = clock_.Wall() + overlap;
+  std::vector<std::pair<KeyId, Nanos>> ends;
+  for (const Key* const key : WithLogins(id)) {
+    ends.emplace_back(key->id, key->expires == 0 ? last : std::min(key->expires, last));
+  }
+  const auto also = [ends](Database& database) -> Status {
+    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET expires=?2 WHERE id=?1"));
+    for (const auto& [key, end] : ends) PENSTOCK_TRY(update.Bind(key, end).Run());
+    return {};
+  };
+  Create(write, *std::move(renewal), also, [this, ends, done = std::move(done)](Result<CreatedKey> created) {
+    if (created) {
+      for (const auto& [key, end] : ends) keys_.at(key).expires = end;
+    }
+    done(std::move(created));
+  });
+}
+
+Result<Key> Directory::LoginOf(KeyId id, std::string_view name) const {
   PENSTOCK_ASSIGN(Key key, GetKey(id));
   if (key.login) {
     return Fail(Code::kForbidden, "{}... is a login itself: log in with the key that your team lead gave you",
@@ -295,27 +325,41 @@ Result<CreatedKey> Directory::CreateLogin(Store& store, KeyId id, std::string_vi
   key.name = name;
   key.parent = id;
   key.login = true;
-  return Create(store, std::move(key), {});
+  return key;
 }
 
-// In memory first: a revoked key is refused from here on, even if the store cannot be written.
-Status Directory::RevokeKey(Store& store, KeyId id) {
-  PENSTOCK_ASSIGN(const Key key, GetKey(id));
-  if (key.revoked != 0) return {};
+void Directory::CreateLogin(const Write& write, KeyId id, std::string_view name,
+                            Done<Result<CreatedKey>> done) {
+  auto key = LoginOf(id, name);
+  if (!key) return done(std::unexpected(key.error()));
+  Create(write, *std::move(key), {}, std::move(done));
+}
+
+// In memory first: a revoked key is refused from here on, even if the store cannot be written. A key that is
+// revoked already may still be on its way to the disk, so it is written again: the answer means durable.
+void Directory::RevokeKey(const Write& write, KeyId id, Done<Status> done) {
+  const auto key = GetKey(id);
+  if (!key) return done(std::unexpected(key.error()));
   const Nanos now = clock_.Wall();
-  std::vector<Key*> ending = WithLogins(id);
-  std::erase_if(ending, [](const Key* one) { return one->revoked != 0; });
-  for (Key* const one : ending) one->revoked = now;
-  const Status written = store.Run([&](Database& database) -> Status {
-    PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET revoked=?2 WHERE id=?1"));
-    for (const Key* const one : ending) PENSTOCK_TRY(update.Bind(one->id, now).Run());
-    return {};
-  });
-  if (written) return {};
-  return Fail(
-      written.error().code,
-      "key {}... is refused from now on, but only until Penstock is restarted: {}; revoke it again then",
-      key.prefix, written.error().message);
+  std::vector<std::pair<KeyId, Nanos>> ending;
+  for (Key* const one : WithLogins(id)) {
+    if (one->revoked == 0) one->revoked = now;
+    ending.emplace_back(one->id, one->revoked);
+  }
+  write(
+      [ending](Database& database) -> Status {
+        PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE keys SET revoked=?2 WHERE id=?1"));
+        for (const auto& [one, revoked] : ending) PENSTOCK_TRY(update.Bind(one, revoked).Run());
+        return {};
+      },
+      [prefix = key->prefix, done = std::move(done)](const Status& written) {
+        if (written) return done({});
+        done(Fail(
+            written.error().code,
+            "key {}... is refused from now on, but only until Penstock is restarted: {}; revoke it again "
+            "then",
+            prefix, written.error().message));
+      });
 }
 
 Result<Key> Directory::FindKey(std::string_view text, const Scope& within) const {

@@ -1,4 +1,5 @@
-// Directory: teams and keys, in memory, as the store has them. Written through the store, read without it.
+// Directory: teams and keys, in memory, as the store has them. Written through the store, read without it. A
+// change is seen once it is durable; only a revocation is at once.
 //
 // Threads: one.
 #pragma once
@@ -7,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,19 +23,22 @@ namespace penstock {
 
 class Directory {
  public:
+  // Runs the work in a transaction on the store's thread, then the completion on the owner's.
+  using Write = std::function<void(Store::Work, Store::Done)>;
+
   explicit Directory(const Clock& clock) : clock_(clock) {}
   Status Load(Database& database);
 
   // As Accounts has them.
   Result<Principal> Authenticate(std::string_view bearer) const;
-  Result<Team> CreateTeam(Store& store, std::string_view name);
+  void CreateTeam(const Write& write, std::string_view name, Done<Result<Team>> done);
   std::vector<Team> Teams() const;
-  Result<Team> SetExternal(Store& store, TeamId team, bool external);
-  Result<CreatedKey> CreateKey(Store& store, const NewKey& key);
+  void SetExternal(const Write& write, TeamId team, bool external, Done<Result<Team>> done);
+  void CreateKey(const Write& write, const NewKey& key, Done<Result<CreatedKey>> done);
   std::vector<Key> Keys(std::optional<TeamId> team) const;
-  Result<CreatedKey> RotateKey(Store& store, KeyId id, Nanos overlap);
-  Result<CreatedKey> CreateLogin(Store& store, KeyId id, std::string_view name);
-  Status RevokeKey(Store& store, KeyId id);
+  void RotateKey(const Write& write, KeyId id, Nanos overlap, Done<Result<CreatedKey>> done);
+  void CreateLogin(const Write& write, KeyId id, std::string_view name, Done<Result<CreatedKey>> done);
+  void RevokeKey(const Write& write, KeyId id, Done<Status> done);
   Result<Key> GetKey(KeyId id) const;
   Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const;
 
@@ -43,13 +48,17 @@ class Directory {
  private:
   static Status Insert(Database& database, Key& key, const Digest& digest);
   void Remember(const Key& key, const Digest& digest);
+  Result<Key> NewKeyOf(const NewKey& wanted) const;
+  Result<Key> RenewalOf(KeyId id, Nanos overlap) const;
+  Result<Key> LoginOf(KeyId id, std::string_view name) const;
   // A secret for `key`, stored with what `also` writes in the same commit.
-  Result<CreatedKey> Create(Store& store, Key key, const std::function<Status(Database&)>& also);
+  void Create(const Write& write, Key key, Store::Work also, Done<Result<CreatedKey>> done);
   // The key and the logins made from it.
   std::vector<Key*> WithLogins(KeyId id);
 
   const Clock& clock_;
   std::map<TeamId, Team> teams_;
+  std::set<std::string> new_teams_;  // that are being written
   std::map<KeyId, Key> keys_;
   boost::unordered_flat_map<Digest, KeyId, DigestHash> by_digest_;
 };

@@ -58,27 +58,27 @@ TEST(Durability, AFullDiskStopsAdmissionAndLosesNothingThatRuns) {
       const auto next = world->Open(who, "qwen", 10);
       EXPECT_EQ(next.error().code, Code::kUnavailable);
       EXPECT_NE(next.error().message.find("disk"), std::string::npos) << next.error().message;
-      EXPECT_FALSE(world->CreateTeam("blue"));
+      EXPECT_FALSE(world.CreateTeam("blue"));
 
       ticket->Billed(7);  // what runs goes on
       ticket->End("stop", "");
-      EXPECT_EQ(world->Find(running)->outcome, "stop");
-      EXPECT_EQ(world->UsageOf({})->at(0).output, 7);
+      EXPECT_EQ(world.Find(running)->outcome, "stop");
+      EXPECT_EQ(world.UsageOf({})->at(0).output, 7);
       std::this_thread::sleep_for(std::chrono::milliseconds(120));  // some tries fail
       world.RunAll();
     }
     world.RunUntil([&] { return world->healthy(); });
     EXPECT_TRUE(world->fault().empty());
-    EXPECT_TRUE(world->CreateTeam("blue"));
+    EXPECT_TRUE(world.CreateTeam("blue"));
     auto after = world.Open(who, "qwen", 10);
     world.Durable(*after);
     after->End("stop", "");
     world.Settle();
   }
   World world(dir.path);
-  EXPECT_EQ(world->Find(running)->outcome, "stop");
-  EXPECT_EQ(world->Find(refused)->detail, "the store is full");
-  const auto usage = world->UsageOf({})->at(0);
+  EXPECT_EQ(world.Find(running)->outcome, "stop");
+  EXPECT_EQ(world.Find(refused)->detail, "the store is full");
+  const auto usage = world.UsageOf({})->at(0);
   EXPECT_EQ(usage.requests, 3);
   EXPECT_EQ(usage.output, 7);
 }
@@ -99,9 +99,9 @@ TEST(Durability, AProcessThatEndsWhileTheDiskIsFullLeavesItsRequestsToTheNext) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   World world(dir.path);
-  EXPECT_EQ(world->Find(id)->state, "ended");
-  EXPECT_EQ(world->Find(id)->usage.billed, 7);
-  EXPECT_EQ(world->UsageOf({})->at(0).output, 7);
+  EXPECT_EQ(world.Find(id)->state, "ended");
+  EXPECT_EQ(world.Find(id)->usage.billed, 7);
+  EXPECT_EQ(world.UsageOf({})->at(0).output, 7);
 }
 
 // ---- kill -9 ----
@@ -205,15 +205,17 @@ void KillAChildAtWork(const std::string& dir, const std::string& secret, Publish
   ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-void CheckJob(Accounts& accounts, const Published::Job& job) {
-  const auto record = accounts.Find(job.id);
+void CheckJob(World& world, const Published::Job& job) {
+  const auto record = world.Find(job.id);
   ASSERT_TRUE(record) << record.error().message;
   EXPECT_EQ(record->state, "ended");
   EXPECT_TRUE(record->model == "qwen" || record->model == "smol") << record->model;
-  EXPECT_EQ(record->usage.prompt, 10);
+  EXPECT_EQ(record->prompt, 10);
   // Short of what was billed by nothing, over by the one call that may have been cut at its end.
   EXPECT_GE(record->usage.billed, job.billed);
   EXPECT_LE(record->usage.billed, job.billing);
+  if (record->usage.billed > 0) EXPECT_EQ(record->usage.input, record->prompt);
+  if (job.billing == 0) EXPECT_EQ(record->usage.input, 0) << "killed before the first output";
   EXPECT_GE(record->emitted, record->usage.billed);
   if (job.ended_durable) EXPECT_EQ(record->outcome, "stop");
   if (!job.ending) EXPECT_EQ(record->outcome, "gateway_restarted");
@@ -235,13 +237,13 @@ TEST(Durability, AKillAtAnyInstantLosesNoRequestAndNoToken) {
     World world(dir.path);
     int64_t output = 0;
     for (int i = 0; i < shared->jobs; ++i) {
-      CheckJob(*world.operator->(), shared->job[i]);
-      const auto record = *world->Find(shared->job[i].id);
+      CheckJob(world, shared->job[i]);
+      const auto record = *world.Find(shared->job[i].id);
       output += record.usage.billed;
       cut += record.outcome == "gateway_restarted";
     }
     int64_t requests = 0, summed = 0;
-    for (const auto& row : *world->UsageOf({})) requests += row.requests, summed += row.output;
+    for (const auto& row : *world.UsageOf({})) requests += row.requests, summed += row.output;
     EXPECT_GE(requests, shared->jobs) << "seed " << seed;
     EXPECT_LE(requests, shared->jobs + 3) << "one Open may be under way at each kill";
     EXPECT_EQ(summed, output) << "seed " << seed;

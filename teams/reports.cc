@@ -87,16 +87,12 @@ class Reports::Tally {
     }
   }
 
-  std::vector<UsageRow> Rows(const Directory& directory) const {
-    std::vector<UsageRow> rows;
+  std::vector<UsageSums> Rows() const {
+    std::vector<UsageSums> rows;
     for (const auto& [at, sums] : rows_) {
-      UsageRow& row = rows.emplace_back(sums);
-      row.team = directory.TeamName(std::get<1>(at));
-      if (query_.by_key) row.key = directory.KeyName(std::get<2>(at));
-      row.model = std::get<3>(at);
+      UsageSums& sum = rows.emplace_back(UsageSums{std::get<1>(at), std::get<2>(at), sums});
+      sum.row.model = std::get<3>(at);
     }
-    std::ranges::sort(rows, {},
-                      [](const UsageRow& row) { return std::tie(row.since, row.team, row.model, row.key); });
     return rows;
   }
 
@@ -112,7 +108,7 @@ Result<Reports> Reports::Open(const std::string& path) {
   PENSTOCK_TRY(ConfigureReader(reports.database_));
   PENSTOCK_ASSIGN(reports.find_, reports.database_.Prepare(
                                      "SELECT nonce, team, key, model, opened, ended, outcome, detail, prompt,"
-                                     " cached, billed, emitted, computed, chip_ns, trail, reported"
+                                     " cached, billed, emitted, computed, chip_ns, trail, reported, input"
                                      " FROM requests WHERE sequence=?1"));
   PENSTOCK_ASSIGN(reports.ended_,
                   reports.database_.Prepare("SELECT 1 FROM requests WHERE sequence=?1 AND ended<>0"));
@@ -121,7 +117,7 @@ Result<Reports> Reports::Open(const std::string& path) {
                                             " sum(output), sum(chip_ns), sum(reported) FROM usage"
                                             " WHERE hour>=?1 AND hour<?2 GROUP BY team, key, model"));
   PENSTOCK_ASSIGN(reports.rows_,
-                  reports.database_.Prepare("SELECT team, key, model, count(*), sum(prompt), sum(cached),"
+                  reports.database_.Prepare("SELECT team, key, model, count(*), sum(input), sum(cached),"
                                             " sum(billed), sum(chip_ns), sum(reported) FROM requests"
                                             " WHERE sequence>=?1 AND sequence<?2 AND ended<>0"
                                             " GROUP BY team, key, model"));
@@ -130,7 +126,7 @@ Result<Reports> Reports::Open(const std::string& path) {
   return reports;
 }
 
-Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& directory) {
+Result<RequestRecord> Reports::Find(const RequestId& id) {
   find_.Bind(id.sequence);
   PENSTOCK_ASSIGN(const bool row, find_.Step());
   if (!row || find_.Int(0) != static_cast<int64_t>(id.nonce)) {
@@ -141,15 +137,15 @@ Result<RequestRecord> Reports::Find(const RequestId& id, const Directory& direct
   record.id = FormatId(id);
   record.team = find_.Int(1);
   record.key = find_.Int(2);
-  record.team_name = directory.TeamName(record.team);
-  record.key_name = directory.KeyName(record.key);
   record.model = find_.Text(3);
   record.opened = find_.Int(4);
   record.ended = find_.Int(5);
   record.state = record.ended == 0 ? "running" : "ended";
   record.outcome = find_.Text(6);
   record.detail = find_.Text(7);
-  record.usage = {find_.Int(8), find_.Int(9), find_.Int(10), find_.Int(15)};
+  record.prompt = find_.Int(8);
+  record.usage = {
+      .input = find_.Int(16), .cached = find_.Int(9), .billed = find_.Int(10), .reported = find_.Int(15)};
   record.emitted = find_.Int(11);
   record.computed = find_.Int(12);
   record.chip_ns = find_.Int(13);
@@ -180,9 +176,8 @@ Result<Nanos> Reports::FirstUse(std::span<const RequestEntryPtr> ending) {
   return first;
 }
 
-Result<std::vector<UsageRow>> Reports::ReadUsage(const UsageQuery& query,
-                                                 std::span<const RequestEntryPtr> ending,
-                                                 const Directory& directory) {
+Result<std::vector<UsageSums>> Reports::ReadUsage(const UsageQuery& query,
+                                                  std::span<const RequestEntryPtr> ending) {
   Span all{.since = std::clamp<Nanos>(query.since, 0, kForever)};
   all.until = query.until == 0 ? kForever : std::clamp(query.until, all.since, kForever);
   if (query.bucket != 0) {  // no bucket before the first use
@@ -202,26 +197,43 @@ Result<std::vector<UsageRow>> Reports::ReadUsage(const UsageQuery& query,
     PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
     ended_.Reset();
     if (stored) continue;
-    const Counters& c = request->counters;
+    const penstock::Usage used = UsageOf(request->counters);
     UsageRow one;
     one.requests = 1;
-    one.input = request->prompt;
-    one.cached_input = c.cached;
-    one.output = c.billed;
-    one.reported = c.reported;
-    one.chip_ns = c.chip_ns;
+    one.input = used.input;
+    one.cached_input = used.cached;
+    one.output = used.billed;
+    one.reported = used.reported;
+    one.chip_ns = request->counters.chip_ns;
     tally.Begin(*span);
     tally.Add(request->team, request->key, request->model, one);
   }
-  return tally.Rows(directory);
+  return tally.Rows();
 }
 
-Result<std::vector<UsageRow>> Reports::Usage(const UsageQuery& query, std::span<const RequestEntryPtr> ending,
-                                             const Directory& directory) {
+Result<std::vector<UsageSums>> Reports::Usage(const UsageQuery& query,
+                                              std::span<const RequestEntryPtr> ending) {
   PENSTOCK_TRY(database_.Execute("BEGIN"));
-  auto rows = ReadUsage(query, ending, directory);
+  auto rows = ReadUsage(query, ending);
   PENSTOCK_TRY(database_.Execute("COMMIT"));
   return rows;
+}
+
+std::vector<UsageRow> NameRows(std::vector<UsageSums> sums, const Directory& directory) {
+  std::vector<UsageRow> rows;
+  for (UsageSums& sum : sums) {
+    UsageRow& row = rows.emplace_back(std::move(sum.row));
+    row.team = directory.TeamName(sum.team);
+    if (sum.key != 0) row.key = directory.KeyName(sum.key);
+  }
+  std::ranges::sort(rows, {},
+                    [](const UsageRow& row) { return std::tie(row.since, row.team, row.model, row.key); });
+  return rows;
+}
+
+void NameRecord(RequestRecord& record, const Directory& directory) {
+  record.team_name = directory.TeamName(record.team);
+  record.key_name = directory.KeyName(record.key);
 }
 
 }  // namespace penstock

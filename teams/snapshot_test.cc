@@ -34,12 +34,12 @@ TEST(Snapshot, AnOpenRequestIsOpenInTheCopyAndEndsThereWithWhatWasBilledByThen) 
 
   World other(copy.path);
   EXPECT_TRUE(other->Authenticate(key.secret));
-  EXPECT_EQ(other->Find(ended->id())->usage.billed, 3);
-  EXPECT_EQ(other->Find(open->id())->outcome, "gateway_restarted");
-  EXPECT_EQ(other->Find(open->id())->usage.billed, 7);
-  EXPECT_EQ(other->Find(open->id())->usage.reported, 1);
-  EXPECT_EQ(other->UsageOf({})->at(0).output, 10);
-  EXPECT_EQ(world->Find(open->id())->usage.billed, 107) << "the source knows nothing of its copy";
+  EXPECT_EQ(other.Find(ended->id())->usage.billed, 3);
+  EXPECT_EQ(other.Find(open->id())->outcome, "gateway_restarted");
+  EXPECT_EQ(other.Find(open->id())->usage.billed, 7);
+  EXPECT_EQ(other.Find(open->id())->usage.reported, 1);
+  EXPECT_EQ(other.UsageOf({})->at(0).output, 10);
+  EXPECT_EQ(world.Find(open->id())->usage.billed, 107) << "the source knows nothing of its copy";
 }
 
 // Each copy is of one moment, however much is written meanwhile: sums fit rows, and no counters are lost.
@@ -106,7 +106,7 @@ TEST(Snapshot, ADirectoryWhoseCloudWasKilledIsCopiedWithWhatItsJournalHolds) {
   TempDir backup;
   ASSERT_TRUE(CopyStore(copy.path + "/killed", backup.path));
   World other(backup.path);
-  EXPECT_EQ(other->Find(id)->usage.billed, 4);
+  EXPECT_EQ(other.Find(id)->usage.billed, 4);
 }
 
 TEST(Snapshot, DamageIsNamed) {
@@ -134,6 +134,7 @@ void MakeVersion2(const std::string& dir) {
   ASSERT_TRUE(
       database.Execute("ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                        "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
+                       "ALTER TABLE requests DROP COLUMN input;"
                        "PRAGMA user_version=2"));
 }
 
@@ -156,7 +157,7 @@ TEST(Versions, AnOlderStoreIsBroughtUpToDateAndKeepsWhatItHolds) {
   EXPECT_TRUE(StoreVersionOf(dir.path)->program.starts_with("Penstock "));
   World world(dir.path);
   EXPECT_TRUE(world->Authenticate(secret));
-  EXPECT_EQ(world->Find(id)->usage.billed, 3);
+  EXPECT_EQ(world.Find(id)->usage.billed, 3);
 }
 
 TEST(Versions, AnUpgradeThatFailsChangesNothing) {

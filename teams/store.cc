@@ -31,13 +31,16 @@ Result<RequestWriter> RequestWriter::Prepare(Database& database) {
                                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
   PENSTOCK_ASSIGN(
       writer.end_,
-      database.Prepare("INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
-                       " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported)"
-                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
-                       " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
-                       " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
-                       " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
-                       " trail=excluded.trail, reported=excluded.reported WHERE ended=0"));
+      database.Prepare(
+          "INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
+          " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported,"
+          " input)"
+          " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
+          " ?18)"
+          " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
+          " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
+          " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
+          " trail=excluded.trail, reported=excluded.reported, input=excluded.input WHERE ended=0"));
   PENSTOCK_ASSIGN(
       writer.usage_,
       database.Prepare(
@@ -58,9 +61,10 @@ Status RequestWriter::Open(const RequestEntry& r) {
 Status RequestWriter::End(const RequestEntry& r) {
   const std::string trail = FormatTrail(r.trail);
   const Counters& c = r.counters;
+  const Usage usage = UsageOf(c);
   PENSTOCK_TRY(end_.Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened,
-                         r.prompt, r.ended, r.outcome, r.detail, c.cached, c.billed, c.emitted, c.computed,
-                         c.chip_ns, trail, c.reported)
+                         r.prompt, r.ended, r.outcome, r.detail, usage.cached, c.billed, c.emitted,
+                         c.computed, c.chip_ns, trail, c.reported, usage.input)
                    .Run());
   if (database_->Changes() == 1) Add(r);
   return {};
@@ -73,11 +77,12 @@ void RequestWriter::Add(const RequestEntry& r) {
   });
   if (sum == sums_.end()) sum = sums_.insert(sum, Sum{hour, r.team, r.key, r.model, 0, 0, 0, 0, 0, 0});
   ++sum->requests;
-  sum->input += r.prompt;
-  sum->cached += r.counters.cached;
-  sum->output += r.counters.billed;
+  const Usage usage = UsageOf(r.counters);
+  sum->input += usage.input;
+  sum->cached += usage.cached;
+  sum->output += usage.billed;
+  sum->reported += usage.reported;
   sum->chip_ns += r.counters.chip_ns;
-  sum->reported += r.counters.reported;
 }
 
 Status RequestWriter::WriteUsage() {
@@ -104,7 +109,7 @@ Result<std::unique_ptr<Store>> Store::Start(Database database, std::function<voi
 
 Store::~Store() {
   {
-    const std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stop_ = true;
   }
   wake_.notify_one();
@@ -112,43 +117,42 @@ Store::~Store() {
 }
 
 void Store::Open(const RequestEntryPtr& request) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   request->queued_group = group_;
   request->queued_at = queue_.size();
   queue_.push_back({request, true, false});
   const bool wake = sleeping_;
-  lock.unlock();
+  lock.Unlock();
   if (wake) wake_.notify_one();
 }
 
 void Store::End(const RequestEntryPtr& request) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   if (request->queued_group == group_) {
     queue_[request->queued_at].end = true;
   } else {
     queue_.push_back({request, false, true});
   }
   const bool wake = sleeping_;
-  lock.unlock();
+  lock.Unlock();
   if (wake) wake_.notify_one();
 }
 
-Status Store::Run(const std::function<Status(Database&)>& function) {
-  Work work{&function, {}};
-  std::unique_lock lock(mutex_);
-  work_.push_back(&work);
+void Store::Run(Work work, Done done) {
+  {
+    MutexLock lock(mutex_);
+    work_.push_back({std::move(work), std::move(done)});
+  }
   wake_.notify_one();
-  idle_.wait(lock, [&] { return work.finished; });
-  return work.status;
 }
 
 void Store::Flush() {
-  std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return (queue_.empty() && work_.empty() && !busy_) || !healthy(); });
+  MutexLock lock(mutex_);
+  while (healthy() && (!queue_.empty() || !work_.empty() || busy_)) lock.Wait(idle_);
 }
 
 std::string Store::fault() const {
-  const std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return fault_;
 }
 
@@ -156,40 +160,50 @@ std::string Store::fault() const {
 
 void Store::Loop() {
   sqlite3_wal_hook(database_.handle(), CountPages, &pages_in_wal_);
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   bool more = true;
   while (more) {
     more = WaitForWork(lock);
     std::vector<Op> group = std::exchange(queue_, {});
-    std::vector<Work*> work = std::exchange(work_, {});
+    std::vector<Item> work = std::exchange(work_, {});
     ++group_;
     busy_ = true;
-    lock.unlock();
+    lock.Unlock();
     if (!group.empty() || !kept_.empty() || !healthy()) CommitGroup(std::move(group));
     RunWork(std::move(work));
     if (pages_in_wal_ > kForcedCheckpointPages) Checkpoint();
-    lock.lock();
+    lock.Lock();
     busy_ = false;
     idle_.notify_all();
   }
 }
 
+bool Store::Ready() const {
+  return stop_ || !work_.empty() || (healthy() && !queue_.empty());
+}
+
 // False: this is the last round.
-bool Store::WaitForWork(std::unique_lock<std::mutex>& lock) {
-  const auto ready = [this] { return stop_ || !work_.empty() || (healthy() && !queue_.empty()); };
+bool Store::WaitForWork(MutexLock& lock) {
+  using Clock = std::chrono::steady_clock;
   sleeping_ = true;
   if (!healthy()) {
-    wake_.wait_for(lock, back_off_, ready);
-  } else if (!wake_.wait_for(lock, kIdle, ready)) {
-    if (pages_in_wal_ > kIdleCheckpointPages) {
-      lock.unlock();
-      Checkpoint();
-      lock.lock();
+    const auto until = Clock::now() + back_off_;
+    while (!Ready() && lock.WaitUntil(wake_, until) == std::cv_status::no_timeout) {
     }
-    wake_.wait(lock, ready);
+  } else {
+    const auto until = Clock::now() + kIdle;
+    while (!Ready() && lock.WaitUntil(wake_, until) == std::cv_status::no_timeout) {
+    }
+    if (!Ready() && pages_in_wal_ > kIdleCheckpointPages) {
+      mutex_.Unlock();  // `lock` holds it again before the next use
+      Checkpoint();
+      mutex_.Lock();
+    }
+    while (!Ready()) lock.Wait(wake_);
   }
   sleeping_ = false;
-  wake_.wait_until(lock, not_before_, [this] { return stop_ || !work_.empty(); });
+  while (!stop_ && work_.empty() && lock.WaitUntil(wake_, not_before_) == std::cv_status::no_timeout) {
+  }
   return !stop_ || !queue_.empty();
 }
 
@@ -237,14 +251,11 @@ void Store::Report(const Status& status, std::vector<Op> group) {
   if (!report.opened.empty() || !report.ended.empty()) done_(std::move(report));
 }
 
-void Store::RunWork(std::vector<Work*> work) {
-  for (Work* item : work) {
-    const Status status = Transact([&] { return (*item->function)(database_); });
+void Store::RunWork(std::vector<Item> work) {
+  for (Item& item : work) {
+    Status status = Transact([&] { return item.work(database_); });
     if (!status && status.error().code == Code::kIo) SetHealth(status);
-    const std::lock_guard lock(mutex_);
-    item->status = status;
-    item->finished = true;
-    idle_.notify_all();
+    item.done(std::move(status));
   }
 }
 
@@ -256,7 +267,7 @@ void Store::SetHealth(const Status& status) {
     back_off_ = std::clamp(back_off_ * 2, kFirstBackOff, kLongestBackOff);
   }
   {
-    const std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     fault_ = status ? "" : status.error().message;
     healthy_.store(status.has_value(), std::memory_order_relaxed);
   }

@@ -6,7 +6,9 @@
 // with everything queued meanwhile; opens are given up and reported. Nothing is dropped while the process
 // lives; if it dies meanwhile, the journal still has the open requests' slots.
 //
-// Threads: any may call; `done` is called from the store's thread.
+// Nobody waits for a commit but Flush: what is written completes by callback.
+//
+// Threads: any may call; callbacks are called from the store's thread.
 #pragma once
 
 #include <atomic>
@@ -14,11 +16,11 @@
 #include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/thread_annotations.h"
 #include "teams/request.h"
 #include "teams/sqlite.h"
 
@@ -61,37 +63,40 @@ class Store {
   ~Store();
 
   // Queues the open record; REQUIRES: its constant part is filled in.
-  void Open(const RequestEntryPtr& request);
+  void Open(const RequestEntryPtr& request) EXCLUDES(mutex_);
   // Queues the end record. REQUIRES: the request is constant from here on.
-  void End(const RequestEntryPtr& request);
-  // Runs `work` in a transaction of its own and waits for its commit.
-  Status Run(const std::function<Status(Database&)>& work);
+  void End(const RequestEntryPtr& request) EXCLUDES(mutex_);
+  // Runs `work` in a transaction of its own, after what was queued before; then `done` with what became of
+  // the commit.
+  using Work = std::function<Status(Database&)>;
+  using Done = std::function<void(Status)>;
+  void Run(Work work, Done done) EXCLUDES(mutex_);
   // Waits until everything queued before is durable, for as long as the store works.
-  void Flush();
+  void Flush() EXCLUDES(mutex_);
 
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
-  std::string fault() const;
+  std::string fault() const EXCLUDES(mutex_);
 
  private:
   struct Op {
     RequestEntryPtr request;
     bool open = false, end = false;
   };
-  struct Work {
-    const std::function<Status(Database&)>* function;
-    Status status;
-    bool finished = false;
+  struct Item {
+    Work work;
+    Done done;
   };
 
   Store(Database database, std::function<void(Group)> done);
-  void Loop();
-  bool WaitForWork(std::unique_lock<std::mutex>& lock);
+  void Loop() EXCLUDES(mutex_);
+  bool WaitForWork(MutexLock& lock) REQUIRES(mutex_);
+  bool Ready() const REQUIRES(mutex_);
   void CommitGroup(std::vector<Op> group);
-  void RunWork(std::vector<Work*> work);
+  void RunWork(std::vector<Item> work);
   Status Transact(const std::function<Status()>& work);
   Status Write(const std::vector<Op>& group);
   void Report(const Status& status, std::vector<Op> group);
-  void SetHealth(const Status& status);
+  void SetHealth(const Status& status) EXCLUDES(mutex_);
   void Checkpoint();
 
   // the store's thread only
@@ -104,13 +109,15 @@ class Store {
   std::chrono::steady_clock::time_point not_before_;
 
   std::atomic<bool> healthy_ = true;
-  mutable std::mutex mutex_;  // guards the rest
+  mutable Mutex mutex_;
   std::condition_variable wake_, idle_;
-  std::string fault_;
-  std::vector<Op> queue_;
-  std::vector<Work*> work_;
-  uint64_t group_ = 1;  // the one that is being queued
-  bool sleeping_ = false, busy_ = false, stop_ = false;
+  std::string fault_ GUARDED_BY(mutex_);
+  std::vector<Op> queue_ GUARDED_BY(mutex_);
+  std::vector<Item> work_ GUARDED_BY(mutex_);
+  uint64_t group_ GUARDED_BY(mutex_) = 1;  // the one that is being queued
+  bool sleeping_ GUARDED_BY(mutex_) = false;
+  bool busy_ GUARDED_BY(mutex_) = false;
+  bool stop_ GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };
 

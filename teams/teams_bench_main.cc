@@ -89,9 +89,12 @@ int Main(const std::string& dir, size_t total, size_t outstanding, size_t events
     fmt::print(stderr, "{}\n", accounts.error().message);
     return 1;
   }
-  (void)(*accounts)->CreateTeam("bench");
-  const auto key = *(*accounts)->CreateKey({"bench", "bench", Role::kDeveloper, {}, 0});
-  Load load{**accounts, *(*accounts)->Authenticate(key.secret), total, events};
+  std::optional<CreatedKey> key;
+  (*accounts)->CreateTeam("bench", [](const auto&) {});
+  while ((*accounts)->Teams().empty()) owner.RunOne();
+  (*accounts)->CreateKey({"bench", "bench", Role::kDeveloper, {}, 0}, [&](auto made) { key = *made; });
+  while (!key) owner.RunOne();
+  Load load{**accounts, *(*accounts)->Authenticate(key->secret), total, events};
 
   const Nanos start = SystemClock().Monotonic(), cpu_start = ThreadCpu();
   for (size_t i = 0; i < outstanding; ++i) load.OpenOne();

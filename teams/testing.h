@@ -7,15 +7,14 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <thread>
 
+#include "teams/mailbox.h"
 #include "teams/teams.h"
 
 namespace penstock::testing {
@@ -32,28 +31,6 @@ struct TempDir {
 inline void WriteFile(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
-
-// Completions that wait to be run by the owner.
-class Mailbox {
- public:
-  void Post(std::function<void()> letter) {
-    const std::lock_guard lock(mutex_);
-    letters_.push_back(std::move(letter));
-  }
-  bool RunOne() {
-    std::unique_lock lock(mutex_);
-    if (letters_.empty()) return false;
-    const auto letter = std::move(letters_.front());
-    letters_.pop_front();
-    lock.unlock();
-    letter();
-    return true;
-  }
-
- private:
-  std::mutex mutex_;
-  std::deque<std::function<void()>> letters_;
-};
 
 // Accounts on a temporary directory, or on the one that is named.
 class World {
@@ -73,9 +50,40 @@ class World {
   const std::string& dir() const { return dir_; }
 
   CreatedKey NewKey(const std::string& team) {
-    (void)accounts_->CreateTeam(team);
-    return *accounts_->CreateKey({team, "k-" + team, Role::kDeveloper, {}, 0});
+    (void)CreateTeam(team);
+    return *CreateKey({team, "k-" + team, Role::kDeveloper, {}, 0});
   }
+  // Those of Accounts that complete later, waited for.
+  Result<Team> CreateTeam(std::string_view name) {
+    return Await<Result<Team>>([&](auto done) { accounts_->CreateTeam(name, std::move(done)); });
+  }
+  Result<Team> SetExternal(TeamId team, bool external) {
+    return Await<Result<Team>>([&](auto done) { accounts_->SetExternal(team, external, std::move(done)); });
+  }
+  Result<CreatedKey> CreateKey(const penstock::NewKey& key) {
+    return Await<Result<CreatedKey>>([&](auto done) { accounts_->CreateKey(key, std::move(done)); });
+  }
+  Result<CreatedKey> RotateKey(KeyId key, Nanos overlap) {
+    return Await<Result<CreatedKey>>([&](auto done) { accounts_->RotateKey(key, overlap, std::move(done)); });
+  }
+  Result<CreatedKey> CreateLogin(KeyId key, std::string_view name) {
+    return Await<Result<CreatedKey>>([&](auto done) { accounts_->CreateLogin(key, name, std::move(done)); });
+  }
+  Status RevokeKey(KeyId key) {
+    return Await<Status>([&](auto done) { accounts_->RevokeKey(key, std::move(done)); });
+  }
+  Result<RequestRecord> Find(std::string_view id) {
+    return Await<Result<RequestRecord>>([&](auto done) { accounts_->Find(id, std::move(done)); });
+  }
+  Result<std::vector<UsageRow>> UsageOf(const UsageQuery& query) {
+    return Await<Result<std::vector<UsageRow>>>(
+        [&](auto done) { accounts_->UsageOf(query, 0, std::move(done)); });
+  }
+  template <class T>
+  T Await(const std::function<void(Done<T>)>& begin) {
+    return mail_->Await<T>(begin);
+  }
+
   Principal NewPrincipal(const std::string& team) { return *accounts_->Authenticate(NewKey(team).secret); }
   std::unique_ptr<Ticket> Open(const Principal& who, std::string_view model, int64_t prompt) {
     auto ticket = accounts_->Open(who, model, prompt);

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "app/common/json_get.h"
+#include "teams/mailbox.h"
 #include "teams/teams.h"
 
 namespace penstock {
@@ -25,11 +26,9 @@ class BackupTest : public testing::Test {
     folder_ = mkdtemp(folder);
     data_.emplace(*DataDir::Open(folder_ + "/data"));
     const auto accounts = Open(data_->path());
-    (void)accounts->CreateTeam("red");
-    secret_ =
-        accounts
-            ->CreateKey({.team = "red", .name = "ci", .role = Role::kDeveloper, .models = {}, .expires = 0})
-            ->secret;
+    (void)mail_.Await<Result<Team>>([&](auto done) { accounts->CreateTeam("red", done); });
+    const NewKey key{.team = "red", .name = "ci", .role = Role::kDeveloper, .models = {}, .expires = 0};
+    secret_ = mail_.Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); })->secret;
     auto ticket = *accounts->Open(*accounts->Authenticate(secret_), "tiny", 10);
     ticket->Billed(7);
     ticket->End("stop", "");
@@ -43,8 +42,10 @@ class BackupTest : public testing::Test {
   }
   ~BackupTest() override { fs::remove_all(folder_); }
 
-  static std::unique_ptr<Accounts> Open(const std::string& dir) {
-    return *OpenAccounts({.data_dir = dir, .journal_slots = 16, .post = [](auto) {}}, SystemClock());
+  std::unique_ptr<Accounts> Open(const std::string& dir) {
+    return *OpenAccounts(
+        {.data_dir = dir, .journal_slots = 16, .post = [this](auto done) { mail_.Post(std::move(done)); }},
+        SystemClock());
   }
   static void Write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
   static std::string Read(const std::string& path) { return *ReadTextFile(path); }
@@ -53,7 +54,7 @@ class BackupTest : public testing::Test {
     stat(path.c_str(), &info);
     return info.st_mode & 0777U;
   }
-  // `key` of the backup's manifest becomes `value`.
+  // Changes `key` of the backup's manifest to `value`.
   void Forge(const std::string& key, const boost::json::value& value) const {
     auto object = *ParseJsonObject(Read(backup() + "/manifest.json"), "");
     object[key] = value;
@@ -70,10 +71,11 @@ class BackupTest : public testing::Test {
   }
 
   std::string folder_, secret_;
+  Mailbox mail_;
   std::optional<DataDir> data_;
 };
 
-TEST_F(BackupTest, WhatIsRestoredHoldsTheSameTeamsKeysAndUsageForItsOwnerAlone) {
+TEST_F(BackupTest, TheRestoredDataHasTheSameTeamsKeysAndUsageAndOnlyItsOwnerReadsIt) {
   const auto made = Make();
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->counts,
@@ -86,21 +88,23 @@ TEST_F(BackupTest, WhatIsRestoredHoldsTheSameTeamsKeysAndUsageForItsOwnerAlone) 
   ASSERT_TRUE(restored) << restored.error().message;
   EXPECT_EQ(Read(other() + "/operator.key"), "sk-penstock-op");
   EXPECT_EQ(ModeOf(other() + "/operator.key"), 0600U);
-  EXPECT_FALSE(fs::exists(other() + "/models/tiny")) << "a model without weights is none";
+  EXPECT_FALSE(fs::exists(other() + "/models/tiny")) << "a model without weights is not restored";
   const auto accounts = Open(other());
   EXPECT_TRUE(accounts->Authenticate(secret_));
-  EXPECT_EQ(accounts->UsageOf({})->at(0).output, 7);
+  const auto usage =
+      mail_.Await<Result<std::vector<UsageRow>>>([&](auto done) { accounts->UsageOf({}, 0, done); });
+  EXPECT_EQ(usage->at(0).output, 7);
   EXPECT_FALSE(fs::exists(folder_ + "/backup.partial"));
 }
 
-TEST_F(BackupTest, WeightsComeAlongWhenAskedFor) {
+TEST_F(BackupTest, WeightsAreIncludedOnRequest) {
   ASSERT_TRUE(Make(true));
   ASSERT_TRUE(RestoreBackup(backup(), other()));
   EXPECT_EQ(Read(other() + "/models/tiny/model.gguf"), "weights");
   EXPECT_EQ(ModelStore(*DataDir::Open(other())).List().at(0).name, "tiny");
 }
 
-TEST_F(BackupTest, ADamagedOneNamesTheFileAndTheDefectAndTouchesNothing) {
+TEST_F(BackupTest, ADamagedBackupNamesTheFileAndTheDefectAndChangesNothing) {
   const auto damage = [&](const std::function<void()>& act, const std::string& file,
                           const std::string& defect) {
     fs::remove_all(backup());
@@ -117,12 +121,12 @@ TEST_F(BackupTest, ADamagedOneNamesTheFileAndTheDefectAndTouchesNothing) {
   damage([&] { fs::resize_file(backup() + "/penstock.db", 4096); }, "penstock.db", "4096 bytes");
   damage([&] { fs::remove(backup() + "/journal"); }, "journal", "missing");
   damage([&] { Write(backup() + "/manifest.json", "{\"format\":1"); }, "manifest.json", "");
-  damage([&] { Forge("counts", boost::json::object{{"teams", 5}}); }, "penstock.db", "does not hold");
+  damage([&] { Forge("counts", boost::json::object{{"teams", 5}}); }, "penstock.db", "does not match");
   damage([&] { Forge("files", {{{"name", "../evil"}, {"sha256", "x"}, {"size", 1}}}); }, "manifest.json",
          "outside");
 }
 
-TEST_F(BackupTest, NothingIsEverRestoredOverAnything) {
+TEST_F(BackupTest, RestoringNeverOverwritesAnything) {
   ASSERT_TRUE(Make());
   const auto full = RestoreBackup(backup(), data_->path());
   ASSERT_FALSE(full);
@@ -130,13 +134,13 @@ TEST_F(BackupTest, NothingIsEverRestoredOverAnything) {
   EXPECT_THAT(full.error().message, HasSubstr("mv " + data_->path()));
   const Fd lock = *data_->Lock();
   EXPECT_THAT(RestoreBackup(backup(), data_->path()).error().message, HasSubstr(std::to_string(getpid())));
-  EXPECT_EQ(Make().error().code, Code::kConflict) << "nor is a backup made over one";
+  EXPECT_EQ(Make().error().code, Code::kConflict) << "nor does a backup overwrite another one";
   fs::create_directory(other());
-  EXPECT_TRUE(RestoreBackup(backup(), other())) << "an empty directory will do";
+  EXPECT_TRUE(RestoreBackup(backup(), other())) << "an empty directory is accepted";
   EXPECT_EQ(RestoreBackup(folder_, other() + "2").error().code, Code::kNotFound);
 }
 
-TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
+TEST_F(BackupTest, ABackupOfALaterVersionIsRefusedWithThatVersion) {
   ASSERT_TRUE(Make());
   Forge("program", "9.9.9");
   Forge("store_version", 99);
@@ -148,7 +152,7 @@ TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
 
 // ---- upgrades ----
 
-TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
+TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
   for (int i = 0; i < 5; ++i) {
     SetStoreVersion(data_->path(), 2,
                     "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
@@ -161,17 +165,17 @@ TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
       ASSERT_TRUE(kept) << kept.error().message;
       EXPECT_EQ(kept->store_version, 2);
     }
-    // Named by the second: told apart by hand here.
+    // Their names have a resolution of one second, so this test renames them.
     for (const auto& at : fs::directory_iterator(data_->Backups())) {
       if (!at.path().string().ends_with("-x"))
         fs::rename(at.path(), fmt::format("{}-{}-x", at.path().string(), i));
     }
   }
   EXPECT_EQ(std::distance(fs::directory_iterator(data_->Backups()), {}), 3);
-  EXPECT_TRUE(UpgradeData(*data_)) << "and nothing more to do";
+  EXPECT_TRUE(UpgradeData(*data_)) << "there is nothing more to do";
 }
 
-TEST_F(BackupTest, AStoreOfTheFutureIsRefusedWithTheWayBack) {
+TEST_F(BackupTest, AStoreOfALaterVersionIsRefusedWithTheWayBack) {
   SetStoreVersion(data_->path(), 2,
                   "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
                   "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");

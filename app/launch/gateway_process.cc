@@ -7,23 +7,27 @@
 #include "app/launch/log_keeper.h"
 #include "app/launch/tls_files.h"
 #include "app/models/model_store.h"
+#include "app/settings/table.h"
 #include "gateway/gateway.h"
+#include "teams/mailbox.h"
 #include "teams/teams.h"
 
 namespace penstock {
 namespace {
 
-// Whoever holds the data directory is the operator: where operator.key is missing (the first start, or a file
-// that was lost), a new key is made and written there. Before the gateway opens the same store.
+// Anyone who can write the data directory is an operator. If operator.key is missing (at the first start, or
+// when the file was lost), this creates a new key and writes it there, before the gateway opens the same
+// store.
 Status EnsureOperatorKeyFile(const DataDir& data) {
   if (std::filesystem::exists(data.OperatorKeyFile())) return {};
+  Mailbox mailbox;
   PENSTOCK_ASSIGN(
       const auto accounts,
-      OpenAccounts({.data_dir = data.path(), .post = [](const std::function<void()>&) {}}, SystemClock()));
+      OpenAccounts({.data_dir = data.path(), .post = [&](auto done) { mailbox.Post(std::move(done)); }},
+                   SystemClock()));
+  const NewKey key{.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0};
   PENSTOCK_ASSIGN(const CreatedKey created,
-                  accounts->CreateKey(
-                      {.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0}));
-  accounts->Flush();
+                  mailbox.Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); }));
   return WriteSecretFile(data.OperatorKeyFile(), created.secret + "\n");
 }
 
@@ -42,6 +46,7 @@ Result<int> RunGatewayProcess(const LoadedConfig& loaded, const ChildOptions& ch
   options.open_metrics = IsLoopback(HostOf(config.gateway.listen));
   options.engine_socket = child.socket;
   options.log_level = config.log_level;
+  options.change = ChangeSetting;
   options.rescan = [data, &config] {
     auto models = ModelStore(data).Installed();
     for (auto& model : models) {

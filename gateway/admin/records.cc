@@ -1,0 +1,27 @@
+#include "gateway/admin/records.h"
+
+#include "gateway/observe/log.h"
+
+namespace penstock::gateway {
+
+void AppendWarnings(JsonWriter& writer) {
+  writer.Key("warnings").Array();
+  for (const Warning& warning : LatestWarnings()) {
+    writer.Object().FieldNumber("at", FractionalSeconds(warning.at));
+    writer.Field("level", LogLevelName(warning.level)).Field("text", warning.text).EndObject();
+  }
+  writer.EndArray();
+}
+
+double FractionalSeconds(Nanos wall) {
+  return static_cast<double>(wall / kMillisecond) / 1000;
+}
+
+Result<TeamId> FindTeam(const Accounts& accounts, const Scope& scope, std::string_view name) {
+  for (const Team& team : accounts.Teams()) {
+    if (team.name == name && scope.CoversTeam(team.id)) return team.id;
+  }
+  return Fail(Reason::kTeamUnknown, "there is no team '{}', or this key may not see it", name);
+}
+
+}  // namespace penstock::gateway

@@ -1,0 +1,133 @@
+#include "gateway/request/prompt.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "gateway/common/json_out.h"
+
+namespace penstock::gateway {
+namespace {
+
+std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
+  std::string context = "{\"messages\":";
+  context.append(request.messages).append(",\"add_generation_prompt\":true,\"tools\":null,\"bos_token\":");
+  AppendJsonString(text.bos_token, context);
+  context += ",\"eos_token\":";
+  AppendJsonString(text.eos_token, context);
+  context.append(request.template_members).append("}");
+  return context;
+}
+
+ApiError TooLong(size_t tokens, uint32_t context, const std::string& field) {
+  ApiError error = InvalidField(
+      field,
+      fmt::format("the prompt has {} tokens and the model's context is {}, answer included; shorten the "
+                  "prompt or choose a model with a longer context",
+                  tokens, context));
+  error.reason = Reason::kContextTooLong;
+  return error;
+}
+
+ApiError AsField(const Error& error, const char* field) {
+  ApiError api = ToApiError(error);
+  api.param = field;
+  return api;
+}
+
+ApiResult<std::vector<Token>> EncodeChat(const ModelText& text, const ChatRequest& request,
+                                         ReasoningSplitter::State& start) {
+  if (!text.chat) {
+    return std::unexpected(InvalidField(
+        "model", fmt::format("the model '{}' has no chat template; use /v1/completions", request.model)));
+  }
+  const auto rendered = text.chat->Render(TemplateContext(text, request));
+  if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
+  start = ReasoningSplitter::StartState(text.thinks, *rendered);
+  auto tokens = text.tokenizer->Encode(*rendered, true);
+  if (!tokens) return std::unexpected(AsField(tokens.error(), "messages"));
+  return *std::move(tokens);
+}
+
+ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequest::Prompt& prompt) {
+  if (prompt.encoded) {
+    for (const Token token : prompt.tokens) {
+      if (token < text.tokenizer->size()) continue;
+      return std::unexpected(InvalidField(
+          "prompt", fmt::format("token {} is not in the vocabulary of {}", token, text.tokenizer->size())));
+    }
+    return prompt.tokens;
+  }
+  auto tokens = text.tokenizer->Encode(prompt.text, true);
+  if (!tokens) return std::unexpected(AsField(tokens.error(), "prompt"));
+  if (text.add_bos && (tokens->empty() || tokens->front() != text.bos))
+    tokens->insert(tokens->begin(), text.bos);
+  return *std::move(tokens);
+}
+
+std::string TextOf(const ModelText& text, const ChatRequest::Prompt& prompt) {
+  if (!prompt.encoded) return prompt.text;
+  std::string out;
+  for (const Token token : prompt.tokens) out += text.tokenizer->Bytes(token);
+  return out;
+}
+
+std::optional<ApiError> CheckTokens(const ModelText& text, const ChatRequest& request) {
+  const auto unknown = [&](const auto& tokens) {
+    return std::any_of(tokens.begin(), tokens.end(), [&](Token t) { return t >= text.tokenizer->size(); });
+  };
+  if (unknown(request.sampling.bias_tokens())) {
+    return InvalidField("logit_bias",
+                        fmt::format("'logit_bias' names a token that is not in the vocabulary of {}",
+                                    text.tokenizer->size()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+int64_t EncodedPrompts::tokens() const {
+  size_t sum = 0;
+  for (const auto& prompt : prompts) sum += prompt.size();
+  return static_cast<int64_t>(sum);
+}
+
+ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context) {
+  if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
+  EncodedPrompts encoded;
+  const bool chat = request.kind == ChatRequest::Kind::kChat;
+  const size_t count = chat ? 1 : request.prompts.size();
+  for (size_t i = 0; i < count; ++i) {
+    auto tokens = chat ? EncodeChat(text, request, encoded.start) : EncodePrompt(text, request.prompts[i]);
+    if (!tokens) return std::unexpected(std::move(tokens).error());
+    const std::string field = chat ? "messages" : "prompt";
+    if (tokens->empty())
+      return std::unexpected(InvalidField(field, fmt::format("'{}' has no tokens", field)));
+    if (context > 0 && tokens->size() >= context)
+      return std::unexpected(TooLong(tokens->size(), context, field));
+    encoded.prompts.push_back(*std::move(tokens));
+    if (request.echo) encoded.echoes.push_back(TextOf(text, request.prompts[i]));
+  }
+  return encoded;
+}
+
+wire::Submit ToSubmit(const ModelText& text, const ChatRequest& request, std::vector<Token> prompt,
+                      size_t index, uint32_t context, uint64_t seed) {
+  wire::Submit submit;
+  const uint32_t room = context > prompt.size() ? context - static_cast<uint32_t>(prompt.size())
+                                                : std::numeric_limits<int32_t>::max();
+  submit.set_model(request.model);
+  submit.mutable_prompt()->Add(prompt.begin(), prompt.end());
+  submit.set_max_tokens(request.max_tokens == 0 ? room : std::min(request.max_tokens, room));
+  submit.set_choices(request.choices);
+  *submit.mutable_sampling() = request.sampling;
+  submit.mutable_sampling()->set_seed(seed + index * request.choices);  // choice i draws from seed + i
+  for (const std::string& stop : request.stop) submit.add_stop(stop);
+  submit.mutable_stop_tokens()->Add(request.stop_tokens.begin(), request.stop_tokens.end());
+  // A client's own stop tokens end the answer even where the model's are to be ignored.
+  if (!request.ignore_eos) submit.mutable_stop_tokens()->Add(text.end_tokens.begin(), text.end_tokens.end());
+  submit.set_ignore_eos(request.ignore_eos && request.stop_tokens.empty());
+  submit.set_include_stop(request.include_stop);
+  return submit;
+}
+
+}  // namespace penstock::gateway

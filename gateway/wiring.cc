@@ -1,0 +1,67 @@
+#include "gateway/wiring.h"
+
+#include <iterator>
+
+#include "gateway/console.h"
+#include "gateway/dialects/openai/errors.h"
+#include "gateway/dialects/openai/routes.h"
+
+namespace penstock::gateway {
+namespace {
+
+void Add(std::vector<Route> more, std::vector<Route>& routes) {
+  std::ranges::move(more, std::back_inserter(routes));
+}
+
+std::vector<Route> RoutesOf(Wiring& wiring, const GatewayOptions& options, Accounts& accounts, Fleet& fleet,
+                            Models& models, Log& log, SettingChange change, const Clock& clock) {
+  std::vector<Route> routes = ConsoleRoutes();
+  Add(StatusRoutes(wiring.pages, options.open_metrics), routes);
+  Add(OpenAiRoutes(wiring.generations), routes);
+  Add(UsageRoutes(accounts, clock), routes);
+  Add(KeyRoutes(accounts), routes);
+  Add(EngineRoutes(fleet), routes);
+  Add(ModelRoutes(models, fleet, options.rescan), routes);
+  Add(LogRoutes(wiring.log_control, log), routes);
+  Add(SettingRoutes(std::move(change), log), routes);
+  return routes;
+}
+
+}  // namespace
+
+Wiring::Wiring(boost::asio::io_context& io, boost::asio::thread_pool& pool, const Clock& clock,
+               const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
+               SettingChange change)
+    : log_control(
+          io, clock, options.log_level, [&log](LogLevel level) { log.SetLevel(level); },
+          [&fleet](LogLevel level) { fleet.SetLogLevel(LogLevelName(level)); }),
+      generations{.io = io,
+                  .pool = pool,
+                  .clock = clock,
+                  .accounts = accounts,
+                  .fleet = fleet,
+                  .models = models,
+                  .metrics = metrics,
+                  .log = log,
+                  .status = status,
+                  .max_waiting = options.max_waiting,
+                  .queue_timeout = options.queue_timeout},
+      pages{.clock = clock,
+            .accounts = accounts,
+            .fleet = fleet,
+            .models = models,
+            .status = status,
+            .log_control = log_control,
+            .metrics = metrics,
+            .data_dir = options.data_dir},
+      router(RoutesOf(*this, options, accounts, fleet, models, log, std::move(change), clock), accounts,
+             metrics, log, OpenAiErrorResponse) {}
+
+void Wiring::Apply(const GatewayOptions& before, const GatewayOptions& now) {
+  generations.queue_timeout = now.queue_timeout;
+  if (now.log_level == before.log_level) return;
+  log_control.SetGateway(now.log_level, 0);
+  log_control.SetEngines(now.log_level, 0);
+}
+
+}  // namespace penstock::gateway

@@ -1,0 +1,39 @@
+// Wiring: what the requests of one gateway share, and the routes that use it.
+// Threads: the io thread.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include "gateway/admin/routes.h"
+#include "gateway/gateway.h"
+#include "gateway/http/router.h"
+#include "gateway/observe/gateway_status.h"
+#include "gateway/observe/log.h"
+#include "gateway/observe/log_control.h"
+#include "gateway/observe/metrics.h"
+#include "gateway/request/generation.h"
+#include "gateway/request/models.h"
+
+namespace penstock::gateway {
+
+struct Wiring {
+  // Everything outlives this; calls and generations end before it.
+  Wiring(boost::asio::io_context& io, boost::asio::thread_pool& pool, const Clock& clock,
+         const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
+         SettingChange change);
+  Wiring(const Wiring&) = delete;
+  Wiring& operator=(const Wiring&) = delete;
+
+  // Takes over what can change while the gateway runs.
+  void Apply(const GatewayOptions& before, const GatewayOptions& now);
+
+  Metrics metrics;
+  LogControl log_control;
+  GatewayStatus status;
+  GenerationContext generations;
+  StatusContext pages;
+  Router router;
+};
+
+}  // namespace penstock::gateway
