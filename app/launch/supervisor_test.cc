@@ -149,7 +149,9 @@ TEST_F(SupervisorTest, AChildThatDoesNotBecomeReadyEndsTheRestart) {
     return Lives("gateway").size() == 1 && Lives("left").size() == 1 && Lives("right").size() == 1;
   }));
   kill(supervisor_, SIGHUP);
-  ASSERT_TRUE(Eventually([&] { return Said().contains("the restart stops here, 2 others are not restarted"); })) << Said();
+  ASSERT_TRUE(Eventually([&] {
+    return Said().contains("the restart stops here, 2 others are not restarted");
+  })) << Said();
   EXPECT_TRUE(Eventually([&] { return Lives("left").size() == 2; }));  // it may be just starting
   EXPECT_EQ(Lives("right").size(), 1U);
   EXPECT_EQ(Lives("gateway").size(), 1U);
