@@ -18,7 +18,7 @@ namespace penstock {
 namespace {
 
 namespace asio = boost::asio;
-// The fleet counts memory in pages; an upstream's is its own affair, its limit speaks for it.
+// The fleet counts memory in pages. An upstream's memory is unknown: its concurrency limit stands for it.
 constexpr uint32_t kPages = 1 << 24;
 
 }  // namespace
@@ -273,7 +273,7 @@ void Driver::ReportSoon() {
   });
 }
 
-// The time since the last time belongs to those that ran, in equal parts.
+// Divides the time since the last call equally among the requests that ran.
 void Driver::Account() {
   const Nanos now = Now();
   const auto passed = static_cast<uint64_t>(std::max<Nanos>(now - std::exchange(accounted_at_, now), 0));

@@ -49,7 +49,7 @@ void Connection::LeaveOnSignals() {
   signals_.add(SIGINT);
   signals_.async_wait([this](error_code error, int) {
     if (error) return;
-    spdlog::info("engine {} is told to stop: it finishes what runs", name_);
+    spdlog::info("engine {} received a signal to stop; it finishes its running requests", name_);
     Leave();
     signals_.async_wait([](error_code again, int) {
       if (!again) _exit(0);  // told twice: at once
@@ -61,7 +61,7 @@ void Connection::Dial() {
   socket_.async_connect(path_, [this](error_code error) {
     if (!error) return Greet();
     if (!std::exchange(warned_, true))
-      spdlog::info("no gateway at {} yet ({}); trying on", path_, error.message());
+      spdlog::info("no gateway at {} yet ({}); retrying", path_, error.message());
     error_code ignored;
     socket_.close(ignored);
     DialLater();
@@ -140,7 +140,7 @@ void Connection::Lose(std::string_view why) {
     if (!std::exchange(open_, false)) return;
     leaving = leaving_;
   }
-  spdlog::warn("lost the gateway: {}", why);
+  spdlog::warn("lost the connection to the gateway: {}", why);
   down_since_ = SystemClock().Monotonic();
   went_.notify_all();
   Push({.kind = Event::Kind::kLost, .message = {}});
