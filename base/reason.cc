@@ -174,6 +174,15 @@ constexpr ReasonText kReasons[] = {
     {Reason::kTooManyOpen, kOverloaded, "Too many requests are open",
      "As many requests run and wait as usage can be kept of at once.",
      "Each open request has a slot in the journal, and all are taken.", "Try again soon."},
+    {Reason::kKeyBodyMemory, kOverloaded, "This key's requests hold too much memory",
+     "The bodies of this key's requests that are being received or tokenised hold as much memory as one key "
+     "may.",
+     "`gateway.body_memory_per_key` keeps one key from taking the memory that others need.",
+     "Send fewer large requests at the same time, or have the operator raise the setting."},
+    {Reason::kBodyMemory, kUnavailable, "Requests hold too much memory",
+     "The bodies of all requests that are being received or tokenised hold as much memory as they may.",
+     "`gateway.body_memory` keeps request bodies from filling the machine's memory.",
+     "Try again soon; if it lasts, have the operator raise the setting."},
 
     // ---- teams and keys ----
     {Reason::kNoKey, kUnauthenticated, "The request has no key", "The request does not say who asks.",

@@ -1,6 +1,7 @@
 #include "gateway/request/generation.h"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <deque>
 
@@ -136,6 +137,7 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
   AnswerUsage usage_;
   bool reported_ = false;  // an engine had a part in it that counts as its upstream does
   size_t choices_left_ = 0;
+  std::atomic<bool> gone_ = false;  // tells the workers that nobody waits for the prompt
   bool durable_ = false, ended_ = false, cut_by_length_ = false;
   Nanos first_token_ = 0, last_write_ = 0;
   std::string out_, reasoning_, answer_;  // scratch
@@ -153,14 +155,12 @@ void Generation::Begin() {
 void Generation::Encode(const ModelEntry& entry) {
   text_ = entry.text;
   context_ = entry.context;
-  if (request_.body_bytes <= kInlineBody) {
-    OnEncoded(EncodePrompts(*text_, request_.chat, context_));
-    return;
-  }
-  boost::asio::post(shared_.pool, [self = shared_from_this()]() mutable {
-    auto encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
+  shared_.workers.Add(request_.principal.team, request_.body_bytes, [self = shared_from_this()]() mutable {
+    ApiResult<EncodedPrompts> encoded;
+    if (!self->gone_) encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
     // Moved, not copied: the generation must end its life on the io thread.
-    boost::asio::post(self->shared_.io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
+    auto& io = self->shared_.io;
+    boost::asio::post(io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
       self->OnEncoded(std::move(encoded));
     });
   });
@@ -168,6 +168,7 @@ void Generation::Encode(const ModelEntry& entry) {
 
 void Generation::OnEncoded(ApiResult<EncodedPrompts> encoded) {
   if (ended_) return;
+  request_.memory.Release();
   if (!encoded) return Refuse(encoded.error());
   const int64_t prompt_tokens = encoded->tokens();
   auto error = Submit(*std::move(encoded));
@@ -447,6 +448,7 @@ void Generation::Fail(const ApiError& error) {
 
 void Generation::End(int status, std::string_view outcome, std::string_view detail) {
   if (std::exchange(ended_, true)) return;
+  gone_ = true;
   for (Part& part : parts_) {
     if (part.job != 0) shared_.fleet.Cancel(std::exchange(part.job, 0));
   }
