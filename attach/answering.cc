@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "attach/driver_parts.h"
+#include "engine/wire_error.h"
 
 namespace penstock {
 namespace {
@@ -17,6 +18,14 @@ namespace asio = boost::asio;
 constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kLongestError = 64 << 10;
 constexpr Nanos kRest = 200 * kMillisecond;
+
+// What an upstream refuses with a 4xx another kind of engine may do. 401, 403 and 404 are about our key and
+// our name for the model: the client can do nothing about them.
+Code CodeOfStatus(int status) {
+  if (status == 413) return Code::kTooLarge;
+  const bool ours = status == 401 || status == 403 || status == 404;
+  return status >= 400 && status < 500 && !ours ? Code::kUnsupported : Code::kUnavailable;
+}
 
 }  // namespace
 
@@ -52,7 +61,9 @@ void Driver::Pump() {
             std::rethrow_exception(thrown);
           } catch (const std::exception& error) {
             Leave(*choice);
-            End(*choice, wire::ERROR, fmt::format("engine {} failed: {}", options_.name, error.what()), true);
+            FailChoice(*choice,
+                       {Code::kInternal, fmt::format("engine {} failed: {}", options_.name, error.what()),
+                        Reason::kEngineGaveUp});
             Pump();
           }
         });
@@ -61,7 +72,7 @@ void Driver::Pump() {
 
 asio::awaitable<void> Driver::Run(ChoicePtr choice) {
   const std::weak_ptr<char> alive = alive_;
-  std::string lost;
+  std::optional<Error> lost;
   {
     Upstream::Call call(upstream_);
     choice->call = &call;
@@ -69,7 +80,7 @@ asio::awaitable<void> Driver::Run(ChoicePtr choice) {
     if (alive.expired()) co_return;
     const bool refused = status && (call.head().status() == 429 || call.head().status() == 503);
     if (!choice->ended && !status) {
-      lost = status.error().message;
+      lost = status.error();
     } else if (!choice->ended && refused) {
       const auto body = co_await call.ReadAll(kLongestError);
       if (alive.expired()) co_return;
@@ -80,16 +91,15 @@ asio::awaitable<void> Driver::Run(ChoicePtr choice) {
       status = co_await Answer(*choice, call);
       if (alive.expired()) co_return;
       if (!choice->ended && !status) {
-        const bool theirs = status.error().code == Code::kInvalid;
-        End(*choice, wire::ERROR, fmt::format("{}: {}", where_, status.error().message), !theirs);
+        FailChoice(*choice, Reworded(status.error(), fmt::format("{}: {}", where_, status.error().message)));
       }
     }
     choice->call = nullptr;
   }
   Leave(*choice);
-  if (!lost.empty() && !choice->ended) {
-    End(*choice, wire::ERROR, fmt::format("{}: {}", where_, lost), true);
-    Lost(lost);
+  if (lost && !choice->ended) {
+    FailChoice(*choice, Reworded(*lost, fmt::format("{}: {}", where_, lost->message)));
+    Lost(*lost);
   }
   Pump();
 }
@@ -99,9 +109,8 @@ bool Driver::TryLater(const ChoicePtr& choice, int64_t retry_after, const std::s
   const Nanos now = Now();
   concurrency_.Refused(choice->sent, now);
   if (now - choice->queued > options_.refused_for) {
-    End(*choice, wire::ERROR,
-        fmt::format("{} has no room, for {} s now: {}", where_, (now - choice->queued) / kSecond, said),
-        true);
+    FailChoice(*choice, {Code::kOverloaded, fmt::format("{} has had no room for {} s: {}", where_,
+                                                        (now - choice->queued) / kSecond, said)});
     return false;
   }
   Leave(*choice);
@@ -122,10 +131,7 @@ asio::awaitable<Status> Driver::Answer(Choice& choice, Upstream::Call& call) {
     const int status = call.head().status();
     const auto body = co_await call.ReadAll(kLongestError);
     const std::string text = body ? ErrorText(*body) : body.error().message;
-    co_return Fail(status >= 400 && status < 500 && status != 401 && status != 403 && status != 404
-                       ? Code::kInvalid
-                       : Code::kUnavailable,
-                   "it answers {}: {}", status, text);
+    co_return Fail(CodeOfStatus(status), "it answers {}: {}", status, text);
   }
   if (call.head().content_type() != "text/event-stream") {
     // Some answer whole although a stream was asked for.
@@ -235,9 +241,11 @@ void Driver::TakeChunk(Choice& choice, const UpstreamChunk& chunk) {
   if (request.can.ids != Can::Ids::kNone) {
     TakeIds(choice, chunk);
   } else if (!chunk.text.empty()) {
-    const uint32_t room = request.rules.max_tokens - std::min(request.rules.max_tokens, before);
+    const uint64_t room = std::min<uint64_t>(
+        request.rules.max_tokens - std::min(request.rules.max_tokens, before), request.LimitLeft());
+    const auto tokens = static_cast<uint32_t>(std::min<uint64_t>(choice.counter.Push(chunk.text), room));
     wire::TokenEvent& event = EventOf(choice);
-    choice.output.TakeText(chunk.text, std::min(choice.counter.Push(chunk.text), room), event);
+    choice.output.TakeText(chunk.text, tokens, event);
     NoteEnd(choice, event);
   }
   const uint32_t more = choice.output.emitted() - before;
@@ -256,12 +264,13 @@ void Driver::TakeChunk(Choice& choice, const UpstreamChunk& chunk) {
                        return choice.stop == std::to_string(token);
                      });
   if (choice.done && !knows) Settle(choice);
+  if (more > 0) ApplyLimit(request);
 }
 
 void Driver::TakeIds(Choice& choice, const UpstreamChunk& chunk) {
   const Request& request = *choice.request;
   const size_t told = request.can.ids == Can::Ids::kField ? chunk.ids.size() : chunk.logprobs.size();
-  for (size_t i = 0; i < told && !choice.done; ++i) {
+  for (size_t i = 0; i < told && !choice.done && request.LimitLeft() > 0; ++i) {
     Sampled sampled;
     sampled.token = request.can.ids == Can::Ids::kField ? chunk.ids[i] : chunk.logprobs[i].token;
     if (i < chunk.logprobs.size()) {
@@ -313,17 +322,19 @@ void Driver::EndAsUpstream(Choice& choice) {
 }
 
 // Ends a choice before its rules do.
-void Driver::End(Choice& choice, wire::Finish finish, std::string_view error, bool fault) {
+void Driver::FailChoice(Choice& choice, const Error& error) {
+  End(choice, wire::ERROR, &error);
+}
+
+void Driver::End(Choice& choice, wire::Finish finish, const Error* error) {
   if (choice.ended) return;
   wire::TokenEvent& event = EventOf(choice);
   if (!choice.done) {
     choice.output.End(finish, event);
     NoteEnd(choice, event);
-    if (finish == wire::ERROR) {
-      event.set_error(std::string(error));
-      event.set_fault(fault);
-      event.set_unable(!fault);  // what it refuses another may do
-      spdlog::warn("request {}: {}", choice.request->id, error);
+    if (error != nullptr) {
+      SetError(*error, event);
+      spdlog::warn("request {}: {}", choice.request->id, error->message);
     }
   }
   Settle(choice);

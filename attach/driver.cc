@@ -11,6 +11,7 @@
 
 #include "attach/driver_parts.h"
 #include "base/log_level.h"
+#include "engine/wire_error.h"
 #include "model/files/assets.h"
 
 namespace penstock {
@@ -63,10 +64,11 @@ void Driver::Handle(const wire::ToEngine& command) {
         for (const auto& [id, request] : std::map(requests_)) {
           if (request->model != model) continue;
           const auto choices = request->choices;
-          for (const ChoicePtr& choice : choices)
-            End(*choice, wire::ERROR, fmt::format("model {} is unloaded", model->load.name()), true);
+          const Error error{Code::kUnavailable, fmt::format("model {} is unloaded", model->load.name()),
+                            Reason::kModelNotReady};
+          for (const ChoicePtr& choice : choices) FailChoice(*choice, error);
         }
-        SetState(*model, wire::ModelState::UNLOADED, "");
+        SetState(*model, wire::ModelState::UNLOADED);
         models_.erase(command.unload().name());
       }
       return;
@@ -76,6 +78,8 @@ void Driver::Handle(const wire::ToEngine& command) {
       return Cancel(command.cancel().request());
     case wire::ToEngine::kCredit:
       return Grant(command.credit());
+    case wire::ToEngine::kLimit:
+      return Lower(command.limit());
     case wire::ToEngine::kLog:
       if (const auto level = ParseLogLevel(command.log().level())) spdlog::set_level(*level);
       return;
@@ -97,12 +101,12 @@ void Driver::Load(const wire::LoadModel& load, Result<ModelWords> words) {
   slot->load = load;
   slot->state.set_name(load.name());
   slot->state.set_path(load.path());
-  if (!words) return SetState(*slot, wire::ModelState::FAILED, words.error().message);
+  if (!words) return SetState(*slot, wire::ModelState::FAILED, &words.error());
   slot->words = *std::move(words);
-  if (up_ || down_why_.empty())
-    SetState(*slot, wire::ModelState::LOADING, "");
+  if (up_ || !down_why_)
+    SetState(*slot, wire::ModelState::LOADING);
   else
-    SetState(*slot, wire::ModelState::FAILED, down_why_);
+    SetState(*slot, wire::ModelState::FAILED, &*down_why_);
   LookSoon();
 }
 
@@ -127,17 +131,13 @@ void Driver::Drain(std::function<void()> drained) {
 
 void Driver::Submit(const wire::Submit& submit) {
   if (const Status started = Start(submit); !started) {
-    const Code code = started.error().code;
-    const bool fault = code != Code::kUnsupported && code != Code::kInvalid && code != Code::kTooLarge;
     auto& step = steps_[submit.model()];
     for (uint32_t i = 0; i < std::clamp(submit.choices(), 1U, kMaxChoices); ++i) {
       wire::TokenEvent& event = *step.report.add_tokens();
       event.set_request(submit.request());
       event.set_choice(i);
       event.set_finish(wire::ERROR);
-      event.set_error(started.error().message);
-      event.set_fault(fault);
-      event.set_unable(code == Code::kUnsupported);
+      SetError(started.error(), event);
     }
     ReportSoon();
     return;
@@ -150,13 +150,13 @@ Status Driver::Start(const wire::Submit& submit) {
     return Fail(Code::kUnavailable, "engine {} is draining and takes no new work", options_.name);
   const auto found = models_.find(submit.model());
   if (found == models_.end() || found->second->state.state() != wire::ModelState::READY)
-    return Fail(Code::kUnavailable, "model {} is not ready in engine {}", submit.model(), options_.name);
+    return Fail(Reason::kModelNotReady, "model {} is not ready in engine {}", submit.model(), options_.name);
   if (requests_.contains(submit.request()))
-    return Fail(Code::kConflict, "request {} is already running in engine {}", submit.request(),
+    return Fail(Code::kInternal, "request {} is already running in engine {}", submit.request(),
                 options_.name);
   if (submit.choices() > kMaxChoices)
     return Fail(Code::kTooLarge, "{} choices; at most {} are served", submit.choices(), kMaxChoices);
-  if (submit.max_tokens() == 0) return Fail(Code::kInvalid, "max_tokens is 0; ask for at least one token");
+  if (submit.max_tokens() == 0) return Fail(Reason::kBadField, "max_tokens is 0; ask for at least one token");
   const Model& model = *found->second;
 
   auto request = std::make_shared<Request>();
@@ -164,12 +164,14 @@ Status Driver::Start(const wire::Submit& submit) {
   request->model = found->second;
   request->can = *model.can;
   request->submit = submit;
+  const auto limit = submit.limit() == 0 ? UINT64_MAX : submit.limit();
+  request->submit.set_max_tokens(static_cast<uint32_t>(std::min<uint64_t>(submit.max_tokens(), limit)));
   request->rules = {.pieces = model.words.pieces,
                     .stops = {},
                     .stop_tokens = {},
                     .include_stop = submit.include_stop(),
                     .logprobs = submit.sampling().top_logprobs() >= 0 && model.can->logprobs,
-                    .max_tokens = submit.max_tokens()};
+                    .max_tokens = request->submit.max_tokens()};
   std::ranges::copy_if(submit.stop(), std::back_inserter(request->rules.stops),
                        [](const std::string& stop) { return !stop.empty(); });
   if (!submit.ignore_eos())
@@ -180,6 +182,10 @@ Status Driver::Start(const wire::Submit& submit) {
     return made;
   }
   requests_.emplace(request->id, request);
+  if (request->LimitLeft() == 0) {
+    ApplyLimit(*request);
+    return {};
+  }
   for (const ChoicePtr& choice : request->choices) {
     if (!choice->ended) held_.push_back(choice);
   }
@@ -211,7 +217,8 @@ Status Driver::MakeChoices(const std::shared_ptr<Request>& request) {
     if (const wire::Resume* resume = resumed[i]; resume != nullptr) {
       choice->ended = choice->done = resume->ended();
       if (resume->ids_size() > 0 && model.can->prompt == Can::Prompt::kChat)
-        return Fail(Code::kUnsupported, "the upstream cannot go on with an answer that another engine began");
+        return Fail(Reason::kUnsupportedField,
+                    "the upstream cannot go on with an answer that another engine began");
       prompt.tokens.insert(prompt.tokens.end(), resume->ids().begin(), resume->ids().end());
       choice->before = static_cast<uint32_t>(resume->ids_size());
       choice->output.Replay({resume->ids().data(), static_cast<size_t>(resume->ids_size())});
@@ -250,6 +257,25 @@ void Driver::Grant(const wire::Credit& credit) {
   Choice& choice = *found->second->choices[credit.choice()];
   if (choice.credits > 0) choice.credits += credit.tokens();
   choice.credit_came->cancel();
+}
+
+// Lowers Submit.limit; as if the request had been sent with it.
+void Driver::Lower(const wire::Limit& limit) {
+  const auto found = requests_.find(limit.request());
+  if (found == requests_.end() || limit.tokens() == 0) return;
+  const auto request = found->second;
+  const uint64_t before = request->submit.limit();
+  if (before == 0 || limit.tokens() < before) request->submit.set_limit(limit.tokens());
+  ApplyLimit(*request);
+}
+
+// Ends a request that has emitted all that it may.
+void Driver::ApplyLimit(Request& request) {
+  if (request.LimitLeft() > 0) return;
+  const auto choices = request.choices;  // the request drops them when the last one ends
+  for (const ChoicePtr& choice : choices) {
+    if (!choice->done) End(*choice, wire::LENGTH);  // one that is done waits for its upstream's usage only
+  }
 }
 
 wire::TokenEvent& Driver::EventOf(Choice& choice) {

@@ -19,6 +19,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,7 @@ class Driver {
   Status MakeChoices(const std::shared_ptr<Request>& request);
   void Cancel(uint64_t request);
   void Grant(const wire::Credit& credit);
+  void Lower(const wire::Limit& limit);
   wire::TokenEvent& EventOf(Choice& choice);
   void Account();
   void ReportSoon();
@@ -95,7 +97,9 @@ class Driver {
   void TakeIds(Choice& choice, const UpstreamChunk& chunk);
   void NoteEnd(Choice& choice, wire::TokenEvent& event);
   void EndAsUpstream(Choice& choice);
-  void End(Choice& choice, wire::Finish finish, std::string_view error = {}, bool fault = false);
+  void End(Choice& choice, wire::Finish finish, const Error* error = nullptr);
+  void FailChoice(Choice& choice, const Error& error);
+  void ApplyLimit(Request& request);
   void Settle(Choice& choice);
   bool OneAtATime() const;
   uint32_t Limit() const;
@@ -106,10 +110,10 @@ class Driver {
   boost::asio::awaitable<void> Watch();
   boost::asio::awaitable<void> Look(std::vector<UpstreamModel> listed);
   bool Answering() const;
-  void Lost(const std::string& why);
+  void Lost(const Error& why);
   void LookSoon();
   std::string TheirName(const Model& model, const std::vector<UpstreamModel>& listed) const;
-  void SetState(Model& model, wire::ModelState::State state, std::string error);
+  void SetState(Model& model, wire::ModelState::State state, const Error* error = nullptr);
   void TellModel(const Model& model);
 
   boost::asio::io_context& io_;
@@ -127,9 +131,9 @@ class Driver {
   uint64_t ended_ = 0;            // of those whose answers had begun
   boost::asio::steady_timer look_, report_, later_;
   bool up_ = false, look_again_ = false, report_posted_ = false;
-  std::string down_why_;  // empty: it has not been asked yet
-  Nanos hold_until_ = 0;  // the upstream asked for so much patience
-  Nanos heard_ = 0;       // when a piece of an answer came last
+  std::optional<Error> down_why_;  // empty: it has not been asked yet, or answers
+  Nanos hold_until_ = 0;           // the upstream asked for so much patience
+  Nanos heard_ = 0;                // when a piece of an answer came last
 
   // What happened since the last report, by model.
   struct Step {

@@ -5,6 +5,7 @@
 //   watching.cc    the upstream comes and goes
 #pragma once
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -44,6 +45,9 @@ struct Driver::Request {
   OutputRules rules;
   std::vector<ChoicePtr> choices;
   size_t open = 0;
+
+  // Output tokens that its choices may still emit together (Submit.limit).
+  uint64_t LimitLeft() const;
 };
 
 struct Driver::Choice {
@@ -66,6 +70,13 @@ struct Driver::Choice {
   std::string finish;  // as the upstream says
   std::optional<UpstreamUsage> usage;
 };
+
+inline uint64_t Driver::Request::LimitLeft() const {
+  if (submit.limit() == 0) return UINT64_MAX;
+  uint64_t emitted = 0;
+  for (const ChoicePtr& choice : choices) emitted += choice->output.emitted();
+  return submit.limit() - std::min<uint64_t>(submit.limit(), emitted);
+}
 
 inline Nanos Driver::Now() {
   return SystemClock().Monotonic();

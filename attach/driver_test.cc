@@ -104,6 +104,34 @@ TEST(Driver, StopStringsAreFoundHereAndTheUpstreamIsLetGo) {
   EXPECT_LT(upstream.tokens_sent(), 400);
 }
 
+TEST(Driver, ALimitOverAllChoicesIsAppliedOnOurSide) {
+  for (const bool ids : {true, false}) {
+    FakeUpstream upstream({.ids = ids, .pace = 1ms});
+    Cloud cloud(upstream.port());
+    ASSERT_TRUE(cloud.LoadAndWait());
+    auto submit = cloud.Ask(1, 500);
+    submit.set_choices(2);
+    submit.set_limit(9);
+    cloud.Run(submit);
+    ASSERT_TRUE(cloud.RunUntil([&] { return cloud.heard_[{1, 1}].finish != wire::NONE; }));
+    const Heard &first = cloud.heard_[{1, 0}], &second = cloud.heard_[{1, 1}];
+    EXPECT_EQ(first.tokens + second.tokens, 9U) << ids;
+    EXPECT_EQ(first.finish, wire::LENGTH);
+    EXPECT_EQ(second.finish, wire::LENGTH);
+    EXPECT_TRUE(cloud.RunUntil([&] { return upstream.broken() == 2; })) << "the upstream still works";
+
+    cloud.Send(cloud.Ask(2, 5000));
+    Heard& heard = cloud.heard_[{2, 0}];
+    ASSERT_TRUE(cloud.RunUntil([&] { return heard.tokens > 3; }));
+    wire::ToEngine lower;
+    lower.mutable_limit()->set_request(2);
+    lower.mutable_limit()->set_tokens(2);
+    cloud.driver_.Handle(lower);
+    ASSERT_TRUE(cloud.RunUntil([&] { return heard.finish == wire::LENGTH; }));
+    EXPECT_LT(heard.tokens, 100U);
+  }
+}
+
 TEST(Driver, ACancelledRequestStopsTheUpstreamsWork) {
   FakeUpstream upstream({.pace = 2ms});
   Cloud cloud(upstream.port());
@@ -241,7 +269,7 @@ TEST(Driver, ModelsFailInWordsWhileTheUpstreamIsAwayAndAreReadyWhenItIsBack) {
   ASSERT_TRUE(cloud.LoadAndWait());
   upstream.reset();
   ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::FAILED; }));
-  EXPECT_THAT(cloud.state_.error(), HasSubstr("nothing answers there"));
+  EXPECT_THAT(cloud.state_.error().text(), HasSubstr("nothing answers there"));
   upstream = std::make_unique<FakeUpstream>(FakeUpstream::Manners{}, port);
   ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::READY; }));
   EXPECT_EQ(cloud.Run(cloud.Ask(1, 2)).text, "ab");
@@ -264,8 +292,8 @@ TEST(Driver, AModelThatTheUpstreamDoesNotServeIsToldWithWhatItDoes) {
   FakeUpstream upstream({.models = "other"});
   Cloud cloud(upstream.port());
   ASSERT_TRUE(cloud.LoadAndWait(wire::ModelState::FAILED));
-  ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.error().find("lists") != std::string::npos; }));
-  EXPECT_THAT(cloud.state_.error(), HasSubstr("serves no model 'm'; it lists: other"));
+  ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.error().text().find("lists") != std::string::npos; }));
+  EXPECT_THAT(cloud.state_.error().text(), HasSubstr("serves no model 'm'; it lists: other"));
   DriverOptions named = Cloud::Quick();
   named.names["m"] = "unlisted";  // by somebody who knows better
   Cloud third(upstream.port(), named);

@@ -57,7 +57,7 @@ class Maker {
   // The messages are the client's; the template is the upstream's.
   Status AddChat(const PromptParts& prompt) {
     if (submit_.chat().empty() && !submit_.lenient())
-      return Fail(Code::kUnsupported, "this upstream takes chats only, and the request is none");
+      return Fail(Reason::kUnsupportedField, "this upstream takes chats only, and the request is none");
     if (submit_.chat().empty()) {
       body_["messages"] = json::array{json::object{{"role", "user"}, {"content", prompt.text}}};
       return {};
@@ -128,7 +128,7 @@ class Maker {
 
   Result<UpstreamRequest> Finish() {
     if (!lacking_.empty()) {
-      return Fail(Code::kUnsupported, "the upstream that serves this model cannot do {}; leave it out",
+      return Fail(Reason::kUnsupportedField, "the upstream that serves this model cannot do {}; leave it out",
                   lacking_);
     }
     const std::string path = can_.prompt == Can::Prompt::kChat ? "/v1/chat/completions" : "/v1/completions";

@@ -14,6 +14,7 @@
 
 #include "attach/driver.h"
 #include "attach/fake_upstream.h"
+#include "engine/wire_error.h"
 
 namespace penstock {
 
@@ -114,9 +115,9 @@ class Cloud {
       EXPECT_GE(event.emitted(), heard.emitted);
       heard.emitted = event.emitted();
       heard.finish = event.finish();
-      heard.fault = event.fault();
-      heard.unable = event.unable();
-      heard.error = event.error();
+      heard.fault = event.has_error() && BlameOf(ErrorOf(event)) == Blame::kEngine;
+      heard.unable = event.has_error() && BlameOf(ErrorOf(event)) == Blame::kKind;
+      heard.error = event.error().text();
       heard.stop = event.stop();
       if (event.has_reported()) heard.reported = event.reported();
     }

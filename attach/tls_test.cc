@@ -129,10 +129,11 @@ TEST_F(Tls, WhoeverIsNotBelievedIsToldInWordsWithTheWayOut) {
     FakeUpstream upstream(Showing(ours_.Issue(row.wanted)));
     Cloud cloud(Reach(upstream.port(), file));
     ASSERT_TRUE(cloud.LoadAndWait(wire::ModelState::FAILED));
-    cloud.RunUntil([&] { return !cloud.state_.error().empty(); });
+    cloud.RunUntil([&] { return !cloud.state_.error().text().empty(); });
     const std::string where =
         "engine attached: the upstream at https://127.0.0.1:" + std::to_string(upstream.port()) + ": ";
-    EXPECT_THAT(cloud.state_.error(), AllOf(HasSubstr(where), HasSubstr(row.why), HasSubstr(row.way_out)));
+    EXPECT_THAT(cloud.state_.error().text(),
+                AllOf(HasSubstr(where), HasSubstr(row.why), HasSubstr(row.way_out)));
   }
   EXPECT_THAT(Trying(ours_.Issue({.hosts = "IP:127.0.0.1"}), file, "https://localhost"),
               HasSubstr("is for 127.0.0.1, not for localhost"));

@@ -7,6 +7,7 @@
 
 #include "attach/discover.h"
 #include "attach/driver_parts.h"
+#include "engine/wire_error.h"
 
 namespace penstock {
 namespace {
@@ -28,12 +29,18 @@ void Driver::TellModel(const Model& model) {
   send_(message);
 }
 
-void Driver::SetState(Model& model, wire::ModelState::State state, std::string error) {
-  if (model.state.state() == state && model.state.error() == error && state != wire::ModelState::LOADING)
+void Driver::SetState(Model& model, wire::ModelState::State state, const Error* error) {
+  const std::string_view text = error == nullptr ? std::string_view() : error->message;
+  if (model.state.state() == state && model.state.error().text() == text &&
+      state != wire::ModelState::LOADING)
     return;
   model.state.set_state(state);
-  model.state.set_error(error);
-  if (state == wire::ModelState::FAILED) spdlog::warn("model {}: {}", model.load.name(), error);
+  model.state.clear_error();
+  model.state.clear_old_error();
+  if (error != nullptr) {
+    SetError(*error, model.state);
+    spdlog::warn("model {}: {}", model.load.name(), text);
+  }
   TellModel(model);
 }
 
@@ -42,14 +49,14 @@ void Driver::LookSoon() {
   look_.cancel();
 }
 
-void Driver::Lost(const std::string& why) {
+void Driver::Lost(const Error& why) {
   up_ = false;
-  down_why_ = fmt::format("engine {}: {}: {}", options_.name, where_, why);
+  down_why_ = Reworded(why, fmt::format("engine {}: {}: {}", options_.name, where_, why.message));
   upstream_->CloseIdle();
   concurrency_ = Concurrency(options_.concurrency);  // who comes back may be another
   for (const auto& [name, model] : std::map(models_)) {
     model->can.reset();
-    if (model->words.tokenizer) SetState(*model, wire::ModelState::FAILED, down_why_);
+    if (model->words.tokenizer) SetState(*model, wire::ModelState::FAILED, &*down_why_);
   }
   LookSoon();
 }
@@ -69,9 +76,9 @@ asio::awaitable<void> Driver::Watch() {
         co_await Look(*listed);
         if (alive.expired()) co_return;
       } else {
-        if (up_ || down_why_.empty()) spdlog::warn("{}: {}", where_, listed.error().message);
+        if (up_ || !down_why_) spdlog::warn("{}: {}", where_, listed.error().message);
         up_ = true;
-        Lost(listed.error().message);
+        Lost(listed.error());
         look_again_ = false;
         wait = retry;
         retry = std::min(2 * retry, options_.last_retry);
@@ -106,9 +113,9 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     const std::string theirs = TheirName(*model, listed);
     if (theirs.empty()) {
       model->can.reset();
-      SetState(*model, wire::ModelState::FAILED,
-               fmt::format("engine {}: {} serves no model '{}'; it lists: {}", options_.name, where_, name,
-                           Names(listed)));
+      const Error error{Code::kNotFound, fmt::format("engine {}: {} serves no model '{}'; it lists: {}",
+                                                     options_.name, where_, name, Names(listed))};
+      SetState(*model, wire::ModelState::FAILED, &error);
       continue;
     }
     if (model->can && model->theirs == theirs) continue;
@@ -119,9 +126,10 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     if (alive.expired()) co_return;
     if (const auto now = models_.find(name); now == models_.end() || now->second != model) continue;
     if (!can) {
-      SetState(*model, wire::ModelState::FAILED,
-               fmt::format("engine {}: {}, asked for '{}': {}; it lists: {}", options_.name, where_, theirs,
-                           can.error().message, Names(listed)));
+      const Error error =
+          Reworded(can.error(), fmt::format("engine {}: {}, asked for '{}': {}; it lists: {}", options_.name,
+                                            where_, theirs, can.error().message, Names(listed)));
+      SetState(*model, wire::ModelState::FAILED, &error);
       continue;
     }
     model->can = *can;
@@ -136,7 +144,7 @@ asio::awaitable<void> Driver::Look(std::vector<UpstreamModel> listed) {
     wire::FromEngine load;
     *load.mutable_heartbeat()->mutable_load() = Load();
     send_(load);
-    SetState(*model, wire::ModelState::READY, "");
+    SetState(*model, wire::ModelState::READY);
   }
 }
 

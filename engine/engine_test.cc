@@ -273,7 +273,7 @@ TEST(EngineProcess, SigtermFinishesWhatRuns) {
   std::map<uint64_t, uint32_t> tokens;
   while (const auto message = gateway.Receive()) {
     for (const auto& event : message->step().tokens()) {
-      EXPECT_NE(event.finish(), wire::ERROR) << event.error();
+      EXPECT_NE(event.finish(), wire::ERROR) << event.error().text();
       tokens[event.request()] += event.new_tokens();
     }
   }

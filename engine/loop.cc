@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/log_level.h"
 #include "engine/memory.h"
+#include "engine/wire_error.h"
 
 namespace penstock {
 namespace {
@@ -70,7 +71,15 @@ struct EngineLoop::Request {
   OutputRules rules;
   std::vector<Choice> choices;
   size_t open = 0;           // choices that have not ended
+  uint64_t limit = 0;        // most output tokens of all choices together; 0: none
   uint32_t step_tokens = 0;  // computed for it in the step under way
+
+  bool limit_reached() const {
+    if (limit == 0) return false;
+    uint64_t emitted = 0;
+    for (const Choice& choice : choices) emitted += choice.output.emitted();
+    return emitted >= limit;
+  }
 };
 
 EngineLoop::EngineLoop(Runner& runner, const EngineOptions& options, Send send)
@@ -96,6 +105,8 @@ void EngineLoop::Handle(const wire::ToEngine& command) {
       return HandleCancel(command.cancel().request());
     case wire::ToEngine::kCredit:
       return HandleCredit(command.credit());
+    case wire::ToEngine::kLimit:
+      return HandleLimit(command.limit());
     case wire::ToEngine::kDrain:
       return Drain();
     case wire::ToEngine::kBatch:
@@ -169,7 +180,7 @@ void EngineLoop::HandleLoad(const wire::LoadModel& load) {
                  slot->loaded.kernel);
   } else {
     slot->state.set_state(wire::ModelState::FAILED);
-    slot->state.set_error(loaded.error().message);
+    SetError(loaded.error(), slot->state);
     spdlog::error("model {} failed to load: {}", load.name(), loaded.error().message);
   }
   TellLoad();
@@ -213,9 +224,9 @@ void EngineLoop::Unload(Model& model, std::string_view why) {
   for (const auto& [id, request] : requests_) {
     if (request->model == &model) ended.push_back(request.get());
   }
-  for (Request* request : ended) {
-    EndRequest(*request, wire::ERROR, fmt::format("model {} {}", model.state.name(), why), true);
-  }
+  const Error error{Code::kUnavailable, fmt::format("model {} {}", model.state.name(), why),
+                    Reason::kModelNotReady};
+  for (Request* request : ended) EndRequest(*request, wire::ERROR, &error);
   if (model.state.state() != wire::ModelState::READY) return;
   scheduler_.RemoveModel(model.loaded.id);
   runner_.Unload(model.loaded.id);
@@ -247,20 +258,21 @@ Status EngineLoop::Start(const wire::Submit& submit) {
     return Fail(Code::kUnavailable, "engine {} is draining and takes no new work", options_.name);
   const auto model = models_.find(submit.model());
   if (model == models_.end() || model->second->state.state() != wire::ModelState::READY) {
-    return Fail(Code::kNotFound, "model {} is not loaded in engine {}", submit.model(), options_.name);
+    return Fail(Reason::kModelNotReady, "model {} is not loaded in engine {}", submit.model(), options_.name);
   }
   if (requests_.contains(submit.request())) {
-    return Fail(Code::kConflict, "request {} is already running in engine {}", submit.request(),
+    return Fail(Code::kInternal, "request {} is already running in engine {}", submit.request(),
                 options_.name);
   }
   const uint32_t choices = std::max(submit.choices(), 1U);
   if (choices > kMaxChoices)
     return Fail(Code::kTooLarge, "{} choices; at most {} are served", choices, kMaxChoices);
-  if (submit.max_tokens() == 0) return Fail(Code::kInvalid, "max_tokens is 0; ask for at least one token");
+  if (submit.max_tokens() == 0) return Fail(Reason::kBadField, "max_tokens is 0; ask for at least one token");
 
   auto request = std::make_unique<Request>();
   request->id = submit.request();
   request->model = model->second.get();
+  request->limit = submit.limit();
   const Sampling sampling = submit.has_sampling() ? ToSampling(submit.sampling()) : Sampling();
   request->rules = {.pieces = model->second->pieces,
                     .stops = {},
@@ -300,9 +312,11 @@ Status EngineLoop::Start(const wire::Submit& submit) {
     ++request->open;
   }
   if (request->open == 0) return Fail(Code::kInvalid, "nothing of the request is left to do");
+  Request& started = *request;
   spdlog::debug("request {} of {}: {} tokens of prompt, {} choices of at most {} tokens", request->id,
                 submit.model(), submit.prompt_size(), choices, submit.max_tokens());
   requests_.emplace(request->id, std::move(request));
+  if (started.limit_reached()) EndRequest(started, wire::LENGTH);
   return {};
 }
 
@@ -391,14 +405,13 @@ void EngineLoop::Refuse(const wire::Submit& submit, const Error& error) {
     event->set_request(submit.request());
     event->set_choice(i);
     event->set_finish(wire::ERROR);
-    event->set_error(error.message);
-    event->set_fault(error.code == Code::kUnavailable || error.code == Code::kNotFound);
+    SetError(error, *event);
   }
 }
 
 void EngineLoop::HandleCancel(uint64_t request) {
   if (const auto it = requests_.find(request); it != requests_.end())
-    EndRequest(*it->second, wire::CANCELLED, "");
+    EndRequest(*it->second, wire::CANCELLED);
 }
 
 void EngineLoop::HandleCredit(const wire::Credit& credit) {
@@ -408,6 +421,14 @@ void EngineLoop::HandleCredit(const wire::Credit& credit) {
   if (sequence != 0) scheduler_.Grant(sequence, credit.tokens());
 }
 
+void EngineLoop::HandleLimit(const wire::Limit& limit) {
+  const auto it = requests_.find(limit.request());
+  if (it == requests_.end() || limit.tokens() == 0) return;
+  Request& request = *it->second;
+  if (request.limit == 0 || limit.tokens() < request.limit) request.limit = limit.tokens();
+  if (request.limit_reached()) EndRequest(request, wire::LENGTH);
+}
+
 wire::TokenEvent* EngineLoop::AddEvent(Request& request, size_t choice) {
   wire::TokenEvent* event = report_->add_tokens();
   event->set_request(request.id);
@@ -415,14 +436,13 @@ wire::TokenEvent* EngineLoop::AddEvent(Request& request, size_t choice) {
   return event;
 }
 
-void EngineLoop::EndRequest(Request& request, wire::Finish finish, std::string_view error, bool fault) {
+void EngineLoop::EndRequest(Request& request, wire::Finish finish, const Error* error) {
   for (size_t i = 0, count = request.choices.size(); i < count; ++i) {
     Choice& choice = request.choices[i];
     if (choice.sequence == 0) continue;
     wire::TokenEvent* event = AddEvent(request, i);
     choice.output.End(finish, *event);
-    event->set_error(std::string(error));
-    event->set_fault(fault);
+    if (error != nullptr) SetError(*error, *event);
     const bool last = request.open == 1;
     EndChoice(request, i);
     if (last) return;  // `request` is gone
@@ -482,26 +502,33 @@ void EngineLoop::Emit(const StepResult& result) {
 }
 
 void EngineLoop::EmitToken(const Sampled& sampled) {
-  const auto [request, choice] = choices_.at(sampled.sequence);
+  const auto owner = choices_.find(sampled.sequence);
+  if (owner == choices_.end()) return;  // another choice of its request has just reached their limit
+  const auto [request, choice] = owner->second;
   Output& output = request->choices[choice].output;
   wire::TokenEvent* event = AddEvent(*request, choice);
   if (output.emitted() == 0) {
     event->set_cached_tokens(static_cast<uint32_t>(scheduler_.Find(sampled.sequence)->cached_tokens));
   }
   output.Take(sampled, *event);
+  const bool limit_reached = request->limit_reached();
+  if (limit_reached && event->finish() == wire::NONE) output.End(wire::LENGTH, *event);
+  const bool last = request->open == 1;
   if (event->finish() != wire::NONE) EndChoice(*request, choice);
+  if (limit_reached && !last) EndRequest(*request, wire::LENGTH);
 }
 
 // A fault of the runner ends the sequences of its step, and nothing else.
 void EngineLoop::FailStep(const Error& error) {
   spdlog::error("step {} failed: {}", steps_, error.message);
+  const Error gave_up{Code::kInternal, error.message, Reason::kEngineGaveUp};
   std::vector<SequenceId> failed;
   for (const Scheduler::Work& work : scheduler_.work()) failed.push_back(work.id);
   scheduler_.Abort();
   for (SequenceId sequence : failed) {
     const auto it = choices_.find(sequence);
     if (it == choices_.end()) continue;  // another choice of its request ended it
-    EndRequest(*it->second.first, wire::ERROR, error.message, true);
+    EndRequest(*it->second.first, wire::ERROR, &gave_up);
   }
 }
 

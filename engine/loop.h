@@ -53,6 +53,7 @@ class EngineLoop {
   void HandleSubmit(const wire::Submit& submit);
   void HandleCancel(uint64_t request);
   void HandleCredit(const wire::Credit& credit);
+  void HandleLimit(const wire::Limit& limit);
   void HandleRelease(const wire::Release& release);
   void HandleState(const wire::State& state);
   void HandleLog(const std::string& word);
@@ -68,7 +69,7 @@ class EngineLoop {
   void Refuse(const wire::Submit& submit, const Error& error);
   NewSequence NewChoice(const Model& model, const wire::Submit& submit, uint32_t choice,
                         const wire::Resume* resume) const;
-  void EndRequest(Request& request, wire::Finish finish, std::string_view error, bool fault = false);
+  void EndRequest(Request& request, wire::Finish finish, const Error* error = nullptr);
   void Forget(Request& request);
   void EndChoice(Request& request, size_t choice);
 

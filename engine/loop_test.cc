@@ -59,7 +59,7 @@ struct Heard {
       if (event.finish() == wire::NONE) continue;
       ++choice.ends;
       choice.finish = event.finish();
-      choice.error = event.error();
+      choice.error = event.error().text();
       choice.stop = event.stop();
     }
     for (const auto& charge : message.step().charges()) {
@@ -152,6 +152,76 @@ TEST(Loop, SaysWhatWasAskedForAndEndsWithLength) {
   for (Token id : choice.ids) text += fmt::format("t{} ", id);
   EXPECT_EQ(choice.text, text);
   EXPECT_EQ(engine.loop().Load().running(), 0U);
+}
+
+// Tokens of every choice of a request, and whether all ended with LENGTH.
+std::pair<size_t, bool> Together(Engine& engine, uint64_t request, uint32_t choices) {
+  size_t tokens = 0;
+  bool length = true;
+  for (uint32_t i = 0; i < choices; ++i) {
+    const auto& choice = engine.Of(request, i);
+    tokens += choice.ids.size();
+    length &= choice.finish == wire::LENGTH && choice.ends == 1;
+  }
+  return {tokens, length};
+}
+
+TEST(Loop, AllChoicesTogetherEndAtExactlyTheLimit) {
+  for (const uint64_t limit : {1, 2, 7, 9, 10, 60}) {
+    Engine engine;
+    auto submit = Request(1, Prompt(3, 20), 20);
+    submit.set_choices(3);
+    submit.set_limit(limit);
+    engine.Submit(submit);
+    engine.Run();
+    EXPECT_EQ(Together(engine, 1, 3), std::pair(size_t{limit}, true)) << limit;
+    EXPECT_TRUE(engine.loop().Load().running() == 0);
+  }
+}
+
+TEST(Loop, ALimitThatShrinksEndsTheAnswerAtThatTokenAndOneBelowItAtOnce) {
+  const auto lower = [](Engine& engine, uint64_t tokens) {
+    wire::ToEngine command;
+    command.mutable_limit()->set_request(1);
+    command.mutable_limit()->set_tokens(tokens);
+    engine.loop().Handle(command);
+  };
+  for (const auto& [sent, lowered, expected] :
+       {std::tuple(0, 8, 8U), {12, 8, 8U}, {8, 12, 8U}, {0, 3, 5U}, {0, 5, 5U}}) {
+    Engine engine;
+    auto submit = Request(1, {1, 2, 3}, 40);
+    submit.set_limit(static_cast<uint64_t>(sent));
+    engine.Submit(submit);
+    while (engine.Of(1).ids.size() < 5) ASSERT_TRUE(engine.loop().Step());
+    lower(engine, static_cast<uint64_t>(lowered));
+    if (expected == 5) {
+      EXPECT_FALSE(engine.loop().Step()) << "it ends at once";
+    }
+    engine.Run();
+    EXPECT_EQ(Together(engine, 1, 1), std::pair(size_t{expected}, true)) << sent << " then " << lowered;
+  }
+}
+
+TEST(Loop, WhatAnotherEngineEmittedCountsTowardsTheLimit) {
+  Engine engine;
+  auto submit = Request(1, {1, 2, 3}, 40);
+  submit.set_choices(2);
+  submit.set_limit(7);
+  for (uint32_t i = 0; i < 2; ++i) {
+    wire::Resume& resume = *submit.add_resume();
+    resume.set_choice(i);
+    for (Token id : {10, 11}) resume.add_ids(id);
+    engine.heard.choices[{1, i}].before = 2;
+  }
+  engine.Submit(submit);
+  engine.Run();
+  EXPECT_EQ(Together(engine, 1, 2), std::pair(size_t{3}, true));
+  submit.set_request(2);
+  submit.set_limit(4);
+  for (uint32_t i = 0; i < 2; ++i) engine.heard.choices[{2, i}].before = 2;
+  engine.Submit(submit);
+  EXPECT_FALSE(engine.loop().Step()) << "nothing is left to compute";
+  EXPECT_EQ(Together(engine, 2, 2), std::pair(size_t{0}, true));
 }
 
 TEST(Loop, TheGatewaySaysHowMuchIsLogged) {
@@ -355,7 +425,7 @@ TEST(Loop, SeveralModelsTakeTurnsByChipTime) {
 TEST(Loop, AFailedLoadSaysWhyAndTheNextCanSucceed) {
   Engine engine("fake:m?error=tensor+x+is+short");
   EXPECT_EQ(engine.heard.models.back().state(), wire::ModelState::FAILED);
-  EXPECT_THAT(engine.heard.models.back().error(), HasSubstr("tensor+x+is+short"));
+  EXPECT_THAT(engine.heard.models.back().error().text(), HasSubstr("tensor+x+is+short"));
   engine.Submit(Request(1, {1}, 1));
   engine.Run();
   EXPECT_THAT(engine.Of(1).error, HasSubstr("model m is not loaded"));

@@ -94,10 +94,10 @@ class NativeEngine : public ::testing::Test {
  private:
   static void Hear(const wire::FromEngine& message, Said& said) {
     if (message.has_model()) {
-      EXPECT_EQ(message.model().error(), "");
+      EXPECT_EQ(message.model().error().text(), "");
     }
     for (const auto& event : message.step().tokens()) {
-      EXPECT_EQ(event.error(), "");
+      EXPECT_EQ(event.error().text(), "");
       EXPECT_EQ(event.ids_size(), event.logprobs_size());
       for (const auto& logprob : event.logprobs()) {
         said.ids[event.request()] += fmt::format("{}:{:a} ", logprob.token(), logprob.logprob());

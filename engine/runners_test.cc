@@ -123,7 +123,7 @@ class Engine {
       one.cached += event.cached_tokens();
       if (event.finish() == wire::NONE) continue;
       one.finish = event.finish();
-      one.error = event.error();
+      one.error = event.error().text();
     }
   }
 

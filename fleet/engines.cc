@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "engine/wire_error.h"
 #include "fleet/fleet_impl.h"
 #include "fleet/registry/listener.h"
 
@@ -163,7 +164,7 @@ void FleetImpl::OnModel(Member& member, const wire::ModelState& state) {
   if (state.state() == wire::ModelState::READY) return Prove(member, state.name());
   member.proved.erase(state.name());
   if (state.state() != wire::ModelState::FAILED) return;
-  spdlog::error("engine {} could not load {}: {}", member.name(), state.name(), state.error());
+  spdlog::error("engine {} could not load {}: {}", member.name(), state.name(), ErrorOf(state).message);
   FailHopeless();
 }
 
@@ -237,7 +238,8 @@ void FleetImpl::Lose(Member& member, std::string_view why) {
   }
   if (name.empty()) return;
   if (!member.leaving) ++stats_.engine_deaths;
-  RequeueAll(member, fmt::format("engine {} is gone: {}", name, why));
+  RequeueAll(member,
+             {Code::kUnavailable, fmt::format("engine {} is gone: {}", name, why), Reason::kEngineGone});
   if (!std::exchange(member.leaving, false)) Trouble(member, Health::kDeath, why);
   Wake();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/wire_error.h"
 #include "fleet/fleet_impl.h"
 
 namespace penstock {
@@ -50,7 +51,8 @@ std::optional<Error> FleetImpl::Hopeless(std::string_view model) const {
     }
   }
   if (failed == nullptr) return std::nullopt;
-  return Error{Code::kUnavailable, fmt::format("model {} could not be loaded: {}", model, failed->error()),
+  return Error{Code::kUnavailable,
+               fmt::format("model {} could not be loaded: {}", model, ErrorOf(*failed).message),
                Reason::kModelFailedToLoad};
 }
 

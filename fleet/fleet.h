@@ -50,11 +50,12 @@ class JobSink {
   virtual void OnEvent(JobEvent event, std::string_view why) = 0;
   // Before any token; again when it goes on elsewhere.
   virtual void OnPlaced(const Placed& /*placed*/) {}
-  // The message is valid during the call. finish != NONE ends that choice.
+  // The message is valid during the call. finish != NONE ends that choice; it is never ERROR: see OnFailed.
   virtual void OnTokens(const wire::TokenEvent& event) = 0;
   // Chip time and tokens computed since the last call: cost, never bill.
   virtual void OnCharge(Nanos chip_time, uint32_t computed_tokens) = 0;
-  // Nothing follows: the job failed as a whole (engine died, no such model, queue timed out).
+  // Nothing follows: the job failed as a whole (engine died, no such model, queue timed out). What an engine
+  // refused, or failed at, has the engine's own code and reason.
   virtual void OnFailed(const Error& error) = 0;
 };
 
@@ -140,6 +141,13 @@ class Fleet {
   // Without prompts nothing is asked.
   virtual void SetCanaries(const std::string& /*model*/, std::vector<CanaryPrompt> /*prompts*/) {}
 
+  // Whether a job for `model` may be queued at all, of a team of that name. Errors: as Submit's, but for a
+  // full queue; kForbidden: the model is served outside the organisation only. A refusal is counted.
+  virtual Status MayRun(std::string_view model, std::string_view team_name, bool external_allowed) = 0;
+  // Room for `jobs` more in the queue: Submit takes them if it is called at once. Errors: kOverloaded (says
+  // how long the queue is). A refusal is counted.
+  virtual Status HasRoom(size_t jobs) = 0;
+
   // Queues a job. `sink` must outlive the job's last callback (a choice's finish for all choices, or
   // OnFailed), or Cancel's return. Errors: kOverloaded (queue full: says how long it is), kUnavailable
   // (draining), kNotFound (model not served), kUnavailable with the load error (model failed to load),
@@ -149,6 +157,11 @@ class Fleet {
   virtual void Cancel(JobId job) = 0;
   // The client took `tokens` more of `choice`: the engine may emit as many again.
   virtual void Grant(JobId job, uint32_t choice, uint32_t tokens) = 0;
+
+  // Lowers the most output tokens of all choices together (Submit.limit), or sets it; never raises it. A job
+  // that emitted as many already ends at once, with LENGTH. REQUIRES: tokens > 0 (Cancel stops a job without
+  // more).
+  virtual void Limit(JobId job, uint64_t tokens) = 0;
 
   // A request for `model` would be answered now: some connected engine has it READY.
   virtual bool Ready(std::string_view model) const = 0;

@@ -59,9 +59,12 @@ class FleetImpl final : public Fleet {
   void Serve(ServedModel model) override;
   void Withdraw(const std::string& name) override;
   void SetCanaries(const std::string& model, std::vector<CanaryPrompt> prompts) override;
+  Status MayRun(std::string_view model, std::string_view team_name, bool external_allowed) override;
+  Status HasRoom(size_t jobs) override;
   Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override;
   void Cancel(JobId id) override;
   void Grant(JobId id, uint32_t choice, uint32_t tokens) override;
+  void Limit(JobId id, uint64_t tokens) override;
   bool Ready(std::string_view model) const override;
   bool AnyReady() const override;
   bool WantsText() const override {
@@ -113,12 +116,13 @@ class FleetImpl final : public Fleet {
   void OnNote(Member& member, const wire::Note& note);
   void OnCharge(Member& member, const wire::Charge& charge);
   void OnTokens(Member& member, const wire::TokenEvent& event);
-  void OnFault(Member& member, LiveJob& job, const wire::TokenEvent& event);
-  bool OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& event);
+  void OnError(Member& member, LiveJob& job, const Error& error);
+  void OnFault(Member& member, LiveJob& job, const Error& error);
+  bool OnUnable(Member& member, LiveJob& job, const Error& error);
   std::vector<JobId> JobsOf(const Member& member) const;
-  void Requeue(LiveJob& job, std::string_view why);
+  void Requeue(LiveJob& job, const Error& why);
   void WaitAgain(LiveJob& job);
-  void RequeueAll(Member& member, const std::string& why);
+  void RequeueAll(Member& member, const Error& why);
   void FinishChoice(LiveJob& job);
   void Leave(LiveJob& job);
   void Erase(LiveJob& job);

@@ -791,10 +791,10 @@ TEST(Fleet, ARefusalAmidAnAnswerIsItsEnd) {
   auto& event = *step.add_tokens();
   event.set_request(world.job);
   event.set_finish(wire::ERROR);
-  event.set_error("400: no");
-  event.set_unable(true);
+  SetError({Code::kUnsupported, "400: no", Reason::kUnsupportedField}, event);
   world.one->Report(step);
-  ASSERT_TRUE(world.Until([&] { return world.witness->finished == 1; }));
+  ASSERT_TRUE(world.Until([&] { return world.witness->error.has_value(); }));
+  EXPECT_EQ(world.witness->error->reason, Reason::kUnsupportedField);
   EXPECT_TRUE(two->Submitted().empty());
 }
 
@@ -814,8 +814,7 @@ TEST(Fleet, AJobThatAnEngineCannotDoGoesToOneThatCan) {
     auto& event = *step.add_tokens();
     event.set_request(id);
     event.set_finish(wire::ERROR);
-    event.set_error("the upstream cannot do top_k");
-    event.set_unable(true);
+    SetError({Code::kUnsupported, "the upstream cannot do top_k", Reason::kUnsupportedField}, event);
     engine.Report(step);
   };
   auto one = world.ReadyEngine("cpu0", "qwen");
@@ -827,7 +826,8 @@ TEST(Fleet, AJobThatAnEngineCannotDoGoesToOneThatCan) {
   EXPECT_TRUE(witness->Heard(JobEvent::kRequeued));
   EXPECT_EQ(world.View("cpu0").health, world.View("cpu1").health) << "it is no worse for it";
   refuse(*two, two->Submitted()[0]);
-  ASSERT_TRUE(world.Until([&] { return witness->finished == 1; }));  // and then it is the client's to know
+  ASSERT_TRUE(
+      world.Until([&] { return witness->error.has_value(); }));  // and then it is the client's to know
   EXPECT_EQ(one->Submitted().size(), 1U);
   EXPECT_EQ(world.fleet->Running() + world.fleet->Waiting(), 0U);
 }

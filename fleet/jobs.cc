@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "engine/frame.h"
+#include "engine/wire_error.h"
 #include "fleet/fleet_impl.h"
 
 namespace penstock {
@@ -13,34 +14,41 @@ constexpr double kFirstOutput = 64;              // tokens of an answer, before 
 
 }  // namespace
 
-Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
-  const auto refuse = [this](Error error) {
+Status FleetImpl::MayRun(std::string_view model, std::string_view team_name, bool external_allowed) {
+  const auto refuse = [this](Error error) -> Status {
     ++stats_.refused;
     return std::unexpected(std::move(error));
   };
   if (draining_)
     return refuse(
         {Code::kUnavailable, "Penstock is being stopped; send the request again soon", Reason::kStopping});
-  if (!Offers(job.submit.model())) return refuse(Unserved(job.submit.model()));
-  if (auto error = Hopeless(job.submit.model())) return refuse(*std::move(error));
-  if (!job.external_allowed && OnlyExternal(job.submit.model())) {
-    return refuse(
-        {Code::kForbidden,
-         fmt::format("model {} is served outside the organisation only, and team {} does not send its "
-                     "text there; an operator can allow it: penstock team set {} --external yes",
-                     job.submit.model(), job.team_name, job.team_name),
-         Reason::kExternalForbidden});
-  }
-  if (queue_.waiting() >= options_.max_waiting) {
-    return refuse(
-        {Code::kOverloaded,
-         fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting()),
-         Reason::kQueueFull});
-  }
+  if (!Offers(model)) return refuse(Unserved(model));
+  if (auto error = Hopeless(model)) return refuse(*std::move(error));
+  if (external_allowed || !OnlyExternal(model)) return {};
+  return refuse(
+      {Code::kForbidden,
+       fmt::format("model {} is served outside the organisation only, and team {} does not send its "
+                   "text there; an operator can allow it: penstock team set {} --external yes",
+                   model, team_name, team_name),
+       Reason::kExternalForbidden});
+}
+
+Status FleetImpl::HasRoom(size_t jobs) {
+  if (queue_.waiting() + jobs <= options_.max_waiting) return {};
+  ++stats_.refused;
+  return std::unexpected(
+      Error{Code::kOverloaded,
+            fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting()),
+            Reason::kQueueFull});
+}
+
+Result<JobId> FleetImpl::Submit(Job job, std::shared_ptr<JobSink> sink) {
+  PENSTOCK_TRY(MayRun(job.submit.model(), job.team_name, job.external_allowed));
+  PENSTOCK_TRY(HasRoom(1));
   if (job.submit.prompt_size() > 1'000'000 && job.submit.ByteSizeLong() > kMaxFrame / 2) {
-    return refuse(
-        {Code::kTooLarge, fmt::format("a prompt of {} tokens cannot be sent to an engine; shorten it",
-                                      job.submit.prompt_size())});
+    ++stats_.refused;
+    return Fail(Code::kTooLarge, "a prompt of {} tokens cannot be sent to an engine; shorten it",
+                job.submit.prompt_size());
   }
   auto live = std::make_unique<LiveJob>();
   const JobId id = live->id = ++last_id_;
@@ -128,10 +136,7 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
   }
   LiveJob* job = Find(member, event.request());
   if (job == nullptr || job->Ended(event.choice())) return;
-  if (event.finish() == wire::ERROR && event.fault() && job->sink && Offers(job->submit.model())) {
-    return OnFault(member, *job, event);
-  }
-  if (event.finish() == wire::ERROR && event.unable() && job->sink && OnUnable(member, *job, event)) return;
+  if (event.finish() == wire::ERROR && job->sink) return OnError(member, *job, ErrorOf(event));
   const auto sink = job->sink;
   stats_.tokens += event.new_tokens();
   teams_[job->team].tokens += event.new_tokens();
@@ -148,18 +153,28 @@ void FleetImpl::OnTokens(Member& member, const wire::TokenEvent& event) {
   if (sink) sink->OnTokens(event);
 }
 
+// A choice failed: another engine may do better, or the whole job fails with the engine's own error.
+void FleetImpl::OnError(Member& member, LiveJob& job, const Error& error) {
+  const Blame blame = BlameOf(error);
+  if (blame == Blame::kEngine && Offers(job.submit.model())) return OnFault(member, job, error);
+  if (blame == Blame::kKind && OnUnable(member, job, error)) return;
+  if (job.choices_left > 1) member.link->Send().mutable_cancel()->set_request(job.wire_id());
+  FailJob(job, error);
+}
+
 // The engine could not do it, through no fault of the job's: another may.
-void FleetImpl::OnFault(Member& member, LiveJob& job, const wire::TokenEvent& event) {
-  const std::string why = fmt::format("engine {}: {}", member.name(), event.error());
+void FleetImpl::OnFault(Member& member, LiveJob& job, const Error& error) {
   if (job.choices_left > 1) member.link->Send().mutable_cancel()->set_request(job.wire_id());
   job.avoid = member.key;
+  Error why = Reworded(error, fmt::format("engine {}: {}", member.name(), error.message));
+  if (why.code == Code::kUnavailable && why.reason == Reason::kNone) why.reason = Reason::kEngineGone;
   Requeue(job, why);
-  Trouble(member, Health::kFault, event.error());
+  Trouble(member, Health::kFault, error.message);
   Wake();
 }
 
 // The engine is no worse for it; whether another can, it will say. False: there is none, or it is too late.
-bool FleetImpl::OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& event) {
+bool FleetImpl::OnUnable(Member& member, LiveJob& job, const Error& error) {
   if (job.emitted_there || (job.emitted && !job.can_resume)) return false;
   job.unable.push_back(member.key);
   const bool others = std::ranges::any_of(members_, [&](const auto& other) {
@@ -175,7 +190,7 @@ bool FleetImpl::OnUnable(Member& member, LiveJob& job, const wire::TokenEvent& e
   ++job.moves;
   WaitAgain(job);
   const auto sink = job.sink;
-  sink->OnEvent(JobEvent::kRequeued, fmt::format("engine {}: {}", member.name(), event.error()));
+  sink->OnEvent(JobEvent::kRequeued, fmt::format("engine {}: {}", member.name(), error.message));
   return true;
 }
 
@@ -188,7 +203,7 @@ std::vector<JobId> FleetImpl::JobsOf(const Member& member) const {
   return there;
 }
 
-void FleetImpl::RequeueAll(Member& member, const std::string& why) {
+void FleetImpl::RequeueAll(Member& member, const Error& why) {
   std::vector<JobId> there = JobsOf(member);
   // The latest first, so that the earliest ends up at the head of its team's line.
   std::ranges::reverse(there);
@@ -197,24 +212,20 @@ void FleetImpl::RequeueAll(Member& member, const std::string& why) {
   }
 }
 
-// What to do with a job whose engine is gone, or failed it.
-void FleetImpl::Requeue(LiveJob& job, std::string_view why) {
+// What to do with a job whose engine is gone, or failed it. Where it cannot go on, it fails with the code and
+// the reason of `why`.
+void FleetImpl::Requeue(LiveJob& job, const Error& why) {
   if (!job.sink) return Erase(job);
   job.ForgetStates();  // half of them, or of an engine that cannot be believed
   if (job.emitted && !job.can_resume) {
-    return FailJob(job,
-                   {Code::kUnavailable,
-                    fmt::format("the answer broke off, {}; what came until then is billed, send the request "
-                                "again for a whole answer",
-                                why),
-                    Reason::kEngineGone});
+    return FailJob(job, Reworded(why, fmt::format("the answer broke off, {}; what came until then is billed, "
+                                                  "send the request again for a whole answer",
+                                                  why.message)));
   }
   if (job.requeues >= options_.max_requeues) {
-    return FailJob(job, {Code::kUnavailable,
-                         fmt::format("{} engines failed while they worked on this request (the last: {}); "
-                                     "it is not tried again",
-                                     job.requeues + 1, why),
-                         Reason::kEngineGone});
+    return FailJob(job, Reworded(why, fmt::format("{} engines failed while they worked on this request (the "
+                                                  "last: {}); it is not tried again",
+                                                  job.requeues + 1, why.message)));
   }
   ++job.requeues;
   ++stats_.requeued;
@@ -222,9 +233,9 @@ void FleetImpl::Requeue(LiveJob& job, std::string_view why) {
   if (job.emitted) ++stats_.resumed;
   WaitAgain(job);
   const auto sink = job.sink;
-  sink->OnEvent(JobEvent::kRequeued, job.emitted
-                                         ? fmt::format("{}; it goes on after {} tokens", why, job.told())
-                                         : std::string(why));
+  sink->OnEvent(
+      JobEvent::kRequeued,
+      job.emitted ? fmt::format("{}; it goes on after {} tokens", why.message, job.told()) : why.message);
 }
 
 // At the head of its team's line, for it has waited before.
@@ -302,6 +313,18 @@ void FleetImpl::Grant(JobId id, uint32_t choice, uint32_t tokens) {
   credit.set_request(job->wire_id());
   credit.set_choice(choice);
   credit.set_tokens(tokens);
+}
+
+void FleetImpl::Limit(JobId id, uint64_t tokens) {
+  LiveJob* job = Find(id);
+  if (job == nullptr || tokens == 0) return;
+  const uint64_t before = job->submit.limit();
+  if (before > 0 && before <= tokens) return;
+  job->submit.set_limit(tokens);
+  if (job->engine == nullptr) return;  // the engine that gets it is told with it
+  auto& limit = *job->engine->link->Send().mutable_limit();
+  limit.set_request(job->wire_id());
+  limit.set_tokens(tokens);
 }
 
 void FleetImpl::FailJob(LiveJob& job, Error error) {

@@ -53,7 +53,6 @@ class Reader final : public JobSink {
   void OnTokens(const wire::TokenEvent& event) override {
     ids.insert(ids.end(), event.ids().begin(), event.ids().end());
     if (event.finish() != wire::NONE) finish = event.finish();
-    if (event.finish() == wire::ERROR) error = {Code::kInternal, event.error()};
     if (fleet != nullptr) fleet->Grant(job, 0, event.new_tokens());
   }
   void OnFailed(const Error& failure) override { error = failure; }

@@ -18,6 +18,7 @@
 
 #include "engine/frame.h"
 #include "engine/wire.pb.h"
+#include "engine/wire_error.h"
 #include "fleet/fleet.h"
 
 namespace penstock::testing {
@@ -62,7 +63,8 @@ class ScriptedEngine {
     wire::FromEngine message;
     message.mutable_model()->set_name(model);
     message.mutable_model()->set_state(state);
-    message.mutable_model()->set_error(error);
+    if (!error.empty())
+      SetError({Code::kUnavailable, error, Reason::kModelFailedToLoad}, *message.mutable_model());
     message.mutable_model()->set_context(context);
     Send(message);
   }

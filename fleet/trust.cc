@@ -68,7 +68,8 @@ void FleetImpl::Distrust(Member& member, std::string_view why) {
     member.link->Send().mutable_cancel()->set_request(job->wire_id());
     if (job->emitted) job->can_resume = false;
   }
-  RequeueAll(member, fmt::format("engine {} was found to answer wrongly", member.name()));
+  RequeueAll(member, {Code::kUnavailable, fmt::format("engine {} was found to answer wrongly", member.name()),
+                      Reason::kEngineGone});
   Wake();
 }
 

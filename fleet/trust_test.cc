@@ -137,8 +137,7 @@ TEST(Trust, AStepThatFailsIsTriedElsewhereAndWordsOfTheFirstAttemptAreIgnored) {
   Tell(*one, Event(id, {11}));
   auto two = ReadyEngine(world, Resuming("cpu1"));
   wire::TokenEvent failed = Event(id, {}, wire::ERROR);
-  failed.set_fault(true);
-  failed.set_error("the chip has a fever");
+  SetError({Code::kInternal, "the chip has a fever", Reason::kEngineGaveUp}, failed);
   Tell(*one, failed);
   Tell(*one, Event(id, {99}));
   ASSERT_TRUE(world.Until([&] { return !two->Submitted().empty(); }));
@@ -157,9 +156,12 @@ TEST(Trust, AJobThatIsAtFaultItselfIsNotTriedElsewhere) {
   auto [id, witness] = world.Submit(FleetWorld::NewJob("qwen"));
   ASSERT_TRUE(world.Until([&] { return !one->Submitted().empty(); }));
   wire::TokenEvent refused = Event(id, {}, wire::ERROR);
-  refused.set_error("too long");
+  SetError({Code::kInvalid, "too long", Reason::kBadField}, refused);
   Tell(*one, refused);
-  ASSERT_TRUE(world.Until([&] { return witness->finished == 1; }));
+  ASSERT_TRUE(world.Until([&] { return witness->error.has_value(); }));
+  EXPECT_EQ(witness->error->code, Code::kInvalid);
+  EXPECT_EQ(witness->error->reason, Reason::kBadField);
+  EXPECT_EQ(witness->error->message, "too long");
   EXPECT_EQ(one->Submitted().size(), 1u);
 }
 
@@ -171,12 +173,13 @@ TEST(Trust, AnEngineThatFailsAgainAndAgainIsLeftAloneForAWhile) {
   for (size_t attempt = 1; attempt <= 3; ++attempt) {
     ASSERT_TRUE(world.Until([&] { return one->Submitted().size() == attempt; }));
     wire::TokenEvent failed = Event(LastSubmit(*one).request(), {}, wire::ERROR);
-    failed.set_fault(true);
-    failed.set_error("step 7 failed");
+    SetError({Code::kInternal, "step 7 failed", Reason::kEngineGaveUp}, failed);
     Tell(*one, failed);
   }
   ASSERT_TRUE(world.Until([&] { return witness->error.has_value(); }));
   EXPECT_NE(witness->error->message.find("step 7 failed"), std::string::npos) << witness->error->message;
+  EXPECT_EQ(witness->error->code, Code::kInternal);
+  EXPECT_EQ(witness->error->reason, Reason::kEngineGaveUp);
   EXPECT_EQ(world.View("cpu0").health, "quarantined");
   EXPECT_FALSE(world.fleet->Ready("qwen"));
   world.clock.Advance(2500 * kMillisecond);
@@ -371,12 +374,11 @@ TEST(Trust, AnEngineThatTurnsWrongIsFoundWithinThePeriodAndItsAnswersEnd) {
 }
 
 // Ends the canaries that came since the last call with an error.
-void RefuseCanaries(ScriptedEngine& engine, const std::string& error, bool fault) {
+void RefuseCanaries(ScriptedEngine& engine, const Error& error) {
   for (size_t& i = engine.seen; i < engine.received.size(); ++i) {
     if (!engine.received[i].has_submit()) continue;
     wire::TokenEvent event = Event(engine.received[i].submit().request(), {}, wire::ERROR);
-    event.set_error(error);
-    event.set_fault(fault);
+    SetError(error, event);
     Tell(engine, event);
   }
 }
@@ -386,7 +388,7 @@ TEST(Trust, AnEngineThatFailsItsCanariesIsAskedAgainUntilItsTroublesAreTooMany) 
   ServeWithCanaries(world);
   auto one = ReadyEngine(world, Resuming("cpu0"));
   ASSERT_TRUE(world.Until([&] {
-    RefuseCanaries(*one, "a step failed", true);
+    RefuseCanaries(*one, {Code::kInternal, "a step failed", Reason::kEngineGaveUp});
     return world.View("cpu0").health == "quarantined";
   }));
   EXPECT_EQ(one->Submitted().size(), 6u) << "three times two";
@@ -403,7 +405,7 @@ TEST(Trust, AnEngineWhoseContextIsTooShortForACanaryServesUnproved) {
   ServeWithCanaries(world);
   auto one = ReadyEngine(world, Resuming("cpu0"));
   world.Quiet();
-  RefuseCanaries(*one, "the prompt exceeds the context", false);
+  RefuseCanaries(*one, {Code::kInvalid, "the prompt exceeds the context", Reason::kContextTooLong});
   EXPECT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
   EXPECT_EQ(world.View("cpu0").health, "good");
 }

@@ -1,4 +1,4 @@
-// Gateway: the HTTP face. Bytes → ChatRequest → one request's story → SSE.
+// Gateway: the process that speaks HTTP. Bytes → ChatRequest → Generation → SSE.
 //
 // One io thread runs HTTP, the fleet and the accounts; prompts are rendered and tokenised on a small pool.
 // When the io thread makes no progress for `watchdog`, the process logs why and ends, to be started again.

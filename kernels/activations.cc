@@ -16,7 +16,8 @@ void Activations::Reset(const float* x, int64_t stride, int32_t rows, int32_t k)
   memory_.reset();
   Result<Buffer> memory = AllocateBuffer(need);
   if (!memory) {
-    // As operator new would end it: rows are bounded by the step's budget, so this is the end of all memory.
+    // Ends the process, as operator new would: the step's budget limits the rows, so no memory at all is
+    // left.
     std::fprintf(stderr, "%s\n", memory.error().message.c_str());
     std::abort();
   }

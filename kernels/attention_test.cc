@@ -99,8 +99,8 @@ TEST(Attention, EveryVersionGivesTheReferencesBitsWhateverTheChunk) {
   }
 }
 
-// A query must not be touched by keys after it, written or not: NaNs in unwritten slots were above; here
-// later tokens change and earlier outputs must not.
+// Keys after a query must not affect it, written or not. NaNs in unwritten slots are tested above; here
+// later tokens change, and earlier outputs must not.
 TEST(Attention, IsCausalToTheBit) {
   const Shape shape = {64, 2, 48, KvType::kF16};
   for (const Isa isa : SupportedIsas()) {
@@ -119,8 +119,8 @@ TEST(Attention, IsCausalToTheBit) {
   }
 }
 
-// Scores and weights in f32 (≤ 2^-24 a step, tens of steps) and, with f16 pages, keys and values at 2^-11:
-// scores of about 10 move by 10 · 2^-11, so weights by half a percent.
+// Scores and weights are f32 (error ≤ 2^-24 per step, tens of steps); with f16 pages, keys and values have an
+// error of 2^-11: scores of about 10 change by 10 · 2^-11, so weights change by half a percent.
 TEST(Attention, IsWithinItsRoundingOfTheExactSoftmax) {
   for (const Shape& shape : kShapes) {
     const Kernels& kernels = KernelsFor(SupportedIsas().back());

@@ -14,9 +14,9 @@ constexpr int kIntegerRows = 3;
 constexpr int kScoreQueries = 4, kValueQueries = 2, kValueSlices = 2;
 constexpr int64_t kCachedBytes = int64_t{128} << 10;
 
-// VPMADDUBSW adds two products in 16 bits and saturates. Codes of up to 6 bits cannot reach that; of 8 bits
-// they would, so those become signed and give their sign to the activations: |w| ≤ 128, |a| ≤ 127, and
-// 2 * 128 * 127 fits.
+// VPMADDUBSW adds two products in 16 bits and saturates. Codes of up to 6 bits cannot saturate; codes of 8
+// bits can, so they become signed and their sign is moved to the activations: |w| ≤ 128, |a| ≤ 127, and 2 *
+// 128 * 127 fits.
 constexpr bool kWideIsSigned = true;
 
 PENSTOCK_LANES __m256i Half(Codes v, int i) {

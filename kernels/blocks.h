@@ -1,5 +1,5 @@
-// One block of a quantised file format, taken apart: the step between a file's bytes and both the
-// dequantised floats (format.cc) and the packed matrix (matrix.cc), so that the two cannot disagree.
+// One decoded block of a quantised file format. Both the dequantised floats (format.cc) and the packed matrix
+// (matrix.cc) are made from it, so that the two cannot disagree.
 #pragma once
 
 #include <cstdint>

@@ -8,10 +8,10 @@ namespace penstock::kernels {
 
 // x is clamped to these first; a NaN stays.
 constexpr float kExpLowest = -104.0F;  // exp of it rounds to 0
-constexpr float kExpHighest = 89.0F;   // exp of it is past the largest float
+constexpr float kExpHighest = 89.0F;   // exp of it exceeds the largest float
 constexpr float kLog2E = 1.44269504F;
 constexpr float kMinusLn2High = -0.693147182F, kMinusLn2Low = 1.90465432e-9F;
-// Of r^7 … r^2, then r and 1.
+// Coefficients of r^7 … r^2, then of r and 1.
 constexpr float kExpPoly[8] = {1.9875691500e-4F,
                                1.3981999507e-3F,
                                8.3334519073e-3F,

@@ -1,5 +1,5 @@
 // The weight formats of model files and their exact meaning: block sizes and dequantisation.
-// Truth: the `gguf` Python package's dequantize(), bit for bit.
+// Truth: dequantize() of the `gguf` Python package, bit for bit.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,7 @@ struct FormatInfo {
 };
 
 std::span<const FormatInfo> Formats();
-// nullptr: not served. `ggml_type` is the number in the file.
+// nullptr: not supported. `ggml_type` is the number in the file.
 const FormatInfo* FindFormat(uint32_t ggml_type);
 const FormatInfo& InfoOf(Format format);
 

@@ -96,7 +96,7 @@ TEST(Format, FlippingAnyByteOfABlockChangesItsWeights) {
 TEST(Format, IsFoundByTheNumberInTheFile) {
   EXPECT_EQ(FindFormat(12)->name, "Q4_K");
   EXPECT_EQ(FindFormat(30)->name, "BF16");
-  EXPECT_EQ(FindFormat(4), nullptr);  // Q4_2, long gone
+  EXPECT_EQ(FindFormat(4), nullptr);  // Q4_2, which was removed from ggml
   EXPECT_EQ(FindFormat(0xffffffff), nullptr);
   EXPECT_EQ(InfoOf(Format::kQ6_K).block_bytes, 210);
 }

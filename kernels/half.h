@@ -1,5 +1,5 @@
-// Half-precision bits ↔ float, exactly as IEEE 754 and the F16C instructions have them.
-// Inline and free of state: files compiled for different instruction sets may share them.
+// Half-precision bits ↔ float, exactly as in IEEE 754 and in the F16C instructions.
+// Inline and without state: files compiled for different instruction sets may share them.
 #pragma once
 
 #include <bit>

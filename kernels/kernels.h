@@ -36,8 +36,8 @@ enum class Isa : uint8_t { kReference, kAvx2, kAvx512 };
 const char* IsaName(Isa isa);
 // Versions that this CPU runs, slowest first; always begins with kReference.
 std::span<const Isa> SupportedIsas();
-// The fastest of them that needs nothing beyond `cap`. Errors: kInvalid: "reference", "avx2", "avx512" it is
-// not.
+// The fastest of them that needs no instructions beyond `cap`. Errors: kInvalid: not "reference", "avx2" or
+// "avx512".
 Result<Isa> BestIsa(std::string_view cap);
 
 // kernels/matrix.h: a weight matrix repacked for the kernels, and the rows that it multiplies.
@@ -50,24 +50,24 @@ constexpr int64_t KvBytes(KvType type) {
 }
 
 // Causal attention of `rows` consecutive queries of one sequence against one KV head.
-// Query r stands at absolute position first_pos + r and sees keys 0 … first_pos + r.
+// Query r is at absolute position first_pos + r and sees keys 0 … first_pos + r.
 // k_pages[i] is page i's keys for this layer and head, TRANSPOSED: [head_dim][kPageTokens].
 // v_pages[i] is its values: [kPageTokens][head_dim]. Both of type `kv`.
-// q: [rows][q_stride], this KV head's `group` query heads side by side from q[0]; out likewise.
+// q: [rows][q_stride], this KV head's `group` query heads are adjacent from q[0] on; the same for out.
 struct Attention {
   const float* q = nullptr;
   int64_t q_stride = 0;  // in floats
   float* out = nullptr;
   int64_t out_stride = 0;
   int32_t rows = 0, first_pos = 0, group = 0, head_dim = 0;
-  float scale = 0;  // on q·k
+  float scale = 0;  // multiplies q·k
   const std::byte* const* k_pages = nullptr;
   const std::byte* const* v_pages = nullptr;
   KvType kv = KvType::kF16;
 };
 
 // One instruction set's functions. None allocates, none throws; all are safe from any thread on disjoint
-// outputs. Row pointers need no alignment. No aliasing unless said.
+// outputs. Row pointers need no alignment. No aliasing unless stated.
 struct Kernels {
   Isa isa;
 

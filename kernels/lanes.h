@@ -1,8 +1,8 @@
-// Sixteen virtual lanes, by the compiler's vector extension: one AVX-512 register or two of AVX2.
+// Sixteen virtual lanes with the compiler's vector extension: one AVX-512 register or two of AVX2.
 //
 // This and the ops_*.h files are the elementwise half of a version. avx2.cc and avx512.cc include them
 // once each and are compiled with their own instruction sets; everything stands in an unnamed namespace,
-// so that the linker never takes one version's code for the other's.
+// so that the linker never confuses the code of two versions.
 #pragma once
 
 #include <immintrin.h>
@@ -43,7 +43,7 @@ PENSTOCK_LANES Floats LoadHalves(const void* p) {
   return __builtin_convertvector(v, Floats);
 }
 
-// The first n < 16 lanes; LoadFirst puts zeros after them. Neither touches memory past them.
+// The first n < 16 lanes; LoadFirst fills the rest with zeros. Neither accesses memory beyond them.
 #ifdef __AVX512F__
 PENSTOCK_LANES Floats LoadFirst(const float* p, int n) {
   return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << n) - 1), p));
@@ -68,7 +68,7 @@ PENSTOCK_LANES Floats Fma(Floats a, Floats b, Floats c) {
   return __builtin_elementwise_fma(a, b, c);
 }
 
-// b where a is a NaN, as MAXPS has it.
+// b where a is a NaN, as in MAXPS.
 PENSTOCK_LANES Floats Larger(Floats a, Floats b) {
   return a > b ? a : b;
 }

@@ -1,19 +1,19 @@
-// How a packed matrix lies in memory. Kernels are written per layout, not per file format.
+// How a packed matrix is stored in memory. Kernels are written per layout, not per file format.
 //
-// Outputs (rows of w) are cut into TILES of 16. A tile is one run of BLOCKS of 256 k (the last may have
-// fewer), and tile follows tile, so that a matmul reads one stream from beginning to end. A block holds all
-// that its weights need:
+// Outputs (rows of w) are divided into TILES of 16. A tile is a run of BLOCKS of 256 k (the last may have
+// fewer), and the tiles are consecutive, so that a matmul reads one stream from beginning to end. A block
+// holds everything that its weights need:
 //
 //   quants  its groups of 32 k × 16 outputs, 64 * bits bytes each
 //   scales  [k/group][16]  f16, or int8 where `super`
-//   mins    [k/group][16]  likewise, where has_min
+//   mins    [k/group][16]  the same, where has_min
 //   d       [16]           f16, where `super`: scale = d * int8
 //   dmin    [16]           f16, where `super` and has_min: min = dmin * int8
 //   padding to 64 bytes
 //
 // In a group, QUAD q (0 … 7) is k = 4q … 4q + 3. One 64-byte vector holds a quad for 16 outputs: byte
 // 4 * output + k % 4. That is the operand of VPDPBUSD, which multiplies it with 4 activations. Codes
-// narrower than a byte are cut into planes, so that one shift and one mask make such a vector again:
+// narrower than a byte are split into planes, so that one shift and one mask restore such a vector:
 //
 //   8 bits: vector q is quad q
 //   4 bits: vector v (0 … 3): quad v in the low nibbles, quad v + 4 in the high ones
@@ -31,17 +31,18 @@
 
 namespace penstock::kernels {
 
-constexpr int32_t kTile = 16;    // outputs side by side
-constexpr int32_t kGroup = 32;   // activations that share a scale
-constexpr int32_t kSuper = 256;  // k that share a super-block scale; activations are stored by it
+constexpr int32_t kTile = 16;   // outputs of one tile
+constexpr int32_t kGroup = 32;  // activations that share a scale
+constexpr int32_t kSuper =
+    256;  // k that share a super-block scale; activations are stored in blocks of this size
 
 struct Layout {
   uint8_t bits = 0;    // of one code; 0: floats
   uint8_t group = 32;  // k that share a scale: 16 or 32
   uint8_t zero = 0;    // weight = scale * (code - zero) - min; 0 or a power of two; 0 where has_min
   bool has_min = false;
-  bool super = false;       // scale = f16 × int8, else f16
-  bool table = false;       // the code picks one of kTableValues, instead of being a number
+  bool super = false;       // scale = f16 × int8; false: f16
+  bool table = false;       // the code selects one of kTableValues instead of being a number
   uint8_t float_bytes = 0;  // 4 or 2 for floats
 };
 
@@ -78,7 +79,7 @@ constexpr Layout LayoutOf(Format format) {
   return {};
 }
 
-// IQ4_NL's sixteen levels plus 128: bytes without a sign, as every other code.
+// IQ4_NL's sixteen levels plus 128: unsigned bytes like every other code.
 constexpr uint8_t kTableValues[16] = {1,   24,  45,  63,  79,  93,  106, 118,
                                       129, 141, 153, 166, 181, 197, 217, 241};
 

@@ -30,7 +30,7 @@ std::vector<uint32_t> Bits(const std::vector<float>& values) {
 
 constexpr float kUntouched = 12345.0F;
 
-// Product of `rows` rows, cut at `split` outputs (a multiple of 16, or n) as two workers would.
+// Product of `rows` rows, divided at `split` outputs (a multiple of 16, or n) as by two workers.
 std::vector<float> Multiply(const Kernels& kernels, const Matrix& w, const float* x, int32_t rows,
                             int32_t split) {
   Activations a;
@@ -141,7 +141,7 @@ TEST(Matmul, IsWithinItsRoundingOfTheExactProduct) {
   }
 }
 
-// Extremes that saturate VPMADDUBSW if its operands are taken naively: every code at its largest or
+// Extremes that saturate VPMADDUBSW in a naive implementation: every code at its largest or
 // smallest, activations at ±127.
 TEST(Matmul, NeverSaturates) {
   for (const FormatInfo& info : Formats()) {

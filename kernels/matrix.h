@@ -21,7 +21,7 @@ class Matrix {
  public:
   // Repacks n rows of k weights, row after row of `format`'s blocks (any alignment). `pool`: share the work
   // among its workers; nullptr: on this thread.
-  // Errors: kInvalid if n or k is not positive, k is no multiple of the format's block, or `blocks` is not
+  // Errors: kInvalid if n or k is not positive, k is not a multiple of the format's block, or `blocks` is not
   // exactly n rows; kOverloaded if there is no memory.
   static Result<Matrix> Pack(Format format, std::span<const std::byte> blocks, int32_t n, int32_t k,
                              chip::ThreadPool* pool = nullptr);
@@ -31,7 +31,7 @@ class Matrix {
   int32_t n() const { return view_.n; }
   int32_t k() const { return view_.k; }
   Format format() const { return view_.format; }
-  // Multiplies the int8 form of the activations; otherwise their floats.
+  // Whether it multiplies the int8 form of the activations; otherwise it multiplies their floats.
   bool integer() const { return view_.layout.bits != 0; }
   int64_t resident_bytes() const { return bytes_; }
   [[gnu::always_inline]] const MatrixView& view() const { return view_; }
@@ -49,18 +49,19 @@ class Matrix {
 struct alignas(32) ActivationBlock {
   int8_t q[kSuper];
   float scale[kSuper / kGroup];        // x ≈ scale * q, per group of 32
-  float min_sum[kSuper / kGroup];      // scale * float(sum of the group's q): what a minimum multiplies
-  int32_t minus_sum[kSuper / kGroup];  // -(sum of the group's q): what a zero point multiplies
+  float min_sum[kSuper / kGroup];      // scale * float(sum of the group's q): multiplied by a minimum
+  int32_t minus_sum[kSuper / kGroup];  // -(sum of the group's q): multiplied by a zero point
   int32_t minus_sum16[kSuper / 16];    // the same by 16, for layouts with groups of 16
 };
 
-// The rows that a matmul multiplies: a view of floats and, for integer layouts, their int8 form. Filled by
-// Kernels::quantize_rows once and shared by every matrix that multiplies the same rows. Reused from step to
-// step: memory grows and is kept.
+// The rows that a matmul multiplies: a view of floats and, for integer layouts, their int8 form. Filled once
+// by Kernels::quantize_rows and shared by all matrices that multiply the same rows. Reused from step to
+// step: its memory only grows.
 // Threads: Reset on one; then quantize_rows on disjoint rows from any; then read-only.
 class Activations {
  public:
-  // Rows of k floats, row r at x + r * stride. x stays the caller's, unchanged until the last matmul.
+  // Rows of k floats, row r at x + r * stride. The caller owns x and keeps it unchanged until the last
+  // matmul.
   void Reset(const float* x, int64_t stride, int32_t rows, int32_t k);
 
   [[gnu::always_inline]] int32_t rows() const { return rows_; }
@@ -68,7 +69,7 @@ class Activations {
   [[gnu::always_inline]] const float* x(int32_t row) const { return x_ + row * stride_; }
   [[gnu::always_inline]] int64_t stride() const { return stride_; }
 
-  // Block `b` (k = 256 b …) of row `row`; the next row's is beside it.
+  // Block `b` (k = 256 b …) of row `row`; the next row's block follows it.
   [[gnu::always_inline]] ActivationBlock* block(int32_t b, int32_t row) {
     return reinterpret_cast<ActivationBlock*>(memory_.get()) + (int64_t{b} * rows_ + row);
   }

@@ -1,5 +1,5 @@
-// Arbitrary bytes as the blocks of every format: infinite and NaN scales included, nothing may crash, and
-// what is packed must dequantise to the bits of the source.
+// Arbitrary bytes as the blocks of every format, including infinite and NaN scales: nothing may crash, and
+// a packed matrix must dequantise to the same bits as its source.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -13,7 +13,7 @@
 namespace penstock::kernels {
 namespace {
 
-// A NaN may come back with another payload.
+// A NaN may have another payload afterwards.
 bool SameFloat(float a, float b) {
   return std::memcmp(&a, &b, sizeof(a)) == 0 || (a != a && b != b);
 }
@@ -30,7 +30,7 @@ void PackAndMultiply(const FormatInfo& info, std::span<const std::byte> blocks, 
       if (!SameFloat(want[static_cast<size_t>(i)], got[static_cast<size_t>(i)])) std::abort();
     }
   }
-  // Two rows of activations: the weights themselves, odd values and all.
+  // Two rows of activations: the weights themselves, including their unusual values.
   want.insert(want.end(), got.begin(), got.end());
   std::vector<float> out(static_cast<size_t>(n) * 2);
   for (const Isa isa : SupportedIsas()) {

@@ -13,8 +13,8 @@ size_t RoundUp(size_t value, size_t to) {
   return (value + to - 1) / to * to;
 }
 
-// Maps with a huge page to spare and gives back what lies outside the aligned part: an unaligned mapping
-// gets no huge pages.
+// Maps one huge page more than needed and unmaps what is outside the aligned part, because an unaligned
+// mapping gets no huge pages.
 std::byte* MapAligned(size_t bytes) {
   void* raw = mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;

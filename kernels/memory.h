@@ -15,9 +15,9 @@ struct BufferDeleter {
 };
 using Buffer = std::unique_ptr<std::byte[], BufferDeleter>;
 
-// `bytes` bytes aligned to 64, of no particular content. Large buffers are mapped on their own, in huge
-// pages where the kernel allows, and go back to the system when freed.
-// Errors: kOverloaded if there is no memory.
+// `bytes` bytes aligned to 64, with undefined content. Large buffers are mapped separately, in huge pages if
+// the operating system allows, and are returned to the system when freed.
+// Errors: kOverloaded if there is not enough memory.
 Result<Buffer> AllocateBuffer(int64_t bytes);
 
 }  // namespace penstock::kernels

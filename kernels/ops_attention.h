@@ -1,11 +1,11 @@
-// Attention over the lanes of kernels/lanes.h. Included like it.
+// Attention with the lanes of kernels/lanes.h. Included like it.
 //
-// Queries (rows × heads of the group) are taken in blocks; for each block the pages pass by in order, and a
-// page does three things: scores (a lane is a key), softmax fold (per query), output (a lane is a dimension).
-// For many queries a page is converted to f32 once; for a few its halves are read as they lie, and several
-// pages are scored at once, since one query's chain of head_dim additions would wait for each other.
-// Scores of keys that a query may not see are computed and dropped; values of such keys are never touched,
-// so that what lies in unwritten slots cannot leak.
+// Queries (rows × heads of the group) are processed in blocks; for each block the pages are processed in
+// order, in three steps: scores (a lane is a key), softmax fold (per query), output (a lane is a dimension).
+// For many queries a page is converted to f32 once; for a few its halves are read directly, and several
+// pages are scored at once, because the head_dim additions of one query form a chain with high latency.
+// Scores of keys that a query may not see are computed and dropped; values of such keys are never read,
+// so that the content of unwritten slots cannot leak.
 #pragma once
 
 #include <limits>
@@ -28,7 +28,7 @@ struct QueryBlock {
   int32_t count = 0;
   const float* query[kQueryBlock];
   float* out[kQueryBlock];
-  int32_t keys[kQueryBlock];  // how many keys of the sequence the query sees; never falls with i
+  int32_t keys[kQueryBlock];  // how many keys of the sequence the query sees; never decreases with i
 
   // The queries after the first `first` ones: query i is row i / group, head i % group.
   QueryBlock(const Attention& a, int32_t first, float* s) : args(a), at(a.head_dim), scratch(s) {
@@ -46,7 +46,7 @@ struct QueryBlock {
   PENSTOCK_LANES float* Output(int32_t i) const { return scratch + at.Output() + i * at.width; }
   PENSTOCK_LANES float* Sum(int32_t i) const { return scratch + at.Sum() + int64_t{i} * kPageTokens; }
   PENSTOCK_LANES float& Max(int32_t i) const { return scratch[at.Max() + i]; }
-  // Of the p-th page that is scored at once.
+  // Scores of the p-th page of those that are scored at once.
   PENSTOCK_LANES float* Scores(int32_t i, int32_t p) const {
     return scratch + at.Scores() + int64_t{p * kQueriesAtOnce + i} * kPageTokens;
   }
@@ -135,7 +135,7 @@ PENSTOCK_LANES void FoldSoftmax(const QueryBlock& block, int32_t i, int32_t p, i
 
 // --- output ---
 
-// A page's values: [16][stride], rows readable in whole vectors up to the head's width.
+// A page's values: [16][stride]; rows can be read in whole vectors up to the head's width.
 template <class T>
 struct Values {
   const T* at;
@@ -176,7 +176,7 @@ PENSTOCK_LANES void AddValues(const QueryBlock& block, int32_t i, int32_t p, int
 // Folds page `page`, whose scores are the p-th.
 template <class T>
 void FoldPage(const QueryBlock& block, int32_t page, int32_t p, Values<T> values) {
-  // Later queries see more: first those that see nothing, then those that see a part, then the rest.
+  // Later queries see more keys: first those that see none, then those that see a part, then the rest.
   int32_t i = 0;
   while (block.KeysIn(page, i) == 0) ++i;
   for (int32_t keys; i < block.count && (keys = block.KeysIn(page, i)) < kPageTokens; ++i) {
@@ -193,7 +193,8 @@ void FoldPage(const QueryBlock& block, int32_t page, int32_t p, Values<T> values
 
 // --- the pages of one block ---
 
-// Asks for page `page` while an earlier one is computed: pages are scattered, so no hardware foresees them.
+// Prefetches page `page` while an earlier one is computed: pages are scattered, so the hardware cannot
+// predict them.
 template <class T>
 PENSTOCK_LANES void PrefetchPage(const QueryBlock& block, int32_t page, int32_t pages) {
   if (page >= pages) return;
@@ -204,7 +205,7 @@ PENSTOCK_LANES void PrefetchPage(const QueryBlock& block, int32_t page, int32_t 
   }
 }
 
-// As they lie. REQUIRES: head_dim % 16 == 0.
+// Reads the pages directly. REQUIRES: head_dim % 16 == 0.
 template <class T>
 void AttendDirectly(const QueryBlock& block, int32_t pages) {
   const auto* keys = reinterpret_cast<const T* const*>(block.args.k_pages);
@@ -231,7 +232,7 @@ void AttendDirectly(const QueryBlock& block, int32_t pages) {
   }
 }
 
-// `rows` rows of `from` floats as rows of `to`, a multiple of 16.
+// Widens `rows` rows of `from` floats to rows of `to` floats, a multiple of 16.
 template <class T>
 void Convert(const T* page, int64_t rows, int64_t from, int64_t to, float* out) {
   if (from == to) {
@@ -243,7 +244,7 @@ void Convert(const T* page, int64_t rows, int64_t from, int64_t to, float* out) 
   }
 }
 
-// Converted page by page.
+// Converts the pages one by one.
 template <class T>
 void AttendConverted(const QueryBlock& block, int32_t pages) {
   float *keys = block.scratch + block.at.KPage(), *values = block.scratch + block.at.VPage();

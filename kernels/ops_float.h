@@ -1,4 +1,4 @@
-// Matmul of F32, F16 and BF16 weights, over the lanes of kernels/lanes.h. Included like it.
+// Matmul of F32, F16 and BF16 weights with the lanes of kernels/lanes.h. Included like it.
 // A lane is an output; a register block of kRows rows × kTiles tiles hides the latency of the fma chains.
 #pragma once
 
@@ -72,7 +72,7 @@ void FloatRows(const FloatBlock& job, int32_t n, int32_t n_end) {
 
 template <Format kFormat>
 void FloatMatmul(const FloatBlock& job, int32_t n_begin, int32_t n_end) {
-  // One row has only its tiles to hide latency with.
+  // One row can hide latency only with several tiles.
   int32_t n = n_begin;
   if (job.a.rows() == 1) {
     for (; n + 3 * kTile < n_end; n += 4 * kTile) FloatMicro<kFormat, 1, 4>(job, 0, n, n_end);

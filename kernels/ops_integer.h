@@ -1,9 +1,9 @@
-// Matmul of integer layouts, over the lanes of kernels/lanes.h. Included like it, after the version's own
+// Matmul of integer layouts with the lanes of kernels/lanes.h. Included like it, after the version's own
 // Lookup16 and DotGroup.
 //
 // A group's codes are expanded to bytes in registers and multiplied at once with a block of rows, whose sums
-// stay in registers along k. For one row that streams weights from memory; for many it expands a tile again
-// for each block of rows, which costs less than keeping the expanded codes would.
+// stay in registers along k. For one row this streams weights from memory; for many it expands a tile again
+// for each block of rows, which costs less than storing the expanded codes.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -23,7 +23,7 @@ PENSTOCK_LANES Codes LoadCodes(const std::byte* at) {
   return v;
 }
 
-// Bytes shifted right by kShift (left if negative), then masked: bits that crossed a byte are masked away.
+// Bytes shifted right by kShift (left if negative), then masked: bits that crossed a byte are removed.
 template <int kShift, uint8_t kMask>
 PENSTOCK_LANES Codes Field(Codes v) {
   const auto words = reinterpret_cast<Words>(v);
@@ -83,7 +83,7 @@ PENSTOCK_LANES void Expand(const std::byte* group, Codes* codes) {
 
 // --- scales ---
 
-// Sixteen f16 scales, or int8 ones times what multiplies them; `i` counts scale groups.
+// Sixteen f16 scales, or int8 scales times their f16 factor; `i` counts scale groups.
 template <Layout kLayout>
 PENSTOCK_LANES Floats LoadScale(const std::byte* scales, int64_t i, Floats super) {
   if constexpr (kLayout.super) {
@@ -114,7 +114,7 @@ struct BlockScales {
 
 // --- the arithmetic of one scale group: integer dots, then the float chain ---
 
-// What the inner loops need to know of a layout; fewer than there are layouts.
+// What the inner loops need to know about a layout; several layouts share one.
 struct Kind {
   int group = 32;
   bool has_min = false;
@@ -161,10 +161,11 @@ struct IntegerJob {
   int32_t n_end;
 };
 
-// Weights come from memory in one stream; what is touched now is asked for some blocks ahead, beyond the end
-// of the tile too, since the next one follows. A few rows wait for memory and ask for it into the second
-// level, which holds more misses in flight than the first; many rows compute long enough for the first.
-// Measured on Zen 4: 4 rows of Q4_0 at 20 GB/s against 16, 8 rows at 350 GOP/s against 250.
+// Weights are read from memory in one stream and prefetched some blocks ahead, also beyond the end of the
+// tile, because the next tile follows. With few rows the matmul waits for memory and prefetches into the
+// second-level cache, which allows more misses in flight than the first; with many rows it computes long
+// enough for the first. Measured on Zen 4: 4 rows of Q4_0 at 20 GB/s against 16, 8 rows at 350 GOP/s against
+// 250.
 template <Layout kLayout, int kRows>
 PENSTOCK_LANES void Prefetch(const std::byte* at, int64_t lines) {
   constexpr int64_t kAhead = BlockShapeOf(kLayout, kSuper / kGroup).bytes * (kLayout.bits < 6 ? 2 : 1);
@@ -218,7 +219,7 @@ void MultiplyTile(const IntegerJob& job, int32_t row, int32_t n) {
 
 // --- one layout, then all ---
 
-// Rows [row, end) in blocks as even as can be: 9 rows are 5 + 4, not 8 + 1.
+// Rows [row, end) in blocks of nearly equal size: 9 rows are 5 + 4, not 8 + 1.
 template <Layout kLayout>
 void MultiplyRows(const IntegerJob& job, int32_t row, int32_t end, int32_t n) {
   for (int32_t blocks = (end - row + kIntegerRows - 1) / kIntegerRows; blocks > 0; --blocks) {
@@ -244,7 +245,7 @@ void MultiplyRows(const IntegerJob& job, int32_t row, int32_t end, int32_t n) {
   }
 }
 
-// So many rows at a time that their activations stay in the second-level cache while all tiles pass by.
+// Processes as many rows at a time as fit with their activations into the second-level cache, for all tiles.
 PENSTOCK_LANES int32_t RowsInCache(const Activations& a) {
   const auto fit =
       static_cast<int32_t>(kCachedBytes / (a.blocks() * static_cast<int64_t>(sizeof(ActivationBlock))));

@@ -1,4 +1,4 @@
-// Activations to int8, over the lanes of kernels/lanes.h. Included like it.
+// Activations to int8 with the lanes of kernels/lanes.h. Included like it.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -45,7 +45,7 @@ PENSTOCK_LANES void QuantizeGroup(Floats x, Floats y, int g, ActivationBlock& bl
   block.min_sum[g] = scale * static_cast<float>(low + high);
 }
 
-// The 16 floats at x + k, with zeros past the row's end.
+// The 16 floats at x + k, with zeros beyond the row's end.
 PENSTOCK_LANES Floats LoadWithin(const float* x, int32_t k, int32_t end) {
   if (k + kLanes <= end) return Load(x + k);
   return k < end ? LoadFirst(x + k, end - k) : Floats{};

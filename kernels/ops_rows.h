@@ -1,5 +1,5 @@
-// Operations along or beside a row, over the lanes of kernels/lanes.h. Included like it.
-// Loops without a sum are left to the compiler: any order of independent elements gives the same bits.
+// Operations on rows with the lanes of kernels/lanes.h. Included like it.
+// Loops without a sum are vectorised by the compiler: any order of independent elements gives the same bits.
 #pragma once
 
 #include <cmath>
@@ -84,7 +84,7 @@ void StoreKv(const float* k, const float* v, int32_t head_dim, int32_t slot, KvT
     std::memcpy(v_page + int64_t{slot} * head_dim * 4, v, static_cast<size_t>(head_dim) * 4);
     return;
   }
-  // Conversion by _Float16 rounds to nearest even, as FloatToHalf.
+  // Conversion with _Float16 rounds to nearest even, as FloatToHalf does.
   auto* keys = reinterpret_cast<_Float16*>(k_page) + slot;
   auto* values = reinterpret_cast<_Float16*>(v_page) + int64_t{slot} * head_dim;
   for (int32_t d = 0; d < head_dim; ++d) keys[int64_t{d} * kPageTokens] = static_cast<_Float16>(k[d]);

@@ -21,7 +21,7 @@ std::vector<uint32_t> Bits(const std::vector<float>& values) {
   return bits;
 }
 
-// What `op` makes of its inputs must not depend on the version.
+// The result of `op` must not depend on the version.
 void ExpectEqualOnEveryIsa(const std::function<std::vector<float>(const Kernels&)>& op, const char* name,
                            int32_t n) {
   const std::vector<uint32_t> want = Bits(op(KernelsFor(Isa::kReference)));

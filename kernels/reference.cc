@@ -1,5 +1,5 @@
-// The readable truth: one loop after another, exactly as the numeric contract in kernels/kernels.h says.
-// std::fma is exact on every machine; nothing here is compiled for more than the baseline.
+// The readable reference: simple loops, exactly as the numeric contract in kernels/kernels.h defines.
+// std::fma is exact on every machine; this file is compiled for the baseline instruction set only.
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -22,7 +22,7 @@ inline std::vector<float> RandomFloats(Random& random, int64_t count, float ampl
   return values;
 }
 
-// Where a block of `format` keeps f16 values.
+// The byte offsets of f16 values in a block of `format`.
 inline std::span<const int> HalfOffsets(Format format) {
   static constexpr int kAtStart[] = {0}, kTwo[] = {0, 2}, kQ2[] = {80, 82}, kQ3[] = {108}, kQ6[] = {208};
   switch (format) {
@@ -45,7 +45,7 @@ inline std::span<const int> HalfOffsets(Format format) {
   }
 }
 
-// n rows of k weights in random blocks with scales about as a real model's.
+// n rows of k weights in random blocks, with scales similar to those of a real model.
 inline std::vector<std::byte> RandomBlocks(Format format, int64_t n, int64_t k, Random& random) {
   const FormatInfo& info = InfoOf(format);
   const int64_t blocks = n * k / info.block_elements;

@@ -1,4 +1,4 @@
-// Reads weights of a packed matrix one group at a time: kernels/layout.h said in code, for the reference,
+// Reads weights of a packed matrix one group at a time: the code form of kernels/layout.h, for the reference,
 // for rows of an embedding and for tests.
 #pragma once
 

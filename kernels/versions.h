@@ -10,7 +10,7 @@ const Kernels& ReferenceKernels();
 const Kernels& Avx2Kernels();
 const Kernels& Avx512Kernels();
 
-// Attention works on blocks of so many queries (rows × group), so that a page of keys and values is
+// Attention works on blocks of this many queries (rows × group), so that a page of keys and values is
 // converted to f32 once for all of them.
 constexpr int32_t kQueryBlock = 32;
 

@@ -1,4 +1,4 @@
-// Damaged model files: every one ends with an Error that names the file and the defect, or loads and
+// Damaged model files: each either gives an Error that names the file and the defect, or loads and
 // computes; none crashes. One corrupted block of weights changes the logits, in every format.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,7 +31,8 @@ const std::vector<Token>& Prompt() {
   return prompt;
 }
 
-// Every token's logits: what a weight changes in one may be rounded away when activations are quantised.
+// The logits of every token, because quantised activations can round away the effect of a weight on one
+// token.
 Result<std::vector<float>> Compute(const std::string& path) {
   PENSTOCK_ASSIGN(auto files, ModelFiles::Open(path));
   const auto& kernels = kernels::KernelsFor(kernels::SupportedIsas().back());
@@ -45,7 +46,7 @@ Result<std::vector<float>> Compute(const std::string& path) {
   return std::vector<float>(logits.begin(), logits.end());
 }
 
-// Both ways in which a model file is opened; their first error.
+// Opens a model file in both ways; returns the first error.
 Status OpenAll(const std::string& path) {
   const auto assets = ReadTextAssets(path);
   const auto logits = Compute(path);
@@ -60,7 +61,7 @@ class Damage : public ::testing::Test {
   Damage() { std::filesystem::create_directories(folder_); }
   ~Damage() override { std::filesystem::remove_all(folder_); }
 
-  // The defect's message; empty: it loaded and computed.
+  // The error message; empty: the model loaded and computed.
   std::string Try(const Bytes& bytes, const std::string& file = "m.gguf") {
     testing::WriteBytes(folder_ + "/" + file, bytes);
     const auto status = OpenAll(file == "m.gguf" ? folder_ + "/" + file : folder_);
@@ -171,7 +172,7 @@ TEST_F(Damage, AnUnknownArchitectureIsNamedAndSoIsWhatIsServed) {
   auto writer = testing::GgufWriter().String("general.architecture", "mamba");
   writer.Tensor("token_embd.weight", kernels::Format::kF32, {4}, Bytes(16));
   EXPECT_THAT(Try(writer.Build()),
-              HasSubstr("architecture \"mamba\" is not served; these are: llama, qwen2, qwen3, qwen3moe"));
+              HasSubstr("architecture \"mamba\" is not supported; supported: llama, qwen2, qwen3, qwen3moe"));
 }
 
 TEST_F(Damage, ATensorThatNobodyComputesIsRefused) {
@@ -182,7 +183,7 @@ TEST_F(Damage, ATensorThatNobodyComputesIsRefused) {
 
 TEST_F(Damage, AVocabularyLargerThanTheEmbeddingIsRefused) {
   Bytes bytes = testing::TinyModel(kernels::Format::kQ8_0).Build();
-  // "tokenizer.ggml.tokens" counts 48; say that the embedding has 32 rows.
+  // "tokenizer.ggml.tokens" has 48 tokens; change the embedding to 32 rows.
   const std::string name = "token_embd.weight";
   const auto it = std::search(bytes.begin(), bytes.end(), reinterpret_cast<const std::byte*>(name.data()),
                               reinterpret_cast<const std::byte*>(name.data() + name.size()));
@@ -206,7 +207,7 @@ void Corrupt(std::span<std::byte> block, const kernels::FormatInfo& info) {
   }
 }
 
-// One block in each matrix of the model in turn.
+// Corrupts one block in each matrix of the model, one after another.
 TEST_P(BlockDamage, OneCorruptedBlockChangesTheLogits) {
   const auto& info = GetParam();
   const Bytes whole = testing::TinyModel(info.format).Build();
@@ -217,7 +218,7 @@ TEST_P(BlockDamage, OneCorruptedBlockChangesTheLogits) {
   const auto gguf = Gguf::Parse(whole, "m");
   for (const Tensor& t : gguf->tensors()) {
     if (t.rows == 1) continue;
-    // In the embedding, of a token that is in the prompt.
+    // In the embedding, the row of a token in the prompt.
     const int64_t row = t.name == "token_embd.weight" ? Prompt().back() : t.rows / 2;
     Bytes bytes = whole;
     Corrupt(std::span(bytes).subspan(static_cast<size_t>(t.row(row) - whole.data()),

@@ -1,5 +1,5 @@
-// Logits against Hugging Face transformers, on tiny random models of every architecture and rope variant
-// (tools/make_logit_goldens.py), in f32: through both kinds of file, every kernel version, any chunking.
+// Logits compared with Hugging Face transformers on tiny random models of every architecture and rope variant
+// (tools/make_logit_goldens.py), in f32: with both kinds of file, every kernel version, any chunking.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,7 +61,7 @@ Session Open(const std::string& path, kernels::Isa isa) {
   auto model = Model::Load(*std::move(files), WeightMode::kPacked, kernels::KernelsFor(isa), Pool());
   EXPECT_TRUE(model.has_value()) << model.error().message;
   auto kv = KvPages::Create((*model)->config(), kernels::KvType::kF32, 4);
-  return {*std::move(model), *std::move(kv), {2, 0, 3, 1}};  // pages need no order
+  return {*std::move(model), *std::move(kv), {2, 0, 3, 1}};  // pages may be in any order
 }
 
 // All logits of `tokens`, computed in chunks of `chunk`.

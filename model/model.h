@@ -31,10 +31,10 @@ class Model {
   int32_t vocabulary() const { return static_cast<int32_t>(embedding_.rows); }
   int64_t weight_bytes() const { return weight_bytes_; }  // resident
 
-  // Computes the chunks' tokens: writes their keys and values to `kv`, and returns the logits that are
-  // wanted, [Σ chunk.logits, vocabulary()], in the chunks' order. The span is valid until the next call.
-  // REQUIRES: every token is in the vocabulary, every page in `kv`; no page that is written is read by
-  // another chunk.
+  // Computes the chunks' tokens: writes their keys and values to `kv`, and returns the requested logits,
+  // [Σ chunk.logits, vocabulary()], in the chunks' order. The span is valid until the next call.
+  // REQUIRES: every token is in the vocabulary, every page in `kv`; no chunk reads a page that another chunk
+  // writes.
   std::span<float> Run(std::span<const Chunk> chunks, const KvPages& kv);
 
  private:
@@ -50,7 +50,7 @@ class Model {
   const Architecture& architecture_;
   const kernels::Kernels& kernels_;
   chip::ThreadPool& pool_;
-  Tensor embedding_;  // rows are read from the file, except where output_ is the same matrix
+  Tensor embedding_;  // rows are read from the file, unless output_ is the same matrix
   std::unique_ptr<Rope> rope_;
   std::vector<Layer> layers_;
   std::vector<float> output_norm_;

@@ -74,7 +74,7 @@ class GgufWriter {
     return *this;
   }
 
-  // Everything before the data is what `header` counts.
+  // `header`: gets the number of bytes before the data.
   Bytes Build(size_t* header = nullptr, uint32_t version = 3) const {
     Bytes out;
     for (const char c : {'G', 'G', 'U', 'F'}) Put(out, c);
@@ -94,7 +94,7 @@ class GgufWriter {
   uint64_t key_count_ = 0, tensor_count_ = 0;
 };
 
-// Of random blocks' weights.
+// The root mean square of the weights of random blocks.
 inline float RootMeanSquare(kernels::Format format, Random& random) {
   constexpr int64_t kCount = 4096;
   std::vector<float> values(kCount);
@@ -105,7 +105,7 @@ inline float RootMeanSquare(kernels::Format format, Random& random) {
   return static_cast<float>(std::sqrt(squares / kCount));
 }
 
-// A llama of one layer whose matrices are random blocks of `format`: 256 wide, 4 heads, 48 tokens.
+// A llama model with one layer whose matrices are random blocks of `format`: 256 wide, 4 heads, 48 tokens.
 inline GgufWriter TinyModel(kernels::Format format, uint64_t seed = 1) {
   using kernels::Format;
   constexpr uint64_t kWidth = 256, kHeads = 4, kKvHeads = 2, kHead = 64, kVocabulary = 48;
@@ -128,8 +128,8 @@ inline GgufWriter TinyModel(kernels::Format format, uint64_t seed = 1) {
              kernels::testing::RandomBlocks(format, static_cast<int64_t>(rows), static_cast<int64_t>(cols),
                                             random));
   };
-  // Norms undo the size of the format's random weights, so that projections give values around one
-  // and attention is far from one-hot: then each weight matters.
+  // The norms compensate for the size of the format's random weights, so that projections give values around
+  // one and attention is far from one-hot: then each weight has an effect.
   const float size = RootMeanSquare(format, random) * 16;
   const auto norm = [&](std::string_view name, float divisor) {
     Bytes data;

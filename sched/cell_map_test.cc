@@ -1,5 +1,5 @@
-// The planner's pages, kept in a library that keeps sequences: whatever the planner does, each sequence finds
-// its own text before each step, and the cells never outgrow the pages.
+// The planner's pages in a library that stores sequences: whatever the planner does, each sequence has its
+// own text before each step, and the cells never need more room than the pages.
 #include "runner/cell_map.h"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,8 @@ struct Setting {
 
 class CellsOfAPlanner : public ::testing::TestWithParam<Setting> {};
 
-// Prompts of a few shared beginnings, forks, cancels, starvation, failed steps, and too few pages and slots.
+// Prompts with a few shared beginnings, forks, cancels, starvation, failed steps, and too few pages and
+// slots.
 TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
   const auto [pages, slots, shares, aside] = GetParam();
   uint64_t recomputed = 0, preemptions = 0, hits = 0, restored = 0;
@@ -74,7 +75,7 @@ TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
       const auto where = map.Prepare(*plan, actions);
       ASSERT_TRUE(where.has_value()) << where.error().message;
       cells.Do(actions);
-      if (random.Below(25) == 0) {  // the chip fails in the middle of it
+      if (random.Below(25) == 0) {  // the chip fails during the step
         cells.Compute((*where)[0], plan->work[0].start, plan->work[0].tokens);
         actions.clear();
         map.Failed(*plan, actions);
@@ -105,7 +106,7 @@ TEST_P(CellsOfAPlanner, HoldEachSequencesTextAndNeverMoreThanItsPages) {
         if (sequence.known() - sequence.prompt_tokens >= 40) close(i);
       }
     }
-    // All end, and a last step clears away what was aside of them.
+    // All sequences end, and a last step removes their saved state.
     while (!open.empty()) close(open.size() - 1);
     open.push_back(*scheduler.Add({.model = 1, .prompt = {1}, .sampling = {}, .prefix_scope = ""}));
     CellMap::Actions last;

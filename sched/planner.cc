@@ -22,8 +22,8 @@ class Step {
     for (size_t i = 0; i < input_.running.size(); ++i) {
       if (Wants(i) && input_.running[i].remaining == 1 && FindPage(i)) Work(input_.running[i].id, 1);
     }
-    // Decoding is never held back; prompts get at least a quarter, or newcomers would wait for the end
-    // of all streams when there are more of those than the budget.
+    // Decoding is never delayed. Prompts get at least a quarter of the budget; otherwise new sequences would
+    // wait for the end of all streams when there are more streams than the budget has tokens.
     const auto decoding = static_cast<int32_t>(decision_.work.size());
     budget_ = std::max(limits_.step_tokens - decoding, std::max(1, limits_.step_tokens / 4));
     for (size_t i = 0; i < input_.running.size(); ++i) {
@@ -54,7 +54,7 @@ class Step {
     decision_.preempt.push_back(input_.running[victim].id);
   }
 
-  // The youngest that waits for its reader.
+  // The youngest sequence that waits for its reader.
   std::optional<size_t> Starved() const {
     for (size_t i = input_.running.size(); i-- > 0;) {
       if (alive_[i] && input_.running[i].starved) return i;
@@ -62,7 +62,8 @@ class Step {
     return std::nullopt;
   }
 
-  // Who gives way to `i`: somebody starved, else the youngest that is not older. Perhaps `i` itself.
+  // The sequence to preempt for `i`: a starved one, otherwise the youngest that is not older. It can be `i`
+  // itself.
   size_t Victim(size_t i) const {
     if (const auto starved = Starved()) return *starved;
     size_t youngest = input_.running.size() - 1;
@@ -75,8 +76,8 @@ class Step {
     if (!input_.running[i].needs_page) return true;
     while (available_ < 1) {
       const size_t victim = Victim(i);
-      // Pages that victims share count for none of them, but are free when the last has gone: look
-      // again at the next step before giving way oneself.
+      // Pages that victims share are counted for none of them, but become free with the last victim: check
+      // again at the next step before preempting `i` itself.
       if (victim != i || decision_.preempt.empty()) Preempt(victim);
       if (victim == i) return false;
     }
@@ -84,12 +85,12 @@ class Step {
     return true;
   }
 
-  // Pages that admission leaves alone: one of growth for each that runs, or a newcomer's first act
-  // would be to push somebody out.
+  // Pages that admission must not take: one page of growth for each running sequence. Otherwise a new
+  // sequence would cause a preemption at once.
   int32_t Watermark() const { return active_ + static_cast<int32_t>(decision_.admit.size()); }
 
-  // Those that wait for their readers make room for newcomers, if that is enough, or if nobody else
-  // will ever make any.
+  // Preempts sequences that wait for their readers to make room for new sequences, if that is enough, or if
+  // no other sequence will ever free pages.
   void ReclaimPages(int32_t needed) {
     if (active_ > 0 && available_ + starved_pages_ < needed) return;
     while (available_ < needed && PreemptStarved()) {
@@ -103,7 +104,7 @@ class Step {
   }
 
   void Admit() {
-    // Who was just pushed out must not come back in the same step, and nobody may take its place.
+    // A sequence that was just preempted must not return in the same step, and no other may take its place.
     if (!decision_.preempt.empty()) return;
     int32_t slots = limits_.free_slots;
     for (const WaitingView& waiting : input_.waiting) {
@@ -123,7 +124,7 @@ class Step {
   const PlanLimits& limits_;
   int32_t available_;
   int32_t active_ = 0;         // running and not starved
-  int32_t starved_pages_ = 0;  // that preempting the starved gives back
+  int32_t starved_pages_ = 0;  // pages that preempting all starved sequences would free
   int32_t budget_ = 0;
   std::vector<char> alive_;
   PlanDecision decision_;

@@ -1,13 +1,14 @@
 // The step planner: what one step computes, as a pure function of plain data.
 //
 // There is no prefill phase and no decode phase, only tokens still to compute:
-//   1. a running sequence with one token left goes first, always: no prompt stalls a running stream;
-//   2. what is left of the step's budget goes to longer remainders, in chunks, oldest first;
-//   3. then waiting sequences are admitted, oldest first, while their pages fit; nobody overtakes.
-// A sequence gets the pages of all its known tokens when it is admitted, and one page more each
-// kPageTokens tokens. When there is none, the youngest gives all its pages back and waits to go on (from what
-// the runner put aside, or computed again; bit-equal), those that wait for their reader before all others.
-// The oldest is never a victim of younger ones, so it always ends: no deadlock, no starvation.
+//   1. a running sequence with one token left always goes first: no prompt stalls a running stream;
+//   2. the rest of the step's budget goes to longer remainders, in chunks, oldest first;
+//   3. then waiting sequences are admitted, oldest first, while their pages fit; none overtakes another.
+// A sequence gets the pages of all its known tokens when it is admitted, and one more page for every
+// kPageTokens tokens. If no page is left, the youngest sequence returns all its pages and waits (it continues
+// from the state that the runner saved, or is computed again; bit-equal). Sequences that wait for their
+// readers are preempted before all others. The oldest is never preempted for younger ones, so it always ends:
+// no deadlock, no starvation.
 #pragma once
 
 #include <cstdint>
@@ -23,26 +24,26 @@ struct PlanLimits {
   int32_t free_slots = 64;    // sequences that may still be admitted
 };
 
-// A sequence that has its pages. Ordered by age: lower ids came first.
+// A sequence that has its pages. Ordered by age: lower ids are older.
 struct RunningView {
   SequenceId id = 0;
   int32_t remaining = 0;    // tokens known and not computed; ≥ 1
   bool needs_page = false;  // its next token begins a page that it does not have
   bool starved = false;     // its reader has given no credit: nothing may be computed
-  int32_t held_pages = 0;   // that come free if it is preempted
+  int32_t held_pages = 0;   // pages that become free if it is preempted
 };
 
 // A sequence that could be admitted (credits in hand, nothing to wait for), by age.
 struct WaitingView {
   SequenceId id = 0;
-  int32_t remaining = 0;     // after what the prefix cache spares; ≥ 1
-  int32_t pages_needed = 0;  // new ones, and cached ones that nobody else uses
+  int32_t remaining = 0;     // without the tokens that the prefix cache has; ≥ 1
+  int32_t pages_needed = 0;  // new pages, and cached pages without another user
 };
 
 struct PlanInput {
   std::span<const RunningView> running;
   std::span<const WaitingView> waiting;
-  int32_t available_pages = 0;  // free, and cached without a user
+  int32_t available_pages = 0;  // free pages, and cached pages without a user
 };
 
 struct PlanDecision {

@@ -84,7 +84,7 @@ TEST(Planner, AdmissionLeavesAPageOfGrowthToEachThatRuns) {
   const std::vector<WaitingView> waiting = {{.id = 3, .remaining = 50, .pages_needed = 4}};
   EXPECT_THAT(Decide(running, waiting, 5).admit, IsEmpty());
   EXPECT_THAT(Decide(running, waiting, 6).admit, ElementsAre(3));
-  EXPECT_THAT(Decide({}, waiting, 4).admit, ElementsAre(3));  // alone it may have all
+  EXPECT_THAT(Decide({}, waiting, 4).admit, ElementsAre(3));  // a single sequence may take all pages
 }
 
 TEST(Planner, NobodyIsAdmittedInTheStepThatPreempts) {
@@ -159,7 +159,7 @@ TEST(Planner, HoldsItsInvariantsOnAnyInput) {
     }
     EXPECT_GE(left, 0) << "seed " << seed;
     EXPECT_LE(prompt_tokens, limits.step_tokens);
-    // The oldest that may work is never preempted for a younger one, and works if any page can be had.
+    // The oldest that may work is never preempted for a younger one, and works if any page is available.
     for (const RunningView& view : running) {
       if (view.starved) continue;
       if (view.remaining == 1 && !view.needs_page) {

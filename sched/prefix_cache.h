@@ -1,9 +1,9 @@
 // PrefixCache: finds full pages that already hold the beginning of a prompt.
 //
-// A tree of pages: each entry is one page's kPageTokens tokens below its parent entry; below the root
-// stands the scope, so that one scope's pages are never found from another. Entries have serial numbers
-// that are never used twice, and a child is looked up by (its parent's serial, its tokens), compared in
-// full: a hash collision or a recycled parent cannot show a page that holds something else.
+// A tree of pages: each entry is one page's kPageTokens tokens below its parent entry. Each scope has its own
+// root, so that one scope's pages are never found from another. Entries have serial numbers that are never
+// reused, and a child is looked up by (its parent's serial, its tokens), compared in full: so a hash
+// collision or a recycled parent cannot return a page with other content.
 //
 // Threads: one. Owns no page: PagePool does.
 #pragma once
@@ -24,7 +24,7 @@ class PrefixCache {
  public:
   using Serial = uint64_t;  // an entry, or a scope's root; 0: none
 
-  // The root of `scope`. An empty scope shares nothing: 0.
+  // The root of `scope`; 0 for an empty scope, which shares nothing.
   Serial Root(std::string_view scope);
 
   // The pages that hold `tokens` from the beginning, full pages only; at most ⌊(tokens − 1) ∕ page⌋, so
@@ -35,17 +35,16 @@ class PrefixCache {
   };
   Hit Find(Serial root, std::span<const Token> tokens) const;
 
-  // Remembers that `page` holds `tokens` (one page full) after `parent`. If another page is remembered
-  // for the same, that stays, and `page` is not remembered. Returns the entry's serial, which is the
-  // parent for the next page.
-  // REQUIRES: parent != 0, tokens.size() == kPageTokens.
+  // Remembers that `page` holds `tokens` (one full page) after `parent`. If another page is already
+  // remembered for the same tokens, it stays, and `page` is not remembered. Returns the entry's serial, which
+  // is the parent of the next page. REQUIRES: parent != 0, tokens.size() == kPageTokens.
   struct Inserted {
     Serial serial = 0;
     bool remembered = false;
   };
   Inserted Insert(Serial parent, std::span<const Token> tokens, PageId page);
 
-  // `page` is given to somebody else. Its children cannot be found any more and age out.
+  // Forgets `page`, because it gets a new owner. Its children can no longer be found and will be evicted.
   void Forget(PageId page);
 
   size_t size() const { return entries_.size(); }

@@ -52,7 +52,7 @@ TEST(PrefixCache, ScopesDoNotSeeEachOther) {
 TEST(PrefixCache, TheSameTokensAfterOthersAreSomethingElse) {
   PrefixCache cache;
   Remember(cache, "a", Tokens(32), 10);
-  EXPECT_TRUE(Find(cache, "a", Tokens(40, 16)).empty());  // the second page's tokens at the beginning
+  EXPECT_TRUE(Find(cache, "a", Tokens(40, 16)).empty());  // the second page's tokens are not a beginning
 }
 
 TEST(PrefixCache, AForgottenParentHidesItsChildrenEvenWhenItsPageIsUsedAgain) {

@@ -72,7 +72,7 @@ Result<SequenceId> Scheduler::Add(NewSequence fresh) {
   }
   const auto total = static_cast<int64_t>(fresh.prompt.size()) + std::min(fresh.max_tokens, int64_t{1} << 31);
   if (total > model.info.context) {
-    return Fail(Code::kTooLarge,
+    return Fail(Reason::kContextTooLong,
                 "a prompt of {} tokens and up to {} more exceed the model's context of {}; shorten the "
                 "prompt or lower max_tokens",
                 fresh.prompt.size(), fresh.max_tokens, model.info.context);

@@ -1,4 +1,4 @@
-// What the scheduler promises, shown by a runner that notices every wrong page (runner/fake.h).
+// The scheduler's contract, tested with a runner that detects every wrong page (runner/fake.h).
 #include "sched/scheduler.h"
 
 #include <gmock/gmock.h>
@@ -14,7 +14,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// A scheduler, a fake runner and the bookkeeping of an engine: who still wants how many tokens.
+// A scheduler, a fake runner and an engine's bookkeeping: how many tokens each sequence still needs.
 class Bench {
  public:
   explicit Bench(SchedulerOptions options = {}, const std::string& path = "fake:m", FakeOptions fake = {})
@@ -37,7 +37,7 @@ class Bench {
                 .prefix_scope = std::move(scope)});
   }
 
-  // One step; false if there was nothing to do. Sequences that have what they want are finished.
+  // Runs one step; false if there was nothing to do. Finishes sequences that have all their tokens.
   bool Step() {
     auto plan = scheduler.Next();
     scheduler.CheckIntegrity();
@@ -141,14 +141,14 @@ TEST(Scheduler, WhatIsAsideOfACancelledSequenceIsDropped) {
   while (!std::ranges::any_of(ids, aside)) ASSERT_TRUE(bench.Step());
   const auto paused = std::ranges::find_if(ids, aside) - ids.begin();
   bench.Cancel(ids[static_cast<size_t>(paused)]);
-  bench.scheduler.CheckIntegrity();  // counts what is aside
+  bench.scheduler.CheckIntegrity();  // counts saved state too
   bench.Run();
   for (uint64_t i = 0; i < 8; ++i) {
     if (static_cast<ptrdiff_t>(i) != paused) EXPECT_EQ(bench.said[ids[i]], Alone(Prompt(i, 10), 150));
   }
 }
 
-// As a sequence moves from one engine to another.
+// A sequence moves from one engine to another.
 SequenceId Move(Bench& from, SequenceId id, Bench& to, int64_t wanted) {
   const Sequence sequence = *from.scheduler.Find(id);
   const auto state = from.runner().TakeState(from.model.id, id, sequence.computed, sequence.pages);
@@ -173,7 +173,7 @@ TEST(Scheduler, AMovedSequenceGoesOnFromWhatWasComputedElsewhere) {
     for (int i = 0; i < steps; ++i) from.Step();
     to.Step();
     const SequenceId there = Move(from, id, to, 40);
-    to.Run();  // eight pages: they push each other out
+    to.Run();  // with eight pages they preempt each other
     std::vector<Token> said = from.said[id];
     said.insert(said.end(), to.said[there].begin(), to.said[there].end());
     EXPECT_EQ(said, Alone(Prompt(1, 50), 40));
@@ -214,7 +214,7 @@ TEST(Scheduler, PrefixCacheSparesWorkAndChangesNothing) {
   auto long_prompt = Prompt(1, 200);
   const SequenceId first = bench.Add(long_prompt, 20);
   bench.Run();
-  // The conversation goes on: prompt and answer are both remembered.
+  // The conversation continues: prompt and answer are both in the prefix cache.
   auto second_prompt = long_prompt;
   second_prompt.insert(second_prompt.end(), bench.said[first].begin(), bench.said[first].end());
   second_prompt.push_back(3);
@@ -253,7 +253,7 @@ TEST(Scheduler, CancelFreesEverythingAtAnyMoment) {
         {.prompt = Prompt(1, 50), .max_tokens = 30, .sampling = {}, .prefix_scope = "", .lead = lead});
     for (int i = 0; i < steps; ++i) bench.Step();
     bench.Cancel(lead);
-    bench.Step();  // the sibling goes on without it
+    bench.Step();  // the sibling continues without it
     bench.Cancel(sibling);
     EXPECT_FALSE(bench.Step());
     EXPECT_EQ(bench.scheduler.Stats().free_pages, 64U);
@@ -460,7 +460,7 @@ void Storm(uint64_t seed) {
     }
     bench.Step();
   }
-  // All readers read: everything ends, whatever state it was in.
+  // All readers read again: every sequence ends, from any state.
   for (const auto& [id, request] : asked) {
     if (bench.IsOpen(id)) bench.scheduler.Grant(id, 1000);
   }

@@ -13,8 +13,8 @@ namespace penstock {
 struct NewSequence {
   ModelId model = 0;
   std::vector<Token> prompt;  // ≥ 1 token
-  int32_t generated = 0;      // the last of them that are output already: another engine began it
-  int64_t max_tokens = 1;     // how many it may add: what is checked against the memory
+  int32_t generated = 0;      // how many of the last ones are already output: another engine began it
+  int64_t max_tokens = 1;     // how many tokens it may add; checked against the memory
   Sampling sampling;
   std::string prefix_scope;  // empty: shares nothing
   int64_t credits = -1;      // tokens it may be given before Grant; negative: no limit
@@ -34,10 +34,10 @@ struct Sequence {
   std::vector<Token> tokens;       // the prompt, then what was sampled
   int32_t computed = 0;            // tokens whose keys and values are in `pages`
   std::vector<PageId> pages;       // of all known tokens while running; none while waiting
-  int32_t saved = 0;               // while waiting: of `tokens`, what is aside in the runner
+  int32_t saved = 0;               // while waiting: how many of `tokens` the runner has saved
   int32_t remembered = 0;          // full pages offered to the prefix cache
   PrefixCache::Serial serial = 0;  // of the last of those; 0: nothing more is offered
-  int32_t cached_tokens = 0;       // prompt tokens that the prefix cache spared at the first admission
+  int32_t cached_tokens = 0;       // prompt tokens found in the prefix cache at the first admission
   bool admitted_before = false;
   bool starved_told = false;
 
@@ -46,7 +46,7 @@ struct Sequence {
   bool starved() const { return credits == 0; }
 };
 
-// A turn in a sequence's story that is no token.
+// An event of a sequence other than a token.
 enum class Turn : uint8_t { kAdmitted, kPreempted, kResumed, kStarved };
 
 }  // namespace penstock

@@ -46,7 +46,8 @@ TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
   EXPECT_EQ(ended.outcome, "stop");
   EXPECT_EQ(ended.team_name, "red");
   EXPECT_EQ(ended.model, "qwen");
-  EXPECT_EQ(ended.usage.prompt, 20);
+  EXPECT_EQ(ended.prompt, 20);
+  EXPECT_EQ(ended.usage.input, 20);
   EXPECT_EQ(ended.usage.cached, 16);
   EXPECT_EQ(ended.usage.billed, 2);
   EXPECT_EQ(ended.emitted, 3);

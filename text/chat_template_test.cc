@@ -19,7 +19,7 @@ Result<std::string> Render(std::string source, std::string_view context = "{}") 
 
 struct Case {
   const char* source;
-  const char* expected;  // what transformers' environment renders (jinja2 3.1.6)
+  const char* expected;  // the output of transformers' environment (jinja2 3.1.6)
 };
 
 void ExpectAll(std::initializer_list<Case> cases, std::string_view context = "{}") {
@@ -113,7 +113,7 @@ TEST(ChatTemplate, RefusalComesBackInItsOwnWords) {
 TEST(ChatTemplate, ARefusalWithoutWordsIsStillSaid) {
   const auto text = Render("{{ raise_exception('') }}");
   ASSERT_FALSE(text.has_value());
-  EXPECT_THAT(text.error().message, HasSubstr("does not say why"));
+  EXPECT_THAT(text.error().message, HasSubstr("gives no reason"));
 }
 
 TEST(ChatTemplate, WhatDoesNotCompileOrRenderSaysWhere) {
@@ -132,7 +132,7 @@ TEST(ChatTemplate, WhatDoesNotCompileOrRenderSaysWhere) {
   }
 }
 
-// More steps than the first try has fuel for.
+// Needs more fuel than the first try has.
 TEST(ChatTemplate, LongConversationsRender) {
   ExpectAll({
       {"{% for a in range(30000) %}x{% endfor %}|{{ 1 }}", (std::string(30000, 'x') + "|1").c_str()},
@@ -140,19 +140,20 @@ TEST(ChatTemplate, LongConversationsRender) {
   });
 }
 
-// Each is wrong in its own way: none may take longer than a renderer's limits, and none may end this process.
+// Hostile templates of different kinds: none may take longer than a renderer's limits, and none may end this
+// process.
 constexpr const char* kHostileTemplates[] = {
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
     "{% for a in range(99999) %}{{ 'x' * 99999 }}{% endfor %}",
     "{{ 'x' * 999999999999 }}",
-    // A value nested as deeply as fuel allows is built, written and dropped.
+    // Builds, writes and drops a value nested as deeply as fuel allows.
     "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
     "{% set ns = namespace(x=[]) %}{% for a in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ "
     "ns.x|tojson }}",
     "{% set ns = namespace(x=[]) %}{% for c in range(99) %}{% for a in range(99999) %}{% set ns.x = {'a': "
     "ns.x} %}{% endfor %}{% endfor %}",
-    // Small values that unfold into 2^40 parts: written, compared, searched, sorted, hashed.
+    // Small values that expand to 2^40 parts: written, compared, searched, sorted, hashed.
     "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
     "ns.x|tojson }}",
     "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
@@ -171,7 +172,7 @@ constexpr const char* kHostileTemplates[] = {
     "{ns.x: 1}|length }}",
     "{% set ns = namespace(x=['y']) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ "
     "[ns.x, ns.x]|unique|list|length }}",
-    // One call that does as much as a whole conversation may not.
+    // A single call that does more work than a whole conversation is allowed to.
     "{% set ns = namespace(x='yyyyyyyy') %}{% for a in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor "
     "%}{{ "
     "ns.x|length }}",
@@ -205,7 +206,7 @@ void ExpectLimited(const char* source) {
   const auto text = compiled ? (*compiled)->Render("{}") : std::unexpected(compiled.error());
   EXPECT_LT(SystemClock().Monotonic() - begin, 2 * kRenderTimeLimit + kSecond) << source;
   if (text.has_value()) {
-    EXPECT_LT(text->size(), 100u) << source;  // cheap after all: a lazy list was never unfolded
+    EXPECT_LT(text->size(), 100u) << source;  // it was cheap: a lazy list was never expanded
   } else {
     EXPECT_EQ(text.error().code, Code::kInvalid) << source << ": " << text.error().message;
   }

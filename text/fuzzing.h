@@ -1,5 +1,5 @@
-// What the fuzzers of this folder share: Rust is not instrumented, so they get no coverage from it and
-// must make inputs that are nearly right.
+// Shared by the fuzzers of this folder. Rust is not instrumented, so they get no coverage from it and
+// must generate inputs that are almost valid.
 #pragma once
 
 #include <fuzzer/FuzzedDataProvider.h>
@@ -11,7 +11,7 @@
 
 namespace penstock {
 
-// `text` with a few spans cut out, doubled or overwritten.
+// `text` with a few spans removed, doubled or overwritten.
 inline std::string Mutated(std::string text, FuzzedDataProvider& data) {
   for (int edits = data.ConsumeIntegralInRange(0, 6); edits > 0 && !text.empty(); --edits) {
     const size_t at = data.ConsumeIntegralInRange<size_t>(0, text.size() - 1);
@@ -30,7 +30,7 @@ inline std::string Mutated(std::string text, FuzzedDataProvider& data) {
   return text;
 }
 
-// Whatever a tokenizer was built from, it keeps its promises or says why it cannot.
+// Checks that a tokenizer, built from any input, keeps its contract or returns an Error.
 inline void Exercise(const Tokenizer& tokenizer, std::string_view text) {
   for (const bool special : {true, false}) {
     const auto ids = tokenizer.Encode(text, special);

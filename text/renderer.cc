@@ -24,22 +24,22 @@
 namespace penstock {
 namespace {
 
-// The protocol: both ends are the same program, so these are sent as they lie in memory.
+// The protocol: both ends are the same program, so these structs are sent as they are in memory.
 struct Question {  // followed by `source_size` and `context_size` bytes
   uint64_t id = 0;
   uint64_t source_size = 0;  // 0: the process has this template
   uint64_t context_size = 0;
-  bool render = false;  // else: only compile
+  bool render = false;  // false: only compile
 };
-struct Answer {  // followed by `size` bytes: the rendered text, or why there is none
+struct Answer {  // followed by `size` bytes: the rendered text, or the error message
   penstock_text_status status = PENSTOCK_TEXT_OK;
   uint64_t size = 0;
 };
 constexpr uint64_t kLargestAnswer = 256 << 20;  // the library itself stops at 64 MiB
 constexpr int kSocket = 3;                      // in the renderer's process
-constexpr unsigned kGiveUpSeconds = 10;         // when nobody is left to end it
-constexpr int kLowPriority = 5;                // a process cannot go back from it
-constexpr int kPollMs = 20;                     // between two looks at the process's CPU time
+constexpr unsigned kGiveUpSeconds = 10;         // it ends itself then, in case its parent cannot
+constexpr int kLowPriority = 5;                 // a process cannot go back from it
+constexpr int kPollMs = 20;                     // between two checks of the process's CPU time
 
 penstock_text_view View(std::string_view text) {
   return {text.data(), text.size()};
@@ -78,7 +78,7 @@ bool SendAnswer(penstock_text_status status, penstock_text_bytes text) {
   return sent;
 }
 
-// Answers one question; false: the parent has gone.
+// Answers one question; false: the parent has closed the socket.
 bool Serve(std::map<uint64_t, penstock_template*>& templates) {
   Question question;
   if (!ReadAll(&question, sizeof question)) return false;
@@ -108,9 +108,9 @@ void Limit(__rlimit_resource what, uint64_t most) {
 [[noreturn]] void ServeParent() {
   prctl(PR_SET_NAME, "templates");
   for (const int signal : {SIGINT, SIGTERM, SIGHUP})
-    (void)std::signal(signal, SIG_IGN);  // the parent ends it
+    (void)std::signal(signal, SIG_IGN);  // only the parent ends this process
 #if !defined(__SANITIZE_ADDRESS__) && !__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer)
-  Limit(RLIMIT_AS, kRenderMemoryLimit);  // a sanitizer's shadow alone is terabytes of address space
+  Limit(RLIMIT_AS, kRenderMemoryLimit);  // a sanitizer's shadow memory alone needs terabytes of address space
 #endif
   Limit(RLIMIT_CORE, 0);
   std::map<uint64_t, penstock_template*> templates;
@@ -150,7 +150,7 @@ class Transfer {
     return Move(POLLIN, size,
                 [&](size_t done) { return recv(socket_, into + done, size - done, MSG_DONTWAIT); });
   }
-  // Why the last transfer failed: a limit of time, else the process has ended.
+  // Why the last transfer failed: true: a time limit; false: the process has ended.
   bool out_of_time() const { return out_of_time_; }
   bool gave_way() const { return gave_way_; }
 
@@ -200,7 +200,7 @@ class IdleRenderers {
   }
   Result<std::unique_ptr<Renderer>> Take() {
     while (auto renderer = TakeIdle()) {
-      if (!renderer->ended()) return renderer;  // somebody may have killed it
+      if (!renderer->ended()) return renderer;  // it may have been killed
     }
     return Renderer::Start();
   }
@@ -259,7 +259,7 @@ Renderer::~Renderer() {
 
 bool Renderer::ended() const {
   pollfd socket{.fd = socket_, .events = POLLIN, .revents = 0};
-  return poll(&socket, 1, 0) > 0;  // between calls it says nothing
+  return poll(&socket, 1, 0) > 0;  // between calls it sends nothing
 }
 
 void Renderer::End() {

@@ -2,10 +2,10 @@
 //
 // A chat template is a program that comes with a model's file. Counting its instructions does not limit it:
 // one filter, operator or comparison can run for minutes or fill the memory. So templates run in a process
-// with limits that the operating system keeps, and a call that exceeds one ends that process, not ours.
-// Renderers that are not in use wait for the next call, so a call costs two messages, not a start.
+// with limits that the operating system enforces, and a call that exceeds a limit ends that process, not
+// ours. Idle renderers wait for the next call, so a call costs two messages and not the start of a process.
 //
-// The process is this program once more: one that links this file and is started with argv[0] ==
+// The process runs the same program: a program that links this file and is started with argv[0] ==
 // kRendererName serves its parent and never reaches main.
 #pragma once
 
@@ -31,7 +31,7 @@ constexpr Nanos kRenderFullSpeed = 100 * kMillisecond;  // CPU time after which 
 constexpr uint64_t kRenderMemoryLimit = 768ULL << 20;   // bytes of address space; not under sanitizers
 constexpr const char* kRendererName = "penstock-templates";
 
-// A template as its renderers know it. `id` is never used for another source.
+// A template for renderers. An `id` is never used for another source.
 struct TemplateSource {
   uint64_t id = 0;
   std::string text;
@@ -50,9 +50,10 @@ class Renderer {
   Status Compile(const TemplateSource& source);
   Result<std::string> Render(const TemplateSource& source, std::string_view context_json);
 
-  // False after a call that exceeded a limit or gave way, and with as many templates as it keeps.
+  // False after a call that exceeded a limit or gave way, and if it has compiled as many templates as it can
+  // keep.
   bool reusable() const { return alive_ && !gave_way_ && known_.size() < kMostTemplates; }
-  // REQUIRES: between calls. The process is gone.
+  // Whether the process has ended. REQUIRES: no call is running.
   bool ended() const;
 
  private:
@@ -69,7 +70,8 @@ class Renderer {
   std::set<uint64_t> known_;  // ids of the templates that the process has
 };
 
-// The same on a renderer that nobody else uses meanwhile. Threads: any number at once, each with a process.
+// Compiles or renders with a renderer that no other call uses meanwhile. Threads: any number at once; each
+// call uses its own process.
 Status CompileInRenderer(const TemplateSource& source);
 Result<std::string> RenderInRenderer(const TemplateSource& source, std::string_view context_json);
 

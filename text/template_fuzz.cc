@@ -2,7 +2,7 @@
 
 namespace {
 
-// Pieces of real templates: strung together they often compile.
+// Pieces of real templates; concatenated, they often compile.
 constexpr const char* kParts[] = {
     "{% for m in messages %}",
     "{% endfor %}",

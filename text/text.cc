@@ -10,9 +10,9 @@
 namespace penstock {
 namespace {
 
-// fastokens would spread a long prompt over every core and spin there between prompts; those cores
-// belong to the engines. It reads this once, at its first long prompt; set before main, while no other
-// thread can be reading the environment.
+// By default fastokens distributes a long prompt over all cores and spins there between prompts, but those
+// cores belong to the engines. It reads this variable once, at its first long prompt; we set it before main,
+// when no other thread can read the environment.
 [[maybe_unused]] const int kOneThread = setenv("FASTOKENS_BPE_THREADS", "1", 0);
 
 penstock_text_view View(std::string_view text) {
@@ -39,7 +39,7 @@ Code CodeOf(penstock_text_status status) {
   }
 }
 
-// Takes `error` over. REQUIRES: the call that filled it did not return kOk.
+// Takes ownership of `error`. REQUIRES: the call that filled it failed.
 std::unexpected<Error> FailOf(penstock_text_status status, penstock_text_bytes error) {
   Error failure{CodeOf(status), std::string(error.data, error.size)};
   penstock_text_free_bytes(error);

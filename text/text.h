@@ -1,5 +1,5 @@
-// Text ↔ tokens: tokenizers and chat templates, over the field's own libraries behind a C ABI
-// (text/rust: fastokens, tokenizers, minijinja). Errors and panics of that side come back as Error.
+// Text ↔ tokens: tokenizers and chat templates, with well-known Rust libraries behind a C ABI
+// (text/rust: fastokens, tokenizers, minijinja). Errors and panics of the Rust side are returned as Error.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace penstock {
 
-// A GGUF's vocabulary as the file states it: enough to rebuild its tokenizer.
+// A GGUF's vocabulary as stored in the file: enough to rebuild its tokenizer.
 struct Vocabulary {
   enum Type : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
   std::string model = {};  // tokenizer.ggml.model: "gpt2" (byte-level BPE) or "llama" (sentencepiece)
@@ -30,19 +30,20 @@ struct Vocabulary {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // With `parse_special`, "<|im_end|>" in the text becomes that token: right for a rendered template,
-  // wrong for text that a user wrote. Without it control tokens are plain text; what the vocabulary
-  // calls user-defined ("<think>") is matched either way, as in transformers (split_special_tokens) and
+  // With `parse_special`, "<|im_end|>" in the text becomes that token: correct for a rendered template,
+  // wrong for text that a user wrote. Without it, control tokens are plain text; user-defined tokens of the
+  // vocabulary ("<think>") are matched in both cases, as in transformers (split_special_tokens) and
   // llama.cpp. Invalid UTF-8 is replaced by U+FFFD. No BOS is added.
   virtual Result<std::vector<Token>> Encode(std::string_view text, bool parse_special) const = 0;
-  // The bytes that `token` adds to the output; may end within a UTF-8 character (text/utf8.h holds those
-  // back). Control and unused tokens, and ids that do not exist: empty. Alive as long as the tokenizer.
+  // The bytes that `token` adds to the output; they may end within a UTF-8 character (text/utf8.h holds these
+  // back). Empty for control and unused tokens, and for ids that do not exist. Valid as long as the
+  // tokenizer.
   virtual std::string_view Bytes(Token token) const = 0;
-  // The token's text as the vocabulary writes it, control tokens included ("<|im_end|>").
+  // The token's text in the vocabulary, also for control tokens ("<|im_end|>").
   virtual std::string_view Piece(Token token) const = 0;
   virtual int32_t size() const = 0;
   virtual bool IsControl(Token token) const = 0;
-  // Which library encodes: "fastokens" or "tokenizers".
+  // The library that encodes: "fastokens" or "tokenizers".
   virtual std::string_view backend() const = 0;
 };
 Result<std::unique_ptr<Tokenizer>> TokenizerFromJson(std::string_view tokenizer_json);
@@ -56,11 +57,11 @@ class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
   // `context_json`: an object with messages, tools, add_generation_prompt, bos_token, eos_token and
-  // whatever chat_template_kwargs holds. Errors: kInvalid with the template's own words for
-  // raise_exception, or when a limit is exceeded.
+  // the members of chat_template_kwargs. Errors: kInvalid: with the template's own message if it calls
+  // raise_exception, or if a limit is exceeded.
   virtual Result<std::string> Render(std::string_view context_json) const = 0;
 };
-// Errors: kInvalid: it does not compile, or exceeds a limit while it does.
+// Errors: kInvalid: it does not compile, or exceeds a limit while it compiles.
 Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source);
 
 }  // namespace penstock

@@ -32,7 +32,7 @@ std::string FromHex(std::string_view hex) {
   return bytes;
 }
 
-// tools/make_tokenizer_fixture.py states the formats.
+// tools/make_tokenizer_fixture.py describes the formats.
 Vocabulary ReadVocabulary(const std::string& name) {
   Vocabulary vocabulary;
   std::istringstream lines(ReadTestdata(name));
@@ -122,7 +122,7 @@ TEST(Tokenizer, RebuiltFromAVocabularyGivesTheSameIds) {
   ExpectGoldens(*Must(TokenizerFromVocabulary(SentencepieceVocabulary())), "sentencepiece.golden");
 }
 
-// `tokenizers` reads what fastokens does not: here an added token that matches whole words only.
+// `tokenizers` supports what fastokens does not: here an added token that matches whole words only.
 TEST(Tokenizer, FallbackGivesTheSameIdsAndHonoursWholeWords) {
   std::string json = ReadTestdata("qwen.json");
   const std::string plain = R"("content":"<think>","single_word":false)";
@@ -155,7 +155,7 @@ TEST(Tokenizer, TablesTellPiecesBytesAndControl) {
   EXPECT_EQ(tokenizer->size(), 905);
   EXPECT_TRUE(tokenizer->IsControl(901));
   EXPECT_EQ(tokenizer->Bytes(901), "");
-  EXPECT_FALSE(tokenizer->IsControl(903));  // <think> is user-defined: it is output like any text
+  EXPECT_FALSE(tokenizer->IsControl(903));  // <think> is user-defined, so it is output like other text
   EXPECT_EQ(tokenizer->Bytes(903), "<think>");
   for (const Token outside : {-1, 905, INT32_MAX, INT32_MIN}) {
     EXPECT_EQ(tokenizer->Bytes(outside), "");
@@ -164,7 +164,7 @@ TEST(Tokenizer, TablesTellPiecesBytesAndControl) {
   }
 }
 
-// NFC is not lossless, so the text is in NFC; the rest must come back byte for byte.
+// NFC is not lossless, so the text is in NFC; the rest must be decoded byte for byte.
 TEST(Tokenizer, DecodingGivesTheTextBack) {
   const std::string text = " Zażółć\n\n\t 12,300円 👩‍💻 \u0085 don't  ";
   const auto qwen = Must(TokenizerFromVocabulary(QwenVocabulary()));
@@ -196,7 +196,7 @@ TEST(Tokenizer, UnusedTokensAndDuplicatesAreNeverMade) {
   for (const Token id : *tokenizer->Encode("[PAD1] a", true)) EXPECT_LT(id, 905);
 }
 
-// As SmolLM2's vocabulary, which lacks the bytes that begin rare planes. The rest of the text stays.
+// Like SmolLM2's vocabulary, which lacks the bytes that begin rare planes. The rest of the text is kept.
 TEST(Tokenizer, ByteWithoutATokenIsLeftOut) {
   for (const char* pre : {"qwen2", "smollm"}) {
     Vocabulary vocabulary = QwenVocabulary();
@@ -290,7 +290,7 @@ TEST(Tokenizer, BadJsonIsAnError) {
   }
 }
 
-// Found by the fuzzer: two pieces share the id 5, so the encoder counts one piece more than there are ids.
+// Found by the fuzzer: two pieces have the id 5, so the encoder has one more piece than there are ids.
 TEST(Tokenizer, AnIdBeyondADamagedVocabularyIsAnError) {
   const auto tokenizer = Must(TokenizerFromJson(
       R"J({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":9,"content":)J"

@@ -11,7 +11,7 @@ constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 enum class Found { kCharacter, kInvalid, kIncomplete };
 struct Step {
   Found found;
-  size_t size;  // bytes of the character, of the invalid subpart, or all that is left
+  size_t size;  // bytes of the character, of the invalid subpart, or all remaining bytes
 };
 
 struct Range {
@@ -19,7 +19,7 @@ struct Range {
   bool Has(uint8_t byte) const { return low <= byte && byte <= high; }
 };
 
-// Bytes that follow `lead` (Unicode table 3-7); 0: none may. Only the second byte's range varies.
+// How many bytes follow `lead` (Unicode table 3-7); 0: none. Only the range of the second byte varies.
 size_t Followers(uint8_t lead) {
   if (lead >= 0xC2 && lead <= 0xDF) return 1;
   if (lead >= 0xE0 && lead <= 0xEF) return 2;
@@ -40,7 +40,7 @@ Range SecondByte(uint8_t lead) {
   }
 }
 
-// The first character, or what stands in its place. REQUIRES: `text` is not empty.
+// The first character, or the invalid or incomplete part in its place. REQUIRES: `text` is not empty.
 Step First(std::string_view text) {
   const auto lead = static_cast<uint8_t>(text[0]);
   if (lead < 0x80) return {Found::kCharacter, 1};

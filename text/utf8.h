@@ -1,9 +1,9 @@
-// Utf8Holder: bytes of tokens in, whole characters out. A token may end within a character; what a
-// client sees never does.
+// Utf8Holder: takes the bytes of tokens and returns complete characters. A token may end within a character;
+// text for a client must not.
 //
-// Invalid bytes become U+FFFD, one per maximal subpart (Unicode 16, section 3.9, and WHATWG's decoder;
-// Python's errors="replace" and Rust's from_utf8_lossy agree), so the output is always valid UTF-8 and
-// does not depend on how the bytes were cut.
+// Invalid bytes become U+FFFD, one per maximal subpart (as in Unicode 16, section 3.9, WHATWG's decoder,
+// Python's errors="replace" and Rust's from_utf8_lossy), so the output is always valid UTF-8 and
+// does not depend on how the bytes were split.
 #pragma once
 
 #include <string>
@@ -14,18 +14,18 @@ namespace penstock {
 // Threads: one.
 class Utf8Holder {
  public:
-  // The characters that are complete now. At most three bytes are held back.
+  // Returns the characters that are complete now. At most three bytes are held back.
   std::string Feed(std::string_view bytes);
-  // The end: U+FFFD if a character was left incomplete, else nothing. The holder is as new.
+  // At the end: returns U+FFFD if a character is incomplete, otherwise nothing. Resets the holder.
   std::string Flush();
-  // Bytes held back.
+  // The bytes that are held back.
   std::string_view pending() const { return pending_; }
 
  private:
   std::string pending_;
 };
 
-// `bytes` with every invalid part replaced: Feed and Flush of a new holder.
+// `bytes` with every invalid part replaced, as by Feed and Flush of a new holder.
 std::string ValidUtf8(std::string_view bytes);
 
 }  // namespace penstock

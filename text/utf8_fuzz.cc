@@ -1,4 +1,4 @@
-// Any bytes, cut anywhere, come out as the same valid UTF-8.
+// Any bytes, split anywhere, give the same valid UTF-8.
 #include <cstdint>
 #include <string>
 

@@ -48,7 +48,7 @@ TEST(Utf8, OutputDoesNotDependOnHowTheBytesWereCut) {
   for (int round = 0; round < 2000; ++round) {
     std::string bytes;
     for (uint64_t i = random.Below(40); i > 0; --i) {
-      // Leads and followers far more often than chance would have them.
+      // Lead and continuation bytes, much more often than in random bytes.
       static constexpr uint8_t kBytes[] = {0x41, 0x80, 0x9F, 0xA0, 0xBF, 0xC3,
                                            0xE0, 0xE4, 0xED, 0xF0, 0xF4, 0xFF};
       bytes.push_back(static_cast<char>(kBytes[random.Below(std::size(kBytes))]));

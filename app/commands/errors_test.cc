@@ -56,7 +56,7 @@ TEST(Errors, EveryCodeIsUniqueAndHasAWholeParagraph) {
 TEST(Errors, EveryCodeIsUsedSomewhere) {
   std::string sources;
   for (const char* floor : {"model", "engine", "fleet", "teams", "gateway", "app", "text", "runner"}) {
-    for (const auto& at : fs::directory_iterator(fs::path(PENSTOCK_SOURCE_DIR) / floor)) {
+    for (const auto& at : fs::recursive_directory_iterator(fs::path(PENSTOCK_SOURCE_DIR) / floor)) {
       const std::string name = at.path().filename();
       if (name.ends_with(".cc") && !name.ends_with("_test.cc")) sources += ReadAll(at.path());
     }

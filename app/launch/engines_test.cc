@@ -111,7 +111,7 @@ TEST(Engines, CoresAndNodesThatAreNotThereAreNamedWithTheirSetting) {
             "engines.a.cores: there is no core 8-9 for it; this process may use 0-7");
   EXPECT_EQ(ErrorOf({{"cores", "12"}, {"a.runner", "fake"}}),
             "engine.cores: there is no core 12 for it; this process may use 0-7");
-  EXPECT_EQ(ErrorOf({{"a.numa", "2"}}), "engines.a.numa: there is no NUMA node 2 here; there are: 0 1");
+  EXPECT_EQ(ErrorOf({{"a.numa", "2"}}), "engines.a.numa: no NUMA node 2 here; there are: 0 1");
 }
 
 TEST(Engines, MemoryThatNobodyNamesIsDividedEqually) {

@@ -182,7 +182,7 @@ class Driver {
                                                     : 0);
       said.cached += event.cached_tokens();
       if (event.finish() != wire::NONE) said.finish = wire::Finish_Name(event.finish());
-      if (!event.error().empty()) said.error = event.error();
+      if (event.has_error()) said.error = event.error().text();
     }
   }
 

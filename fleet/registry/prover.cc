@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "engine/wire_error.h"
+
 namespace penstock {
 namespace {
 
@@ -55,10 +57,11 @@ bool Prover::Hear(Engine engine, const wire::TokenEvent& event, std::optional<Ve
   Run& run = found->second;
   Append(event, run.answers[index]);
   if (event.finish() == wire::NONE) return true;
-  const std::string words = event.error().empty() ? "it gave up" : event.error();
-  if (event.finish() == wire::CANCELLED || (event.finish() == wire::ERROR && event.fault()))
-    run.error = words;
-  if (event.finish() == wire::ERROR && !event.fault()) run.refusal = words;
+  if (event.finish() == wire::CANCELLED) run.error = "it gave up";
+  if (event.finish() == wire::ERROR) {
+    const Error error = ErrorOf(event);
+    (BlameOf(error) == Blame::kEngine ? run.error : run.refusal) = error.message;
+  }
   requests_.erase(request);
   if (--run.left > 0) return true;
   Run ended = std::move(run);

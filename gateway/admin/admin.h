@@ -42,6 +42,8 @@
 //            "outcome":""|"stop"|"length"|"cancelled"|"error"|"gateway_restarted","detail",
 //            "usage":{"prompt_tokens","completion_tokens","total_tokens",
 //                     "prompt_tokens_details":{"cached_tokens"}},
+//              usage is what is billed: all of it is 0 until the client has accepted output
+//            "prompt_size":tokens of the prompt, billed or not,
 //            "reported_tokens","exact_usage",                                   (as in usage)
 //            "emitted_tokens","computed_tokens","chip_ms","opened","ended",     (opened, ended: fractional)
 //            "trail":[{"at":fractional seconds,"kind","why"}]}

@@ -1,6 +1,7 @@
 // Engines: what each is and does, and the orders that an operator gives them.
 #include "gateway/admin/engines.h"
 
+#include "engine/wire_error.h"
 #include "fleet/registry/guarantees.h"
 #include "gateway/admin/routes.h"
 #include "gateway/request/model_json.h"
@@ -10,7 +11,9 @@ namespace {
 
 void AppendEngineModel(const wire::ModelState& state, JsonWriter& writer) {
   writer.Object().Field("name", state.name()).Field("state", ModelStateName(state.state()));
-  writer.Field("error", state.error()).Field("context", state.context()).Field("pages", state.pages());
+  writer.Field("error", ErrorOf(state).message)
+      .Field("context", state.context())
+      .Field("pages", state.pages());
   writer.Field("page_bytes", static_cast<int64_t>(state.page_bytes()));
   writer.Field("weight_bytes", static_cast<int64_t>(state.weight_bytes())).Field("kernel", state.kernel());
   writer.EndObject();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "engine/wire_error.h"
 #include "gateway/admin/records.h"
 #include "gateway/common/json_out.h"
 #include "gateway/request/model_json.h"
@@ -45,7 +46,7 @@ void AppendModels(const Models& models, const Call& call, const std::vector<Engi
 // The weights and the KV of a model on an engine. Why one failed names files: the operator's to read.
 void AppendEngineModel(const wire::ModelState& state, bool with_error, JsonWriter& writer) {
   writer.Object().Field("name", state.name()).Field("state", ModelStateName(state.state()));
-  if (with_error) writer.Field("error", state.error());
+  if (with_error) writer.Field("error", ErrorOf(state).message);
   writer.Field("context", state.context());
   writer.Field("weight_bytes", static_cast<int64_t>(state.weight_bytes()));
   writer.Field("kv_bytes", static_cast<int64_t>(state.pages() * state.page_bytes()));
@@ -115,10 +116,11 @@ void AppendRequests(const StatusContext& context, const Call& call, size_t most,
   writer.Key("requests").Object().Key("data").Array();
   for (const LiveRequest& request : context.status.live) {
     if (!call.scope.Covers(request.team, request.key) || ++total > most) continue;
-    writer.Object().Field("id", request.id).Field("model", request.model);
+    const TokenCounts counts = request.ticket->counts();
+    writer.Object().Field("id", request.ticket->id()).Field("model", request.model);
     writer.Field("team", request.team_name.empty() ? "operator" : request.team_name);
-    writer.Field("state", request.state).Field("prompt_tokens", request.prompt);
-    writer.Field("tokens", request.tokens).Field("age_ms", (now - request.arrived) / kMillisecond);
+    writer.Field("state", request.state).Field("prompt_tokens", counts.prompt);
+    writer.Field("tokens", counts.emitted).Field("age_ms", (now - request.arrived) / kMillisecond);
     writer.EndObject();
   }
   writer.EndArray().Field("total", static_cast<int64_t>(total)).EndObject();

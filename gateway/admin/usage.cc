@@ -98,15 +98,15 @@ std::string RequestJson(const RequestRecord& record) {
   writer.Object().Field("id", record.id).Field("object", "request").Field("team", record.team_name);
   writer.Field("key", record.key_name).Field("model", record.model).Field("state", record.state);
   writer.Field("outcome", record.outcome).Field("detail", record.detail);
-  writer.Key("usage").Object().Field("prompt_tokens", record.usage.prompt);
+  writer.Key("usage").Object().Field("prompt_tokens", record.usage.input);
   writer.Field("completion_tokens", record.usage.billed);
-  writer.Field("total_tokens", record.usage.prompt + record.usage.billed);
+  writer.Field("total_tokens", record.usage.input + record.usage.billed);
   writer.Key("prompt_tokens_details")
       .Object()
       .Field("cached_tokens", record.usage.cached)
       .EndObject()
       .EndObject();
-  writer.Field("reported_tokens", record.usage.reported);
+  writer.Field("prompt_size", record.prompt).Field("reported_tokens", record.usage.reported);
   writer.Field("exact_usage", ExactWord(record.usage.reported == 0));
   writer.Field("emitted_tokens", record.emitted).Field("computed_tokens", record.computed);
   writer.FieldNumber("chip_ms", Millis(record.chip_ns));

@@ -122,7 +122,7 @@ void Log::Ended(const RequestEnd& end) {
       .Field("model", end.model)
       .Field("outcome", end.outcome);
   if (!end.detail.empty()) writer.Field("detail", end.detail);
-  writer.Field("prompt_tokens", end.usage.prompt).Field("cached_tokens", end.usage.cached);
+  writer.Field("prompt_tokens", end.usage.input).Field("cached_tokens", end.usage.cached);
   writer.Field("completion_tokens", end.usage.billed);
   if (end.first_token > 0) writer.FieldNumber("ttft_ms", Millis(end.first_token));
   writer.FieldNumber("duration_ms", Millis(end.duration)).EndObject();

@@ -178,7 +178,7 @@ void Metrics::Ended(const RequestEnd& end) {
                               {"outcome", end.outcome}});
   }
   counter->Increment();
-  series.input->Increment(static_cast<double>(end.usage.prompt - end.usage.cached));
+  series.input->Increment(static_cast<double>(end.usage.input - end.usage.cached));
   series.cached->Increment(static_cast<double>(end.usage.cached));
   series.output->Increment(static_cast<double>(end.usage.billed));
   series.duration->Observe(static_cast<double>(end.duration) / kSecond);

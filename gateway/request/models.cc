@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "engine/wire_error.h"
 #include "model/files/assets.h"
 
 namespace penstock::gateway {
@@ -190,7 +191,7 @@ void Models::Refresh() {
       for (const wire::ModelState& state : engine.models) {
         if (state.name() != name || !engine.connected) continue;
         all_there &= state.state() != wire::ModelState::LOADING;
-        if (state.state() == wire::ModelState::FAILED) failed = state.error();
+        if (state.state() == wire::ModelState::FAILED) failed = ErrorOf(state).message;
         if (state.state() != wire::ModelState::READY) continue;
         entry.ready = entry.served && entry.text != nullptr;
         longest = std::max(longest, state.context());

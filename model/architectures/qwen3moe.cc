@@ -1,5 +1,5 @@
-// Qwen3's mixtures of experts (Yang et al. 2025): attention as qwen3; each token goes through the few
-// experts that a router gives it.
+// Qwen3's mixtures of experts (Yang et al. 2025): attention as in qwen3; a router chooses a few experts for
+// each token.
 #include "model/files/architecture.h"
 #include "model/operations/forward.h"
 #include "model/operations/layer.h"

@@ -17,7 +17,7 @@ Result<const Architecture*> FindArchitecture(std::string_view name, std::string_
     served += served.empty() ? "" : ", ";
     served += architecture->name;
   }
-  return Fail(Reason::kModelUnsupported, "{}: architecture \"{}\" is not served; these are: {}", origin,
+  return Fail(Reason::kModelUnsupported, "{}: architecture \"{}\" is not supported; supported: {}", origin,
               name.substr(0, 64), served);
 }
 

@@ -1,5 +1,5 @@
-// Architecture: what a model family's layer is made of and how it computes. One file each; what they
-// share lies in model/operations/layer.h (weights) and model/operations/forward.h (operations).
+// Architecture: the weights of a model family's layer and how it computes. One file for each family; shared
+// parts are in model/operations/layer.h (weights) and model/operations/forward.h (operations).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Layer;
 struct Architecture {
   std::string_view name;          // GGUF's general.architecture
   std::string_view hugging_face;  // config.json's model_type
-  bool gguf_interleaved = false;  // GGUF converters permute q and k for rotation of neighbours
+  bool gguf_interleaved = false;  // GGUF converters permute q and k so that neighbours are rotated as pairs
   bool mixture = false;           // its feed-forward is a mixture of experts
   Status (*load)(WeightLoader& loader, int32_t index, Layer& layer) = nullptr;
   void (*run)(Forward& forward, const Layer& layer) = nullptr;
@@ -25,7 +25,7 @@ struct Architecture {
 
 extern const Architecture kLlama, kQwen2, kQwen3, kQwen3Moe;
 
-// By either name. Errors: kUnsupported, naming it, where it was found (`origin`) and what is served.
+// By either name. Errors: kUnsupported: names the architecture, the file (`origin`) and what is supported.
 Result<const Architecture*> FindArchitecture(std::string_view name, std::string_view origin);
 
 }  // namespace penstock

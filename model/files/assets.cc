@@ -27,7 +27,7 @@ constexpr std::array<std::string_view, 10> kEndPieces = {
     "</s>",       "<|end|>",       "<end_of_turn>", "<|eot|>",
 };
 
-// llama.cpp's names of general.file_type, for formats that are served.
+// llama.cpp's names of general.file_type, for supported formats.
 std::string_view FileTypeName(int64_t type) {
   switch (type) {
     case 0:
@@ -73,7 +73,7 @@ std::string_view FileTypeName(int64_t type) {
   }
 }
 
-// The format of most bytes.
+// The format that stores most of the bytes.
 std::string MainFormat(const std::vector<Tensor>& tensors) {
   std::map<std::string_view, size_t> bytes;
   for (const auto& t : tensors) bytes[kernels::InfoOf(t.format).name] += t.data.size();
@@ -91,7 +91,7 @@ void AddEnd(TextAssets& assets, Token token) {
 
 Result<Token> TokenId(const Gguf& gguf, std::string_view key, size_t vocabulary) {
   PENSTOCK_ASSIGN(const auto id, gguf.Int(key, 0, std::numeric_limits<uint32_t>::max()));
-  // Converters write a padding or -1 (as uint32) where a model has no such token.
+  // If a model has no such token, converters write padding or -1 (as uint32).
   return id.has_value() && *id < static_cast<int64_t>(vocabulary) ? static_cast<Token>(*id) : Token{-1};
 }
 
@@ -105,11 +105,11 @@ Result<Vocabulary> ReadVocabulary(const Gguf& gguf) {
   PENSTOCK_ASSIGN(const auto merges, gguf.Strings("tokenizer.ggml.merges"));
   if (!model.has_value() || tokens.empty()) {
     return Fail(Reason::kModelDamaged,
-                "{}: it has no vocabulary (tokenizer.ggml.tokens): convert the model again", gguf.origin());
+                "{}: it has no vocabulary (tokenizer.ggml.tokens); convert the model again", gguf.origin());
   }
   if ((!types.empty() && types.size() != tokens.size()) ||
       (!v.scores.empty() && v.scores.size() != tokens.size())) {
-    return Fail(Reason::kModelDamaged, "{}: {} tokens have {} types and {} scores: convert the model again",
+    return Fail(Reason::kModelDamaged, "{}: {} tokens have {} types and {} scores; convert the model again",
                 gguf.origin(), tokens.size(), types.size(), v.scores.size());
   }
   v.model = *model;
@@ -142,7 +142,7 @@ Status AddGgufEnds(const Gguf& gguf, TextAssets& assets) {
   return {};
 }
 
-// What the native runner needs is judged, but only told: another runner may read more.
+// Checks whether the native runner supports the model, but only reports it: another runner may support more.
 Status ReadKind(const Gguf& gguf, TextAssets& a) {
   auto config = ConfigFromGguf(gguf);
   if (config.has_value()) {
@@ -219,7 +219,7 @@ void AddEndIds(const JsonObject& config, TextAssets& a) {
   for (const auto& id : value->get_array()) add(id);
 }
 
-// "chat_template": the source, or a list of {name, template} of which "default" counts.
+// "chat_template": the source, or a list of {name, template} of which "default" is used.
 std::string TemplateOf(const JsonObject& config) {
   const auto* value = config.Find("chat_template");
   if (value == nullptr) return "";
@@ -253,7 +253,7 @@ Status ReadTokenizerConfig(const std::string& folder, TextAssets& a) {
   return {};
 }
 
-// The added tokens of tokenizer.json, for what the configurations leave open.
+// Reads the added tokens of tokenizer.json, which complete the configuration files.
 Status ReadAddedTokens(const std::string& folder, TextAssets& a) {
   PENSTOCK_ASSIGN(const auto root, JsonObject::Parse(a.tokenizer_json, folder + "/tokenizer.json"));
   const auto* added = root.Find("added_tokens");

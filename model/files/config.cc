@@ -14,10 +14,11 @@ constexpr int64_t kMaxLayers = 1024, kMaxWidth = 1 << 20, kMaxHeads = 4096, kMax
 constexpr int64_t kMaxExperts = 4096, kMaxContext = 1 << 27;
 
 std::unexpected<Error> Missing(std::string_view origin, std::string_view key) {
-  return Fail(Reason::kModelDamaged, "{}: \"{}\" is missing: convert or fetch the model again", origin, key);
+  return Fail(Reason::kModelDamaged, "{}: \"{}\" is missing; convert or download the model again", origin,
+              key);
 }
 
-// GGUF metadata and config.json are read alike; only the names of the keys differ.
+// GGUF metadata and config.json are read by the same code; only the names of the keys differ.
 template <class Source>
 Result<int32_t> IntOr(const Source& source, const std::string& key, int64_t max, int64_t fallback) {
   PENSTOCK_ASSIGN(const auto value, source.Int(key, 1, max));
@@ -35,16 +36,16 @@ template <class Source>
 Result<double> PositiveOr(const Source& source, const std::string& key, double fallback) {
   PENSTOCK_ASSIGN(const auto value, source.Real(key));
   if (value.has_value() && *value <= 0) {
-    return Fail(Reason::kModelDamaged, "{}: \"{}\" is {}, which should be above zero", source.origin(), key,
+    return Fail(Reason::kModelDamaged, "{}: \"{}\" is {}, but it must be above zero", source.origin(), key,
                 *value);
   }
   return value.value_or(fallback);
 }
 
-// What must hold between the numbers, whatever file they came from.
+// Checks the relations between the numbers, for every kind of file.
 Status Check(const ModelConfig& c, std::string_view origin) {
   const auto bad = [&](std::string_view what) {
-    return Fail(Reason::kModelDamaged, "{}: {}: convert or fetch the model again", origin, what);
+    return Fail(Reason::kModelDamaged, "{}: {}; convert or download the model again", origin, what);
   };
   if (c.heads % c.kv_heads != 0)
     return bad(fmt::format("{} heads cannot share {} key-value heads", c.heads, c.kv_heads));
@@ -56,8 +57,8 @@ Status Check(const ModelConfig& c, std::string_view origin) {
   if (c.experts_used > c.experts)
     return bad(fmt::format("{} of {} experts cannot be used", c.experts_used, c.experts));
   if (!(c.norm_eps > 0) || c.norm_eps > 1)
-    return bad(fmt::format("a norm epsilon of {} makes no sense", c.norm_eps));
-  if (!(c.rope_base > 1)) return bad(fmt::format("a rope base of {} makes no sense", c.rope_base));
+    return bad(fmt::format("a norm epsilon of {} is invalid", c.norm_eps));
+  if (!(c.rope_base > 1)) return bad(fmt::format("a rope base of {} is invalid", c.rope_base));
   if (c.scaling.kind != RopeScaling::Kind::kNone && c.scaling.factor < 1) {
     return bad(fmt::format("a rope scaling factor of {} is below one", c.scaling.factor));
   }
@@ -82,9 +83,10 @@ Status ReadScaling(const Gguf& g, const std::string& prefix, ModelConfig& c) {
     c.scaling.kind = RopeScaling::Kind::kYarn;
   else if (name != "none") {
     return Fail(Reason::kModelUnsupported,
-                "{}: rope scaling \"{}\" is not served; none, linear, yarn and llama3 are", g.origin(), name);
+                "{}: rope scaling \"{}\" is not supported; supported: none, linear, yarn, llama3", g.origin(),
+                name);
   }
-  // Here the file's factor multiplies the default (llama.cpp); transformers' replaces it.
+  // In a GGUF the factor multiplies the default (llama.cpp); in transformers it replaces the default.
   PENSTOCK_ASSIGN(const double attention, PositiveOr(g, prefix + "rope.scaling.attn_factor", 1));
   if (attention != 1) c.scaling.attention_factor = attention * (0.1 * std::log(c.scaling.factor) + 1);
   PENSTOCK_ASSIGN(c.scaling.beta_fast, PositiveOr(g, prefix + "rope.scaling.yarn_beta_fast", 32));
@@ -100,7 +102,7 @@ Status ReadHeads(const Gguf& g, const std::string& prefix, ModelConfig& c) {
                   IntOr(g, prefix + "attention.value_length", kMaxHeadDim, c.head_dim));
   if (value_dim != c.head_dim) {
     return Fail(Reason::kModelUnsupported,
-                "{}: keys of {} and values of {} dimensions differ, which is not served", g.origin(),
+                "{}: keys of {} and values of {} dimensions differ, which is not supported", g.origin(),
                 c.head_dim, value_dim);
   }
   PENSTOCK_ASSIGN(c.rotary_dim, IntOr(g, prefix + "rope.dimension_count", kMaxHeadDim, c.head_dim));
@@ -112,8 +114,8 @@ Status ReadExperts(const Gguf& g, const std::string& prefix, const Architecture&
   if (!arch.mixture) {
     if (experts.value_or(0) == 0) return {};
     return Fail(Reason::kModelUnsupported,
-                "{}: architecture \"{}\" with {} experts is not served; qwen3moe is", g.origin(), arch.name,
-                *experts);
+                "{}: architecture \"{}\" with {} experts is not supported; qwen3moe is", g.origin(),
+                arch.name, *experts);
   }
   PENSTOCK_ASSIGN(c.experts, NeedInt(g, prefix + "expert_count", kMaxExperts));
   PENSTOCK_ASSIGN(c.experts_used, NeedInt(g, prefix + "expert_used_count", kMaxExperts));
@@ -129,10 +131,11 @@ Result<RopeScaling::Kind> KindOf(std::string_view name, std::string_view origin)
   if (name == "yarn") return RopeScaling::Kind::kYarn;
   if (name == "llama3") return RopeScaling::Kind::kLlama3;
   return Fail(Reason::kModelUnsupported,
-              "{}: rope scaling \"{}\" is not served; default, linear, yarn and llama3 are", origin, name);
+              "{}: rope scaling \"{}\" is not supported; supported: default, linear, yarn, llama3", origin,
+              name);
 }
 
-// DeepSeek's pair of factors, where a yarn configuration has them.
+// Reads DeepSeek's pair of factors, if a yarn configuration has them.
 Status ReadMscale(const JsonObject& rope, RopeScaling& s) {
   PENSTOCK_ASSIGN(const double mscale, PositiveOr(rope, "mscale", 0));
   PENSTOCK_ASSIGN(const double all_dim, PositiveOr(rope, "mscale_all_dim", 0));
@@ -157,7 +160,7 @@ Status ReadScalingFields(const JsonObject& rope, ModelConfig& c) {
   return ReadMscale(rope, s);
 }
 
-// "rope_scaling" and "rope_theta" up to transformers 4, "rope_parameters" with both from 5.
+// Up to transformers 4: "rope_scaling" and "rope_theta"; since transformers 5: both in "rope_parameters".
 Status ReadRope(const JsonObject& j, ModelConfig& c) {
   PENSTOCK_ASSIGN(c.rope_base, PositiveOr(j, "rope_theta", 10'000));
   PENSTOCK_ASSIGN(auto rope, j.Object("rope_parameters"));
@@ -185,13 +188,14 @@ Status ReadExperts(const JsonObject& j, ModelConfig& c) {
   if (sparse_step != 1 || (dense != nullptr && dense->is_array() && !dense->get_array().empty())) {
     return Fail(Reason::kModelUnsupported,
                 "{}: a mixture with some dense layers (decoder_sparse_step, mlp_only_layers) is not "
-                "served",
+                "supported",
                 j.origin());
   }
   return {};
 }
 
-// Within its window a sliding-window model computes what a full one does: serve it up to there.
+// Within its window, a sliding-window model computes the same as one with full attention: limit its context
+// to that.
 Status CapToWindow(const JsonObject& j, ModelConfig& c) {
   PENSTOCK_ASSIGN(const auto used, j.Bool("use_sliding_window"));
   if (!used.value_or(false)) return {};
@@ -203,13 +207,13 @@ Status CapToWindow(const JsonObject& j, ModelConfig& c) {
 Status RefuseUnserved(const JsonObject& j) {
   if (j.Find("quantization_config") != nullptr) {
     return Fail(Reason::kModelUnsupported,
-                "{}: \"quantization_config\": quantised folders are not served: give the "
+                "{}: \"quantization_config\": quantised folders are not supported; use the "
                 "unquantised model or a GGUF file",
                 j.origin());
   }
   PENSTOCK_ASSIGN(const auto activation, j.String("hidden_act"));
   if (activation.value_or("silu") != "silu") {
-    return Fail(Reason::kModelUnsupported, "{}: \"hidden_act\" is {}; silu is served", j.origin(),
+    return Fail(Reason::kModelUnsupported, "{}: \"hidden_act\" is {}; only silu is supported", j.origin(),
                 *activation);
   }
   return {};

@@ -1,4 +1,4 @@
-// Any text is a configuration whose numbers make sense together, or an Error.
+// Any text gives either a configuration whose numbers are consistent, or an Error.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -53,7 +53,7 @@ TEST(Config, ASlidingWindowCapsTheContext) {
 
 TEST(Config, WhatIsNotServedIsNamed) {
   EXPECT_THAT(Defect("", "gemma3"),
-              HasSubstr("architecture \"gemma3\" is not served; these are: llama, qwen2"));
+              HasSubstr("architecture \"gemma3\" is not supported; supported: llama, qwen2"));
   EXPECT_THAT(Defect(R"(, "rope_scaling": {"rope_type": "longrope"})"),
               HasSubstr("rope scaling \"longrope\""));
   EXPECT_THAT(Defect(R"(, "hidden_act": "gelu")"), HasSubstr("\"hidden_act\" is gelu"));

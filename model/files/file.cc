@@ -40,7 +40,7 @@ Result<size_t> RegularSize(const Descriptor& file, const std::string& path) {
 Result<MappedFile> MappedFile::Open(std::string path) {
   const Descriptor file(path);
   PENSTOCK_ASSIGN(const size_t size, RegularSize(file, path));
-  if (size == 0) return Fail(Reason::kModelDamaged, "{} is empty: fetch it again", path);
+  if (size == 0) return Fail(Reason::kModelDamaged, "{} is empty; download it again", path);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.get(), 0);
   if (data == MAP_FAILED) return FailErrno(Code::kIo, "cannot map " + path);
   return MappedFile(std::move(path), {static_cast<const std::byte*>(data), size});
@@ -63,7 +63,7 @@ void MappedFile::Release(std::span<const std::byte> part) const {
   const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
   const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
-  // A hint: that it is refused costs memory, nothing else.
+  // Only a hint: if the system refuses it, the pages stay resident.
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
@@ -77,7 +77,7 @@ Result<std::string> ReadSmallFile(const std::string& path, size_t limit) {
     const ssize_t got = ::read(file.get(), content.data() + done, size - done);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return FailErrno(Code::kIo, "cannot read " + path);
-    if (got == 0) break;  // it shrank meanwhile
+    if (got == 0) break;  // the file became shorter
     done += static_cast<size_t>(got);
   }
   content.resize(done);

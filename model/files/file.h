@@ -1,4 +1,4 @@
-// A file's bytes, mapped into memory and read only when touched.
+// A file's bytes, mapped into memory and read from the disk when they are accessed.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace penstock {
 
 // Read-only memory map of a whole regular file. Move-only; the bytes live as long as the object.
 // Threads: any number at once.
-// A file that another process truncates while it is mapped faults the reader (SIGBUS): the engine
-// process is the wall around that.
+// If another process truncates the file while it is mapped, the reader gets SIGBUS: only the engine's process
+// ends then, not the cloud.
 class MappedFile {
  public:
   // Errors: kNotFound, kIo, kCorrupt (empty file); each names `path`.
@@ -25,8 +25,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   const std::string& path() const { return path_; }
 
-  // Gives the memory of whole pages inside `part` back: after weights were repacked, their file pages
-  // need not stay resident. The bytes stay readable (from the page cache or the disk).
+  // Gives the memory of whole pages inside `part` back: after weights are repacked, their file pages
+  // do not have to stay resident. The bytes stay readable (from the page cache or the disk).
   void Release(std::span<const std::byte> part) const;
 
  private:

@@ -39,7 +39,7 @@ T Load(const std::byte* from) {
   return value;
 }
 
-// For messages: `text` as printable ASCII, cut to a readable length.
+// For messages: `text` as printable ASCII, truncated to a readable length.
 std::string Printable(std::string_view text) {
   constexpr size_t kShown = 80;
   std::string out;
@@ -51,7 +51,7 @@ bool IsInteger(Type type) {
   return type != Type::kF32 && type != Type::kF64 && type != Type::kBool && type != Type::kString;
 }
 
-// Element `i` of integers; a uint64 over int64's range saturates, and every range check then refuses it.
+// Element `i` of integers; a uint64 beyond int64's range saturates, so every range check refuses it.
 int64_t IntAt(const GgufValue& v, uint64_t i) {
   const std::byte* at = v.raw.data() + i * kTypeBytes[static_cast<size_t>(v.type)];
   switch (v.type) {
@@ -82,7 +82,7 @@ double RealAt(const GgufValue& v, uint64_t i) {
 
 }  // namespace
 
-// Reads forward through the bytes; every step checks that what it takes is there.
+// Reads forward through the bytes; every step checks that enough bytes are left.
 class GgufParser {
  public:
   GgufParser(std::span<const std::byte> bytes, std::string_view origin) : bytes_(bytes) {
@@ -112,7 +112,7 @@ class GgufParser {
  private:
   template <class... Args>
   std::unexpected<Error> Corrupt(fmt::format_string<Args...> format, Args&&... args) const {
-    return Fail(Reason::kModelDamaged, "{}: {}; the file is damaged or incomplete: fetch it again",
+    return Fail(Reason::kModelDamaged, "{}: {}; the file is damaged or incomplete, download it again",
                 gguf_.origin_, fmt::format(format, std::forward<Args>(args)...));
   }
 
@@ -121,7 +121,7 @@ class GgufParser {
   Result<std::span<const std::byte>> Take(uint64_t size, std::string_view what) {
     if (size > left()) {
       ended_ = true;
-      return Corrupt("{} needs {} bytes at offset {}, the file has {} left", what, size, at_, left());
+      return Corrupt("{} needs {} bytes at offset {}, but the file has {} left", what, size, at_, left());
     }
     const auto part = bytes_.subspan(at_, size);
     at_ += size;
@@ -146,7 +146,7 @@ class GgufParser {
     constexpr std::string_view kMagic = "GGUF";
     if (bytes_.size() < kMagic.size() || std::memcmp(bytes_.data(), kMagic.data(), kMagic.size()) != 0) {
       return Fail(Reason::kModelDamaged,
-                  "{}: not a GGUF file (it does not begin with \"GGUF\"): give a .gguf file or "
+                  "{}: not a GGUF file (it does not begin with \"GGUF\"); use a .gguf file or "
                   "a Hugging Face folder",
                   gguf_.origin_);
     }
@@ -154,16 +154,16 @@ class GgufParser {
     PENSTOCK_ASSIGN(const uint32_t version, Number<uint32_t>("the version"));
     if (version != 2 && version != 3) {
       return Fail(Reason::kModelUnsupported,
-                  "{}: GGUF version {}{}; versions 2 and 3 are served: convert it again", gguf_.origin_,
+                  "{}: GGUF version {}{}; versions 2 and 3 are supported: convert it again", gguf_.origin_,
                   version, (version & 0xffff) == 0 ? " (a big-endian file)" : "");
     }
     PENSTOCK_ASSIGN(tensor_count_, Number<uint64_t>("the tensor count"));
     PENSTOCK_ASSIGN(key_count_, Number<uint64_t>("the key count"));
     if (beginning_) return {};
-    // The smallest key takes 13 bytes, the smallest tensor entry 32: larger counts cannot be true.
+    // The smallest key takes 13 bytes, the smallest tensor entry 32 bytes, so larger counts are wrong.
     if (key_count_ > left() / 13) return Corrupt("a key count of {} cannot fit", key_count_);
     if (tensor_count_ > left() / 32) return Corrupt("a tensor count of {} cannot fit", tensor_count_);
-    if (tensor_count_ == 0) return Corrupt("it holds no tensors");
+    if (tensor_count_ == 0) return Corrupt("it contains no tensors");
     return {};
   }
 
@@ -182,7 +182,7 @@ class GgufParser {
     }
     PENSTOCK_ASSIGN(value.raw, Elements(value, shown));
     gguf_.cut_ = {};
-    if (!gguf_.values_.emplace(key, value).second) return Corrupt("{} stands twice", shown);
+    if (!gguf_.values_.emplace(key, value).second) return Corrupt("{} appears twice", shown);
     return {};
   }
 
@@ -210,13 +210,13 @@ class GgufParser {
     t.name = name;
     const std::string shown = fmt::format("tensor \"{}\"", Printable(name));
     if (name.empty()) return Corrupt("tensor {} has an empty name", index);
-    if (!names_.insert(name).second) return Corrupt("{} stands twice", shown);
+    if (!names_.insert(name).second) return Corrupt("{} appears twice", shown);
     PENSTOCK_TRY(ReadShape(t, shown));
     PENSTOCK_ASSIGN(const uint32_t type, Number<uint32_t>(shown));
     const auto* format = kernels::FindFormat(type);
     if (format == nullptr) {
       return Fail(Reason::kModelUnsupported,
-                  "{}: {} is stored as ggml type {}; served are {}: convert the model to one of them",
+                  "{}: {} is stored as ggml type {}; supported: {}. Convert the model to one of them",
                   gguf_.origin_, shown, type, ServedFormats());
     }
     t.format = format->format;
@@ -260,7 +260,7 @@ class GgufParser {
     const auto align = static_cast<uint64_t>(alignment.value_or(32));
     if (!std::has_single_bit(align)) return Corrupt("general.alignment is {}, not a power of two", align);
     const uint64_t begin = (at_ + align - 1) / align * align;
-    if (begin > bytes_.size()) return Corrupt("it ends before its tensors' data");
+    if (begin > bytes_.size()) return Corrupt("it ends before the data of its tensors");
     for (size_t i = 0; i < offsets_.size(); ++i)
       PENSTOCK_TRY(Place(gguf_.tensors_[i], begin, offsets_[i], align));
     return CheckDisjoint();
@@ -293,7 +293,8 @@ class GgufParser {
 
   std::span<const std::byte> bytes_;
   size_t at_ = 0;
-  bool beginning_ = false, ended_ = false;  // of the bytes
+  bool beginning_ = false;  // only a file's first bytes are parsed
+  bool ended_ = false;      // the last read needed more bytes than are left
   uint64_t tensor_count_ = 0, key_count_ = 0;
   std::set<std::string_view> names_;
   std::vector<uint64_t> offsets_;
@@ -317,7 +318,7 @@ namespace {
 
 std::unexpected<Error> WrongType(const Gguf& gguf, std::string_view key, std::string_view wanted,
                                  const GgufValue& value) {
-  return Fail(Reason::kModelDamaged, "{}: key \"{}\" should hold {}, not {}{}: convert the model again",
+  return Fail(Reason::kModelDamaged, "{}: key \"{}\" should hold {}, not {}{}; convert the model again",
               gguf.origin(), key, wanted, value.is_array ? "an array of " : "", NameOf(value.type));
 }
 

@@ -1,12 +1,12 @@
-// GGUF: the model file of the llama.cpp world, versions 2 and 3 (ggml docs/gguf.md).
+// GGUF: llama.cpp's model file format, versions 2 and 3 (ggml docs/gguf.md).
 //
 //   "GGUF" u32 version  u64 tensors  u64 keys
 //   keys     { string key, u32 type, value }
 //   tensors  { string name, u32 dims, u64 dim[dims] (fastest first), u32 ggml_type, u64 offset }
 //   padding to general.alignment, then the tensors' data
 //
-// Everything little-endian; a string is u64 length and bytes. Whatever the bytes are, Parse ends with
-// a checked structure or an Error that names the key or tensor and its defect.
+// Everything is little-endian; a string is a u64 length and bytes. For any bytes, Parse returns either a
+// checked structure or an Error that names the key or tensor and its defect.
 #pragma once
 
 #include <cstddef>
@@ -48,13 +48,13 @@ struct GgufValue {
 
 class Gguf {
  public:
-  // The result's views point into `bytes`, which must outlive it. `origin` (a path) opens each message.
+  // The result's views point into `bytes`, which must outlive it. `origin` (a path) begins each message.
   static Result<Gguf> Parse(std::span<const std::byte> bytes, std::string_view origin);
 
-  // Of a file's first bytes: the keys that are whole in them, no tensors. For looking at a file that is still
-  // elsewhere. Errors: no GGUF file; damage before the cut.
+  // Parses a file's first bytes: the keys that are complete in them, and no tensors. For inspecting a file
+  // before it is downloaded. Errors: not a GGUF file; damage before the end of the bytes.
   static Result<Gguf> ParseBeginning(std::span<const std::byte> bytes, std::string_view origin);
-  // The array in which the beginning ended, and its count; empty: none.
+  // The array in which those first bytes ended, and its count; empty: none.
   struct Cut {
     std::string key{};
     uint64_t count = 0;
@@ -65,7 +65,7 @@ class Gguf {
   bool Has(std::string_view key) const { return Find(key) != nullptr; }
   const GgufValue* Find(std::string_view key) const;
 
-  // nullopt: no such key. Errors (kCorrupt, naming the key): another type, or out of the range asked for.
+  // nullopt: no such key. Errors (kCorrupt, naming the key): another type, or not in the given range.
   Result<std::optional<int64_t>> Int(std::string_view key, int64_t min, int64_t max) const;
   Result<std::optional<double>> Real(std::string_view key) const;  // finite
   Result<std::optional<bool>> Bool(std::string_view key) const;
@@ -74,7 +74,7 @@ class Gguf {
   Result<std::vector<int64_t>> Ints(std::string_view key) const;
   Result<std::vector<float>> Floats(std::string_view key) const;
 
-  // In file order; checked: inside the file, aligned, disjoint, of a served format, names unique.
+  // In file order; checked: inside the file, aligned, disjoint, of a supported format, names unique.
   const std::vector<Tensor>& tensors() const { return tensors_; }
 
  private:

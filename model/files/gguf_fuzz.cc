@@ -1,4 +1,4 @@
-// Any bytes are a checked GGUF or an Error: never a read outside them.
+// Any bytes give either a checked GGUF or an Error, and never a read outside the bytes.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const auto gguf = penstock::Gguf::Parse(bytes, "fuzz");
   if (!gguf.has_value()) return 0;
-  // Each accessor meets each kind of value.
+  // Calls each accessor on each kind of value.
   for (const auto* key :
        {"a", "general.name", "general.alignment", "tokenizer.ggml.tokens", "tokenizer.ggml.scores"}) {
     (void)gguf->Int(key, -1, 1);
@@ -28,5 +28,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   size_t sum = 0;
   for (const auto& tensor : gguf->tensors())
     sum += static_cast<size_t>(tensor.data.front()) + static_cast<size_t>(tensor.data.back());
-  return sum == SIZE_MAX ? 1 : 0;  // keep the reads
+  return sum == SIZE_MAX ? 1 : 0;  // keeps the compiler from removing the reads
 }

@@ -104,7 +104,7 @@ TEST(Gguf, ABeginningGivesTheKeysThatAreWholeAndCountsTheArrayThatIsCut) {
 
 TEST(Gguf, ABeginningThatIsDamagedOrNoGgufIsNamed) {
   const Bytes twice = OneTensor().U32("k", 1).U32("k", 2).Build();
-  EXPECT_THAT(Gguf::ParseBeginning(twice, "m").error().message, HasSubstr("stands twice"));
+  EXPECT_THAT(Gguf::ParseBeginning(twice, "m").error().message, HasSubstr("appears twice"));
   const Bytes page = [] {
     Bytes bytes;
     testing::PutString(bytes, "<html>log in</html>");
@@ -116,9 +116,9 @@ TEST(Gguf, ABeginningThatIsDamagedOrNoGgufIsNamed) {
 TEST(Gguf, DefectsAreNamed) {
   EXPECT_THAT(Defect(GgufWriter().U32("k", 1).Build()), HasSubstr("no tensors"));
   EXPECT_THAT(Defect(OneTensor().U32("twice", 1).U32("twice", 2).Build()),
-              HasSubstr("key \"twice\" stands twice"));
+              HasSubstr("key \"twice\" appears twice"));
   EXPECT_THAT(Defect(OneTensor().Tensor("a", Format::kF32, {4}, FloatBytes(4)).Build()),
-              HasSubstr("tensor \"a\" stands twice"));
+              HasSubstr("tensor \"a\" appears twice"));
   EXPECT_THAT(Defect(OneTensor().Tensor("z", Format::kF32, {0}, {}).Build()), HasSubstr("dimension of zero"));
   EXPECT_THAT(Defect(OneTensor().Tensor("z", Format::kF32, {1, 1, 1, 1, 1}, FloatBytes(1)).Build()),
               HasSubstr("5 dimensions"));
@@ -127,7 +127,7 @@ TEST(Gguf, DefectsAreNamed) {
   EXPECT_THAT(Defect(OneTensor().Tensor("z", Format::kQ4_K, {32}, {}).Build()),
               AllOf(HasSubstr("tensor \"z\""), HasSubstr("Q4_K's block of 256")));
   EXPECT_THAT(Defect(OneTensor().Tensor("z", static_cast<Format>(16), {256}, {}).Build()),
-              AllOf(HasSubstr("ggml type 16"), HasSubstr("served are"), HasSubstr("Q4_K")));
+              AllOf(HasSubstr("ggml type 16"), HasSubstr("supported: "), HasSubstr("Q4_K")));
   EXPECT_THAT(Defect(OneTensor().Tensor("z", Format::kF32, {1000}, {}).Build()),
               HasSubstr("outside the file"));
   EXPECT_THAT(Defect(OneTensor().U32("general.alignment", 24).Build()), HasSubstr("general.alignment is 24"));
@@ -139,7 +139,7 @@ TEST(Gguf, OverlappingTensorsAreFound) {
   Bytes bytes = OneTensor().Tensor("b", Format::kF32, {4, 2}, FloatBytes(8)).Build();
   size_t header = 0;
   OneTensor().Tensor("b", Format::kF32, {4, 2}, FloatBytes(8)).Build(&header);
-  // b's offset (32) is the last number of the directory but for padding: point it at a.
+  // b's offset (32) is the last number of the directory before the padding: change it to a's.
   for (size_t at = header; at-- > 0;) {
     if (bytes[at] == std::byte{32}) {
       bytes[at] = std::byte{0};

@@ -12,12 +12,13 @@ Result<JsonObject> JsonObject::Parse(std::string_view text, std::string_view ori
     boost::system::error_code error;
     auto value = boost::json::parse(boost::json::string_view(text.data(), text.size()), error);
     if (error)
-      return Fail(Reason::kModelDamaged, "{}: not valid JSON ({}): fetch it again", origin, error.message());
+      return Fail(Reason::kModelDamaged, "{}: not valid JSON ({}); download it again", origin,
+                  error.message());
     if (!value.is_object())
-      return Fail(Reason::kModelDamaged, "{}: not a JSON object: fetch it again", origin);
+      return Fail(Reason::kModelDamaged, "{}: not a JSON object; download it again", origin);
     return JsonObject(std::move(value.as_object()), std::string(origin));
   } catch (const std::exception& e) {
-    return Fail(Reason::kModelDamaged, "{}: JSON that cannot be read ({})", origin, e.what());
+    return Fail(Reason::kModelDamaged, "{}: cannot read the JSON ({})", origin, e.what());
   }
 }
 

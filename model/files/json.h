@@ -1,4 +1,4 @@
-// Reading JSON of outside origin: every access is checked and says which key is wrong.
+// Reads JSON from untrusted files: every access is checked, and errors name the key that is wrong.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -12,7 +12,7 @@
 
 namespace penstock {
 
-// An object of a JSON document; `origin` (a file) opens each message.
+// An object of a JSON document; `origin` (a file) begins each message.
 class JsonObject {
  public:
   // Errors: kCorrupt: not JSON, or not an object.
@@ -25,7 +25,7 @@ class JsonObject {
 
   // nullopt: no such key, or null. Errors (kCorrupt, naming the key): another type, or out of range.
   Result<std::optional<int64_t>> Int(std::string_view key, int64_t min, int64_t max) const;
-  Result<std::optional<double>> Real(std::string_view key) const;  // finite; integers count
+  Result<std::optional<double>> Real(std::string_view key) const;  // finite; integers are accepted
   Result<std::optional<bool>> Bool(std::string_view key) const;
   Result<std::optional<std::string>> String(std::string_view key) const;
   Result<std::optional<JsonObject>> Object(std::string_view key) const;

@@ -18,7 +18,7 @@ constexpr int64_t kMaxElements = int64_t{1} << 45;
 
 template <class... Args>
 std::unexpected<Error> Corrupt(std::string_view origin, fmt::format_string<Args...> format, Args&&... args) {
-  return Fail(Reason::kModelDamaged, "{}: {}; the file is damaged or incomplete: fetch it again", origin,
+  return Fail(Reason::kModelDamaged, "{}: {}; the file is damaged or incomplete, download it again", origin,
               fmt::format(format, std::forward<Args>(args)...));
 }
 
@@ -29,7 +29,7 @@ std::optional<kernels::Format> FormatOf(std::string_view dtype) {
   return std::nullopt;
 }
 
-// Slowest first in the file: the last dimension is the row.
+// In the file the slowest dimension comes first, so the last one is the row.
 Status ReadShape(const JsonObject& entry, Tensor& t) {
   const auto* shape = entry.Find("shape");
   if (shape == nullptr || !shape->is_array()) return Corrupt(entry.origin(), "it has no shape");
@@ -64,7 +64,7 @@ Status ReadData(const JsonObject& entry, std::span<const std::byte> data, Tensor
   }
   const auto wanted = static_cast<uint64_t>(t.row_bytes() * t.rows * t.count);
   if (end - begin != wanted) {
-    return Corrupt(entry.origin(), "its shape wants {} bytes, its data has {}", wanted, end - begin);
+    return Corrupt(entry.origin(), "its shape needs {} bytes, its data has {}", wanted, end - begin);
   }
   t.data = data.subspan(begin, end - begin);
   return {};
@@ -77,7 +77,7 @@ Result<Tensor> ReadTensor(const JsonObject& header, std::string_view name, std::
   const auto format = FormatOf(dtype.value_or(""));
   if (!format.has_value()) {
     return Fail(Reason::kModelUnsupported,
-                "{}: it is stored as {}; served are F32, F16 and BF16: give the unquantised model "
+                "{}: it is stored as {}; supported: F32, F16, BF16. Use the unquantised model "
                 "or a GGUF file",
                 entry->origin(), dtype.value_or("nothing"));
   }
@@ -120,7 +120,7 @@ Result<std::vector<Tensor>> ParseSafetensors(std::span<const std::byte> bytes, s
     PENSTOCK_ASSIGN(auto tensor, ReadTensor(header, name, data));
     tensors.push_back(std::move(tensor));
   }
-  if (tensors.empty()) return Corrupt(origin, "it holds no tensors");
+  if (tensors.empty()) return Corrupt(origin, "it contains no tensors");
   PENSTOCK_TRY(CheckDisjoint(tensors, origin));
   return tensors;
 }

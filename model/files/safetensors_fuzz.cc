@@ -1,4 +1,4 @@
-// Any bytes are checked tensors or an Error: never a read outside them.
+// Any bytes give either checked tensors or an Error, and never a read outside the bytes.
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -14,5 +14,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     sum += penstock::CanonicalName(tensor.name).size();
     sum += static_cast<size_t>(tensor.data.front()) + static_cast<size_t>(tensor.data.back());
   }
-  return sum == SIZE_MAX ? 1 : 0;  // keep the reads
+  return sum == SIZE_MAX ? 1 : 0;  // keeps the compiler from removing the reads
 }

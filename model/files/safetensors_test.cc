@@ -46,11 +46,11 @@ TEST(Safetensors, DefectsAreNamed) {
   EXPECT_THAT(Defect("[]", 0), HasSubstr("not a JSON object"));
   EXPECT_THAT(Defect("{}", 0), HasSubstr("no tensors"));
   EXPECT_THAT(Defect(R"({"a": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}})", 1),
-              HasSubstr("\"a\": it is stored as F8_E4M3; served are"));
+              HasSubstr("\"a\": it is stored as F8_E4M3; supported: "));
   EXPECT_THAT(Defect(R"({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 8]}})", 4),
               HasSubstr("outside the file"));
   EXPECT_THAT(Defect(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}})", 4),
-              HasSubstr("its shape wants 8 bytes, its data has 4"));
+              HasSubstr("its shape needs 8 bytes, its data has 4"));
   EXPECT_THAT(Defect(R"({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 4]}})", 4),
               HasSubstr("shape is wrong"));
   EXPECT_THAT(Defect(R"({"a": {"dtype": "F32", "shape": [9e15, 9e15], "data_offsets": [0, 4]}})", 4),

@@ -1,4 +1,4 @@
-// Tensor: where one weight lies in a model file, and how it is stored. A view: owns nothing.
+// Tensor: where a model file stores one weight, and in which format. A view: owns nothing.
 #pragma once
 
 #include <cstddef>

@@ -54,14 +54,14 @@ std::string ExpertName(std::string_view part) {
   return {};
 }
 
-// A token without a row in the embedding could not be computed. (Rows without a token are padding.)
+// A token without a row in the embedding cannot be computed. (Rows without a token are padding.)
 Status CheckVocabulary(const Gguf& gguf, const std::map<std::string, Tensor, std::less<>>& tensors) {
   const auto* tokens = gguf.Find("tokenizer.ggml.tokens");
   const auto embedding = tensors.find("token_embd.weight");
   if (tokens == nullptr || embedding == tensors.end()) return {};
   if (tokens->count <= static_cast<uint64_t>(embedding->second.rows)) return {};
   return Fail(Reason::kModelDamaged,
-              "{}: its vocabulary has {} tokens, its embedding {} rows: convert the model again",
+              "{}: its vocabulary has {} tokens, its embedding {} rows; convert the model again",
               gguf.origin(), tokens->count, embedding->second.rows);
 }
 
@@ -108,7 +108,7 @@ Result<ModelFiles> ModelFiles::OpenGguf(const std::string& path) {
   PENSTOCK_ASSIGN(const auto parts, gguf.Int("split.count", 0, 65'535));
   if (parts.value_or(1) > 1) {
     return Fail(Reason::kModelUnsupported,
-                "{}: one of {} parts of a split GGUF: join them with llama-gguf-split --merge", path, *parts);
+                "{}: one of {} parts of a split GGUF; join them with llama-gguf-split --merge", path, *parts);
   }
   PENSTOCK_ASSIGN(files.config_, ConfigFromGguf(gguf));
   for (const auto& tensor : gguf.tensors()) files.tensors_.emplace(tensor.name, tensor);
@@ -126,7 +126,7 @@ Result<ModelFiles> ModelFiles::OpenFolder(const std::string& path) {
   PENSTOCK_ASSIGN(files.config_, ConfigFromJson(json));
   PENSTOCK_ASSIGN(const auto shards, SafetensorsShards(path));
   for (const auto& shard : shards) PENSTOCK_TRY(files.AddShard(path + "/" + shard));
-  // A tied model's folder may still hold the copy.
+  // The folder of a tied model may contain a copy of the embedding as its output matrix.
   if (files.config_.tied) files.tensors_.erase("output.weight");
   files.config_.tied = !files.tensors_.contains("output.weight");
   return files;
@@ -140,7 +140,7 @@ Status ModelFiles::AddShard(const std::string& path) {
     if (name.empty()) continue;
     if (!tensors_.emplace(name, std::move(tensor)).second) {
       return Fail(Reason::kModelDamaged,
-                  "{}: it holds \"{}\", which another file of the folder holds too: fetch it again", path,
+                  "{}: it contains \"{}\", and so does another file of the folder; download it again", path,
                   name);
     }
   }
@@ -164,14 +164,14 @@ Result<Tensor> ModelFiles::Take(const std::string& name, int64_t rows, int64_t c
   auto node = tensors_.extract(name);
   if (node.empty()) {
     return Fail(Reason::kModelDamaged,
-                "{}: tensor \"{}\", which architecture {} needs, is missing: convert or fetch the model "
+                "{}: tensor \"{}\", which architecture {} needs, is missing; convert or download the model "
                 "again",
                 path_, name, config_.architecture);
   }
   const Tensor& t = node.mapped();
   if (t.rows != rows || t.cols != cols || t.count != count) {
     return Fail(Reason::kModelDamaged,
-                "{}: tensor \"{}\" is {}, but the model's configuration wants {}: convert or fetch the "
+                "{}: tensor \"{}\" is {}, but the model's configuration requires {}; convert or download the "
                 "model again",
                 path_, t.name, ShapeText(t.rows, t.cols, t.count), ShapeText(rows, cols, count));
   }
@@ -192,8 +192,8 @@ Result<Tensor> ModelFiles::TakeEmbedding() {
 Status ModelFiles::CheckAllTaken() const {
   if (tensors_.empty()) return {};
   return Fail(Reason::kModelUnsupported,
-              "{}: tensor \"{}\" (and {} more) is no part of architecture {} as it is served, so its "
-              "answers would be wrong: use a plain model of this architecture",
+              "{}: tensor \"{}\" (and {} more) is not supported in architecture {}, so the "
+              "answers would be wrong; use a standard model of this architecture",
               path_, tensors_.begin()->second.name, tensors_.size() - 1, config_.architecture);
 }
 

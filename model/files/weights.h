@@ -1,4 +1,4 @@
-// ModelFiles: an opened model, GGUF file or Hugging Face folder alike: its configuration, and its tensors
+// ModelFiles: an opened model, from a GGUF file or a Hugging Face folder: its configuration, and its tensors
 // under GGUF's names ("blk.0.attn_q.weight").
 #pragma once
 
@@ -17,24 +17,24 @@ namespace penstock {
 
 class ModelFiles {
  public:
-  // `path`: a .gguf file, or a folder with config.json and safetensors. Reads no weight.
+  // `path`: a .gguf file, or a folder with config.json and safetensors. Does not read weights.
   static Result<ModelFiles> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
   int64_t bytes() const;  // of all weight files
 
-  // Hands a tensor out; it must be of this shape. Errors: missing, another shape, taken before.
+  // Returns a tensor, which must have this shape, once. Errors: missing, another shape, already taken.
   Result<Tensor> Take(const std::string& name, int64_t rows, int64_t cols, int64_t count = 1);
   bool Has(std::string_view name) const { return tensors_.contains(name); }
   // nullopt: the file does not have it.
   Result<std::optional<Tensor>> TakeIfThere(const std::string& name, int64_t rows, int64_t cols);
   // The embedding decides the vocabulary's size. [vocabulary, hidden].
   Result<Tensor> TakeEmbedding();
-  // What was not taken means something that this architecture, as served, does not compute.
+  // Fails if a tensor was not taken: then the model needs a computation that we do not support.
   Status CheckAllTaken() const;
 
-  // The tensor's file pages need not stay in memory.
+  // The tensor's file pages may leave memory.
   void Release(const Tensor& tensor) const;
 
  private:
@@ -49,8 +49,8 @@ class ModelFiles {
   std::map<std::string, Tensor, std::less<>> tensors_;  // not yet taken
 };
 
-// GGUF's name for a Hugging Face tensor; empty: carries no weight and is ignored.
-// Unknown names come back as they are.
+// GGUF's name of a Hugging Face tensor; empty: it is not a weight and is ignored.
+// Unknown names are returned unchanged.
 std::string CanonicalName(std::string_view hugging_face_name);
 
 }  // namespace penstock

@@ -1,8 +1,8 @@
-// KvPages: one model's KV memory in pages of kPageTokens tokens. Who owns which page is the scheduler's
-// business; here are the bytes.
+// KvPages: one model's KV memory in pages of kPageTokens tokens. The scheduler decides who owns which page;
+// this class holds the bytes.
 //
 // A page holds, for each layer and KV head, keys transposed [head_dim][kPageTokens] and then values
-// [kPageTokens][head_dim], as kernels::Attention reads them: the two blocks of a head lie side by side.
+// [kPageTokens][head_dim], as kernels::Attention reads them: the two blocks of a head are adjacent.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace penstock {
 // Threads: any, on disjoint pages. Memory is taken from the system when a page is first written.
 class KvPages {
  public:
-  // Errors: kOverloaded: the address space is refused.
+  // Errors: kOverloaded: the system refuses the address space.
   static Result<KvPages> Create(const ModelConfig& config, kernels::KvType type, int32_t pages);
   static int64_t PageBytes(const ModelConfig& config, kernels::KvType type);
 

@@ -8,8 +8,8 @@ namespace penstock {
 namespace {
 
 constexpr int32_t kRowsPerAttention = 32;  // of one sequence's chunk, for one KV head
-constexpr int32_t kMinRows = 4;            // fewer are done at once by one worker: waking another costs more
-constexpr int32_t kOutputs = 128;          // of one matrix at a time; a multiple of the kernels' 16
+constexpr int32_t kMinRows = 4;            // one worker computes fewer rows alone: waking another costs more
+constexpr int32_t kOutputs = 128;          // outputs of one matrix at a time; a multiple of the kernels' 16
 
 void Grow(std::vector<float>& v, int64_t size) {
   if (v.size() < static_cast<size_t>(size)) v.resize(static_cast<size_t>(size));
@@ -51,7 +51,8 @@ void Forward::AddPart(const Chunk& chunk) {
   rows_ += rows;
 }
 
-// The last rows see most keys and take longest: they come first, so that no worker ends alone with one.
+// The last rows read the most keys and take longest. They are computed first, so that no worker is left alone
+// with one at the end.
 void Forward::PlanAttention() {
   attention_.clear();
   for (size_t p = 0; p < parts_.size(); ++p) {
@@ -199,7 +200,7 @@ void Forward::AttendItem(const AttentionItem& item, int worker) {
   k_.attention(attention, scratch.data());
 }
 
-// After the last layer's keys and values are stored, nothing of a row is needed but its own logits.
+// After the last layer's keys and values are stored, only the rows with requested logits are needed.
 void Forward::KeepWantedRows() {
   std::vector<Part> kept;
   int32_t rows = 0;
@@ -232,7 +233,7 @@ void Forward::AddProjected(const Linear& output) {
            [&](int32_t begin, int32_t end) { AddToX(b_.projected, begin, end); });
 }
 
-// Gate and up of the same outputs are computed together, while both are in the cache.
+// Gate and up of the same outputs are computed together, while both are in the CPU cache.
 const kernels::Activations& Forward::GateUp(const FeedForward& ff, const kernels::Activations& a) {
   const int64_t width = ff.gate.weight.n();
   Grow(b_.gate, a.rows() * width);
@@ -308,7 +309,7 @@ std::vector<std::vector<Forward::Routed>> Forward::Route(const Linear& router) {
   return by_expert;
 }
 
-// The row's best experts, of equals the first; `weights` is used up.
+// Chooses the row's best experts; of equal ones the first. Overwrites `weights`.
 void Forward::RouteRow(int32_t row, float* weights, std::vector<std::vector<Routed>>& by_expert) const {
   std::vector<std::pair<size_t, float>> chosen;
   float sum = 0;

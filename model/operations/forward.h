@@ -1,6 +1,6 @@
-// Forward: one step's way through a model: rows of activations, and the operations that layers are
-// written in. Rows are all tokens of the step, of any sequences, prefill and decode alike; nothing that a
-// row computes depends on which rows are beside it (kernels/kernels.h, the numeric contract).
+// Forward: computes one step of a model: rows of activations, and the operations that layers are written
+// with. The rows are all tokens of the step, of any sequences, prefill and decode alike; the result of a
+// row does not depend on the other rows (kernels/kernels.h, the numeric contract).
 #pragma once
 
 #include <cstdint>
@@ -19,20 +19,20 @@
 
 namespace penstock {
 
-// Consecutive tokens of one sequence. `pages` covers [0, start + tokens.size()); what stands before
-// `start` is already in them.
+// Consecutive tokens of one sequence. `pages` covers [0, start + tokens.size()); keys and values before
+// `start` are already in them.
 struct Chunk {
   int32_t start = 0;
   std::span<const Token> tokens;
   std::span<const PageId> pages;
-  int32_t logits = 0;  // of how many of the last tokens logits are wanted
+  int32_t logits = 0;  // logits are requested for this many of the last tokens
 };
 
-// Memory that is kept from step to step: it grows to the largest step and is reused.
+// Memory that is reused from step to step; it grows to the size of the largest step.
 struct ForwardBuffers {
   std::vector<float> x, normalised, query, key, value, attended, gate, up, projected, cos, sin;
   std::vector<float> router, expert_in, expert_out, with_residual;
-  // Of h or attended; of gate; of expert_in; of with_residual.
+  // The int8 forms of h or attended; of gate; of expert_in; of with_residual.
   kernels::Activations activations, gated, expert_activations, precise;
   std::vector<std::vector<float>> attention_scratch;                  // by worker
   std::vector<std::vector<const std::byte*>> key_pages, value_pages;  // by worker
@@ -40,7 +40,7 @@ struct ForwardBuffers {
 
 class Forward {
  public:
-  // `integer`: whether some weights multiply int8 activations, which then must be made.
+  // `integer`: whether some weights multiply int8 activations, which are then computed.
   Forward(const ModelConfig& config, const kernels::Kernels& kernels, chip::ThreadPool& pool, bool integer,
           const Rope& rope, const KvPages& kv, ForwardBuffers& buffers, std::span<const Chunk> chunks);
 
@@ -57,16 +57,16 @@ class Forward {
 
   void BeginLayer(int32_t layer) { layer_ = layer; }
 
-  // h = rms_norm(x) · weight; what the next projections read.
+  // h = rms_norm(x) · weight: the input of the next projections.
   void Normalise(std::span<const float> weight);
   // q, k, v = projections of h.
   void ProjectQkv(const Layer& layer);
-  // Each head of q and k by itself.
+  // Normalises each head of q and k separately.
   void NormaliseHeads(std::span<const float> query, std::span<const float> key);
-  // Turns q and k by their positions; k and v go to their pages.
+  // Rotates q and k by their positions, and writes k and v to their pages.
   void RotateAndStore();
   // attended = attention of q over the pages. In the last layer, only for the rows whose logits are
-  // wanted: from there on rows() is only those.
+  // requested: from then on rows() counts only those.
   void Attend();
   // x += W attended.
   void AddProjected(const Linear& output);
@@ -76,10 +76,10 @@ class Forward {
   void AddExperts(const Layer& layer);
   // out[row][n] = W h; out: [rows, W.n].
   void Project(const Linear& linear, float* out);
-  // The same with activations of 15 bits instead of 8: what int8 leaves of h is multiplied as rows of
-  // their own, in the same pass over W. Rounding h weighs most where nothing comes after: without this the
-  // output matrix makes a quarter of all divergence from f32. logits: grows to [2 · rows, W.n]; the first
-  // half is the result.
+  // The same with activations of 15 bits instead of 8: the remainder of h after rounding to int8 is
+  // multiplied as additional rows, in the same pass over W. Rounding h matters most in the last matrix:
+  // without this the output matrix causes a quarter of all divergence from f32. logits: grows to [2 · rows,
+  // W.n]; the first half is the result.
   void ProjectPrecisely(const Linear& linear, std::vector<float>& logits);
 
  private:
@@ -87,7 +87,7 @@ class Forward {
     int32_t start = 0, row = 0, rows = 0, wanted = 0;
     std::span<const PageId> pages;
   };
-  struct AttentionItem {  // what one worker computes at a time
+  struct AttentionItem {  // a worker computes one of these at a time
     int32_t part = 0, kv_head = 0, begin = 0, end = 0;
   };
   struct Product {
@@ -108,7 +108,8 @@ class Forward {
   void PlanAttention();
   void Quantise(const std::vector<float>& x, int64_t k, int32_t rows, kernels::Activations& a);
   void MultiplyRange(const Product& product, const kernels::Activations& a, int32_t begin, int32_t end);
-  // All products of a's rows, then for each range of outputs of one: after(n_begin, n_end), in any order.
+  // Computes all products of a's rows, and calls after(n_begin, n_end) for each range of outputs, in any
+  // order.
   template <class After>
   void Multiply(std::span<const Product> products, const kernels::Activations& a, const After& after);
   // x += out for outputs [begin, end) of rows_ rows.

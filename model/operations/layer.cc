@@ -66,7 +66,7 @@ Status WeightLoader::Attention(int32_t layer, QkvBias bias, Layer& out) {
   if (bias == QkvBias::kRequired &&
       (out.query.bias.empty() || out.key.bias.empty() || out.value.bias.empty())) {
     return Fail(Reason::kModelDamaged,
-                "{}: layer {} lacks a bias of q, k or v, which architecture {} needs: convert or fetch "
+                "{}: layer {} lacks a bias of q, k or v, which architecture {} needs; convert or download "
                 "the model again",
                 files_.path(), layer, c.architecture);
   }
@@ -101,7 +101,7 @@ Status WeightLoader::Experts(int32_t layer, Layer& out) {
   return {};
 }
 
-// GGUF stacks a layer's experts in one tensor, a Hugging Face folder has one each.
+// GGUF stacks a layer's experts in one tensor; a Hugging Face folder has one tensor per expert.
 Result<std::vector<Linear>> WeightLoader::ExpertStack(const std::string& stem, int64_t rows, int64_t cols) {
   const int32_t experts = config().experts;
   std::vector<Linear> linears(static_cast<size_t>(experts));

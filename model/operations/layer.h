@@ -37,10 +37,10 @@ struct Layer {
 // How weights are kept in memory.
 enum class WeightMode : uint8_t {
   kPacked,       // in their own format, repacked for the kernels
-  kDequantised,  // as f32: the truth that quantised arithmetic is measured against
+  kDequantised,  // as f32: the reference for measuring quantised arithmetic
 };
 
-// Takes tensors out of the file and packs them. Errors name the tensor and its defect.
+// Takes tensors from the file and packs them. Errors name the tensor and its defect.
 class WeightLoader {
  public:
   WeightLoader(ModelFiles& files, chip::ThreadPool& pool, WeightMode mode)
@@ -51,7 +51,7 @@ class WeightLoader {
 
   Result<std::vector<float>> Vector(const std::string& name, int64_t size);
   Result<Linear> Project(const std::string& stem, int64_t rows,
-                         int64_t cols);  // stem.weight, and stem.bias if there
+                         int64_t cols);  // stem.weight, and stem.bias if it exists
   Result<kernels::Matrix> Pack(const Tensor& tensor);
 
   // Parts that several architectures share; `layer` counts from 0.

@@ -7,13 +7,13 @@
 namespace penstock {
 namespace {
 
-// The dimension whose wavelength makes `rotations` turns over the original context (YaRN, section 3.2).
+// The dimension that makes `rotations` full turns over the original context (YaRN, section 3.2).
 double CorrectionDim(const ModelConfig& c, double rotations) {
   const auto context = static_cast<double>(c.scaling.original_context);
   return c.rotary_dim * std::log(context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(c.rope_base));
 }
 
-// 1 where a frequency is kept, 0 where it is interpolated, a ramp between.
+// 1 where a frequency is kept, 0 where it is interpolated, with a linear ramp between.
 double YarnKept(const ModelConfig& c, int32_t pair) {
   double low = CorrectionDim(c, c.scaling.beta_fast), high = CorrectionDim(c, c.scaling.beta_slow);
   if (c.scaling.truncate) low = std::floor(low), high = std::ceil(high);

@@ -1,5 +1,5 @@
 """Generated conversations, the same on every machine: system, user, assistant and tool turns, tools and
-their calls, reasoning, odd text, missing content."""
+their calls, reasoning, unusual text, missing content."""
 import random
 
 import lines
@@ -9,7 +9,7 @@ KEYS = ["city", "items", "keys", "get", "values", "query", "größe", "limit", "
 
 
 def text(rng):
-    """A line of lines.py, or several, with the white space that people leave around."""
+    """One or several lines of lines.py, with white space around them as users leave it."""
     kinds = [k for k in lines.KINDS if k != "bad bytes"]
     parts = []
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
@@ -66,7 +66,7 @@ def assistant(rng, calls):
 
 
 def conversation(seed):
-    """The context of one rendering: what transformers' apply_chat_template hands to the template."""
+    """The context of one rendering, as transformers' apply_chat_template passes it to the template."""
     rng = random.Random(7_000_003 * 20261 + seed)
     messages = [{"role": "system", "content": text(rng)}] if rng.random() < 0.5 else []
     for _ in range(rng.randint(1, 5)):

@@ -1,11 +1,11 @@
-"""Talks to text_driver (text_driver.cc states the frames)."""
+"""Talks to text_driver (text_driver.cc describes the frames)."""
 import json
 import struct
 import subprocess
 
 
 class Failure(Exception):
-    """Penstock refused, with these words."""
+    """Penstock refused, with this message."""
 
 
 class Driver:

@@ -1,7 +1,7 @@
 """50,000 lines to tokenize, the same on every machine: 20 languages, code, emoji, numbers, white space,
 special tokens in the text, rare and decomposed characters, and bytes that are not UTF-8.
 
-`lines.py [N]` prints how many lines of each kind there are and the SHA-256 of them all.
+`lines.py [N]` prints the number of lines of each kind and the SHA-256 of all lines.
 """
 import hashlib
 import random
@@ -101,7 +101,7 @@ def number_line(rng):
 
 
 def rare_line(rng):
-    """Any code points but surrogates: unassigned ones, private ones, combining marks on anything."""
+    """Any code points except surrogates: unassigned, private, and combining marks on any character."""
     out = []
     for _ in range(rng.randint(1, 30)):
         low, high = rng.choice([(0x20, 0x7e), (0, 0x24f), (0x300, 0x36f), (0x370, 0x1fff), (0x2000, 0x2bff),

@@ -1,13 +1,13 @@
-"""Next-token distributions on 10,000 tokens of varied text: Penstock's and llama.cpp's against an f32
+"""Next-token distributions on 10,000 tokens of varied text: Penstock's and llama.cpp's compared with an f32
 forward on the dequantised weights (quality_driver.cc).
 
     quality.py --driver quality_driver --out rows.jsonl [--model NAME ...] [--without-peer]
 
-One row for each position of each model; a model that is missing, or a peer that cannot be had, is a row
-that says so. Judging the rows is someone else's work.
+One row for each position of each model; a missing model or an unavailable peer gives a row with the reason.
+This script does not judge the rows.
 
 The text: prose, licences, code and headers that every Debian has, sentences in twenty languages, numbers
-and markup (lines.py), and conversations that the model writes itself (the driver's).
+and markup (lines.py), and conversations that the model itself generates (in the driver).
 """
 import argparse
 import json
@@ -43,7 +43,7 @@ FILES = [  # (name, path, first character)
 
 
 def documents(folder):
-    """The files of text, in order; absent ones are left out (their absence shows in the rows)."""
+    """The text files, in order; missing files are skipped (the rows show which were used)."""
     for name, path, begin in FILES:
         if pathlib.Path(path).exists():
             target = folder / f"{name}.txt"
@@ -65,7 +65,7 @@ def documents(folder):
 
 
 def peer_program():
-    """quality_peer.cc, built beside the peer when it changed; the folder of the peer's libraries."""
+    """Builds quality_peer.cc, if it changed, in the peer's folder; returns it and the folder of the peer's libraries."""
     peer = pathlib.Path(subprocess.run([ROOT / "tools/get_peer.sh"], check=True, stdout=subprocess.PIPE,
                                        text=True).stdout.strip())
     source, target = pathlib.Path(__file__).with_name("quality_peer.cc"), peer / "bin/quality_peer"
@@ -81,7 +81,7 @@ def measure(program, name, with_peer, scratch):
     common = {"bench": "answers", "part": "quality", "model": name, "runner": "native"}
     path = MODELS / f"{name}.gguf"
     if not path.exists():
-        yield common | {"unmeasured": f"{path} is not there"}
+        yield common | {"unmeasured": f"{path} does not exist"}
         return
     command = [program, path, scratch / "rows.jsonl", str(TOKENS), *documents(scratch)]
     if with_peer:
@@ -96,7 +96,7 @@ def measure(program, name, with_peer, scratch):
 
 
 def summary(rows):
-    """For the eye: the same figures that a judge takes from the rows."""
+    """For people: the same figures that a judge calculates from the rows."""
     def mean(key):
         values = [float(row[key]) for row in rows if key in row]
         return sum(values) / len(values) if values else float("nan")

@@ -1,15 +1,15 @@
 // quality_driver MODEL.gguf ROWS.jsonl TOKENS DOCUMENT... [--peer COMMAND]
 //
-// How far quantised arithmetic is from the model itself: for each document's first TOKENS tokens, and for
-// conversations that the model writes itself, the next-token distributions of our kernels (int8
-// activations, f16 KV) against an f32 forward on the dequantised weights (f32 KV), whose own arithmetic
-// is held to transformers' by model/logits_test.cc. One row for each position:
+// Measures how far quantised arithmetic is from the model itself: for each document's first TOKENS tokens,
+// and for conversations that the model generates, it compares the next-token distributions of our kernels
+// (int8 activations, f16 KV) with an f32 forward on the dequantised weights (f32 KV). model/logits_test.cc
+// compares that f32 arithmetic with transformers'. One row for each position:
 //
 //   {"document", "position", "truth_nll", "kl", "top", "nll", "peer_kl", "peer_top", "peer_nll"}
 //
-// kl: KL(truth ‖ ours) in nats; top: whether the likeliest token is the truth's; nll of the token that
-// follows (absent for the last). COMMAND, run with the name of a token file (int32 count, then as many
-// tokens, for each document), writes its logits for each token as f32: quality_peer.cc.
+// kl: KL(truth ‖ ours) in nats; top: whether the most likely token equals the truth's; nll: of the token that
+// follows (absent for the last). COMMAND is run with the name of a token file (for each document an int32
+// count and the tokens) and writes its logits for each token as f32: quality_peer.cc.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -71,7 +71,7 @@ class Evaluator {
   static const kernels::Kernels& Kernels() { return kernels::KernelsFor(kernels::SupportedIsas().back()); }
 
   int32_t vocabulary() const { return model_->vocabulary(); }
-  // Logits of all of `tokens`, which stand at `start`.
+  // Logits of all of `tokens`, which begin at position `start`.
   std::span<float> Run(int32_t start, std::span<const Token> tokens, bool all = true) {
     const Chunk chunk{start, tokens, pages_, all ? static_cast<int32_t>(tokens.size()) : 1};
     return model_->Run({&chunk, 1}, kv_);
@@ -83,7 +83,7 @@ class Evaluator {
   std::vector<PageId> pages_;
 };
 
-// Turns of a conversation until `limit` tokens; the model's own words are drawn at temperature 0.8.
+// Turns of a conversation up to `limit` tokens; the model's answers are sampled at temperature 0.8.
 Document Chat(Evaluator& model, const Tokenizer& tokenizer, const std::vector<Token>& ends, int32_t seed,
               int32_t limit) {
   Document chat{fmt::format("chat-{}", seed), {}};

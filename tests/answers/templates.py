@@ -1,10 +1,10 @@
-"""Prompts: Penstock's rendering of chat templates against transformers' (its sandboxed jinja2) on
-generated conversations (conversations.py), tools included.
+"""Prompts: Penstock's rendering of chat templates compared with transformers' (its sandboxed jinja2) on
+generated conversations (conversations.py), including tools.
 
     templates.py --driver text_driver --out rows.jsonl [--count 200] [--only NAME ...]
 
-One row for each template. A conversation that the template itself refuses counts as equal when both
-refuse it, and is counted apart too.
+One row for each template. A conversation that the template itself refuses counts as equal if both
+refuse it, and is also counted separately.
 """
 import argparse
 import json
@@ -21,13 +21,13 @@ import subjects
 
 
 def wanted(template, context):
-    """transformers' text, or None when it refuses."""
+    """transformers' text, or None if it refuses."""
     rest = {key: value for key, value in context.items() if key not in ("messages", "tools", "documents")}
     try:
         rendered, _ = truth.render_jinja_template([context["messages"]], tools=context["tools"],
                                                   documents=context["documents"], chat_template=template, **rest)
         return rendered[0]
-    except Exception:  # whatever the template's author made Python raise
+    except Exception:  # a template can make Python raise anything
         return None
 
 

@@ -1,7 +1,7 @@
-// text_driver MODEL: what Penstock makes of texts and conversations, for the scripts that compare it.
+// text_driver MODEL: runs Penstock's tokenizer and templates for the scripts that compare them.
 // MODEL: a GGUF file, or a tokenizer.json.
 //
-// Frames on stdin and stdout: one byte of kind, u32 size (little-endian), so many bytes.
+// Frames on stdin and stdout: one byte of kind, u32 size (little-endian), then the bytes.
 //   in   's' text: encode, special tokens parsed      out  'i' u32 ids
 //        'p' text: encode, special tokens as text          'i' u32 ids
 //        'd' u32 ids: decode                               't' bytes

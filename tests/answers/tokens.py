@@ -1,9 +1,9 @@
-"""Token ids: Penstock's against Hugging Face tokenizers' on generated lines (lines.py).
+"""Token ids: Penstock's compared with Hugging Face tokenizers' on generated lines (lines.py).
 
     tokens.py --driver text_driver --out rows.jsonl [--lines 50000] [--only NAME ...]
 
-One row for each tokenizer, way to it (GGUF, tokenizer.json) and treatment of special tokens; a row that
-could not be measured says why. Judging the rows is someone else's work.
+One row for each tokenizer, source (GGUF, tokenizer.json) and treatment of special tokens; a row that
+could not be measured contains the reason. This script does not judge the rows.
 """
 import argparse
 import json
@@ -16,8 +16,8 @@ import subjects
 
 
 def compare(penstock, subject, special, text_lines):
-    """Counts, and the first line that differs."""
-    subject.truth.encode_special_tokens = not special  # upstream's name for "treat them as text"
+    """Counts of equal lines, and the first line that differs."""
+    subject.truth.encode_special_tokens = not special  # Hugging Face's name for "treat them as text"
     equal = decoded = 0
     first = None
     texts = [line.decode("utf-8", "replace") for _, line in text_lines]

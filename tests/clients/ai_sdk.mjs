@@ -1,4 +1,4 @@
-// The AI SDK's openai-compatible provider, the strictest reader of chunks, against a cloud.
+// The AI SDK's openai-compatible provider, the client that checks chunks most strictly, with a cloud.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";

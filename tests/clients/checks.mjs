@@ -1,4 +1,4 @@
-// What a client script needs to tell its checks apart: each is a named function that throws, or does not.
+// Helpers of the client scripts: each check is a named function that fails by throwing.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 
@@ -10,7 +10,7 @@ export const MODEL = process.env.PENSTOCK_MODEL;
 export const COUNT = [{ role: "user", content: "Count from one to twenty in words." }];
 export const LONG = [{ role: "user", content: "Tell me a long story about a river, a mill and a miller's daughter." }];
 
-// Not every package exports its package.json.
+// Some packages do not export their package.json.
 export const installedVersion = (name) =>
   JSON.parse(readFileSync(`${process.env.PENSTOCK_CLIENTS}/node_modules/${name}/package.json`, "utf8")).version;
 

@@ -1,4 +1,4 @@
-"""What a client script needs to tell its checks apart: each is a named function that raises, or does not."""
+"""Helpers of the client scripts: each check is a named function that fails by raising an exception."""
 import json
 import os
 import sys
@@ -11,14 +11,14 @@ URL = os.environ["PENSTOCK_URL"]  # http://127.0.0.1:PORT
 KEY = os.environ["PENSTOCK_KEY"]
 OPERATOR_KEY = os.environ["PENSTOCK_OPERATOR_KEY"]
 MODEL = os.environ["PENSTOCK_MODEL"]
-BUSY_URL = os.environ.get("PENSTOCK_BUSY_URL", "")  # a cloud that runs one request and lets one wait
+BUSY_URL = os.environ.get("PENSTOCK_BUSY_URL", "")  # a cloud that runs one request and queues one
 BUSY_KEY = os.environ.get("PENSTOCK_BUSY_KEY", "")
 
 _checks = []
 
 
 def check(function):
-    """Registers a check under its function's name, in words."""
+    """Registers a check; its name is the function's name as words."""
     _checks.append((function.__name__.replace("_", " "), function))
     return function
 
@@ -45,7 +45,7 @@ def run_all(client):
 
 
 def raw(method, path, body=None, key=KEY, headers=None):
-    """Status, headers and decoded body, seen without a client library."""
+    """Status, headers and decoded body, without a client library."""
     data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(URL + path, data, method=method, headers=headers or {})
     if key:

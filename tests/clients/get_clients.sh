@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the clients that are tested against, pinned, outside the repository; prints their folder.
+# Installs pinned versions of the tested clients outside the repository; prints their folder.
 #   python/bin/python with openai       node_modules/ with openai, ai and @ai-sdk/openai-compatible
-# These versions of the Node packages ask for Node 18 or newer: Debian 12's own is enough.
+# These versions of the Node packages need Node 18 or newer: Debian 12's own is enough.
 set -euo pipefail
 folder="${PENSTOCK_BENCH_MODELS:-$HOME/.cache/penstock-dev}/clients"
 mkdir -p "$folder"

@@ -1,4 +1,4 @@
-// The official OpenAI client for Node against a cloud: every behaviour a check of its own.
+// The official OpenAI client for Node with a cloud: one check for each behaviour.
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";

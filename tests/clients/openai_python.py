@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The official OpenAI client for Python against a cloud: every behaviour a check of its own."""
+"""The official OpenAI client for Python with a cloud: one check for each behaviour."""
 import asyncio
 import re
 import threading
@@ -7,7 +7,7 @@ import time
 
 import openai
 try:
-    import httpx2 as httpx  # what the client is built on since version 3
+    import httpx2 as httpx  # the client uses it since version 3
 except ImportError:
     import httpx
 
@@ -139,8 +139,8 @@ def penalties_and_bias_change_the_answer():
     plain = greedy(again, max_tokens=32)
     assert greedy(again, max_tokens=32, frequency_penalty=2, presence_penalty=2).choices[0].message.content != plain.choices[0].message.content
     token = greedy(again, max_tokens=1, logprobs=True).choices[0].message.content
-    # The id of that token, found by forbidding ids until the first token changes, is not in OpenAI's API;
-    # forcing an id is, and shows the same.
+    # OpenAI's API does not return the id of that token (one could find it by forbidding ids until the first
+    # token changes); forcing an id is possible and shows the same.
     forced = greedy(again, max_tokens=3, logit_bias={"1000": 100}).choices[0].message.content
     assert forced and forced != greedy(again, max_tokens=3).choices[0].message.content and token is not None
 
@@ -225,7 +225,7 @@ def a_stream_of_n_choices_ends_each():
 
 @check
 def the_clients_own_stream_helper_follows():
-    stop = greedy().choices[0].message.content[12:16]  # the helper takes an end by length for an error
+    stop = greedy().choices[0].message.content[12:16]  # the helper treats an end by length as an error
     with client.chat.completions.stream(model=MODEL, messages=COUNT, max_tokens=24, temperature=0, stop=stop,
                                         stream_options={"include_usage": True}) as stream:
         kinds = [event.type for event in stream]

@@ -1,5 +1,5 @@
-"""The client scripts of this folder as tests: OpenAI's client for Python always, those for Node where the
-bench has fetched them (get_clients.sh)."""
+"""The client scripts of this folder as tests: always OpenAI's client for Python, and those for Node if the
+bench has downloaded them (get_clients.sh)."""
 import json
 import os
 import pathlib
@@ -17,7 +17,7 @@ FETCHED = cloud.MODELS / "clients"
 
 @pytest.fixture(scope="module")
 def busy(penstock, smollm2):
-    """One request runs, one may wait: the third is refused."""
+    """A cloud that runs one request and queues one; a third is refused."""
     with cloud.Cloud({"smollm2-135m": smollm2}, {"engine.max_sequences": 1, "gateway.max_waiting": 1}) as ours:
         yield ours
 
@@ -40,5 +40,5 @@ def test_openais_client_for_python(live, busy):
 @pytest.mark.parametrize("script", ["openai_node.mjs", "ai_sdk.mjs"])
 def test_clients_for_node(live, busy, script):
     if not shutil.which("node") or not (FETCHED / "node_modules").exists():
-        pytest.skip("no Node, or its clients were not fetched (tests/clients/get_clients.sh)")
+        pytest.skip("no Node, or its clients were not downloaded (tests/clients/get_clients.sh)")
     assert failed_checks(["node", HERE / script], live, busy) == []

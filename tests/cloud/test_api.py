@@ -1,4 +1,4 @@
-"""The cloud over HTTP, without any client library: what a user's curl would see."""
+"""The cloud over HTTP, without any client library, as curl sees it."""
 import asyncio
 
 from bench.lib import sse

@@ -1,4 +1,4 @@
-"""A server of somebody else's as the engine, over TLS. The server is a second Penstock: it speaks OpenAI's API too."""
+"""An external server as the engine, over TLS. The server is a second Penstock, which speaks OpenAI's API too."""
 import contextlib
 import time
 
@@ -10,7 +10,7 @@ MODEL = "smollm2-135m"
 
 
 def wait_for(ours, words):
-    """Until `up` has said that."""
+    """Waits until `up` has printed that."""
     while words not in (said := (ours.data / "up.log").read_text()):
         assert ours.process.poll() is None, said
         time.sleep(0.05)
@@ -19,7 +19,7 @@ def wait_for(ours, words):
 
 @contextlib.contextmanager
 def started(ours):
-    """One that is not asked over plain HTTP whether it is ready."""
+    """Starts a cloud without polling its readiness over plain HTTP."""
     try:
         ours.import_models()
         ours.start(ready_within=None)

@@ -1,4 +1,4 @@
-"""The judges themselves: a bench whose rows are missing or bad must come out short."""
+"""The benches' judges: a bench with missing or bad rows must be short."""
 import json
 import subprocess
 import sys

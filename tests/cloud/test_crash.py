@@ -1,4 +1,4 @@
-"""A small version of bench crash: one kill of the engine, one of the gateway, under streams."""
+"""A small version of the crash bench: one kill of the engine and one of the gateway, during streams."""
 import asyncio
 import os
 import signal
@@ -17,7 +17,7 @@ def tokens_of(answer):
 
 
 async def streams_cut_by(ours, kind):
-    """Four streams; the child of that kind is killed once each has delivered something."""
+    """Runs four streams and kills the child of that kind once each stream has delivered something."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 400,
             "temperature": 0, "stream": True, "ignore_eos": True, "logprobs": True}
     began = set()
@@ -59,6 +59,6 @@ def test_a_killed_child_loses_no_account_of_any_stream(mortal, kind):
         assert record["state"] == "ended" and record["outcome"]
         assert billed <= sum(delivered)
         assert sum(delivered) - billed <= delivered[-1]
-        if kind == "engine":  # unseen by the reader: the engine's successor goes on from where it was
+        if kind == "engine":  # the reader does not notice: the restarted engine continues the answer
             assert answer.ended == "whole" and not answer.error()
             assert billed == sum(delivered) == 400

@@ -1,4 +1,4 @@
-"""A cloud with TLS, seen from another machine: outside clients, login, roles, rotation, and what must not work."""
+"""A cloud with TLS, used from another machine: outside clients, login, roles, rotation, and what must not work."""
 import http.client
 import json
 import os
@@ -17,7 +17,7 @@ MODEL = "smollm2-135m"
 
 
 class TlsCloud(cloud.Cloud):
-    """The same, asked through TLS; `context` trusts its certificate and nothing else."""
+    """A cloud that is called through TLS; `context` trusts only its certificate."""
 
     def cert(self):
         return self.data / "tls/cert.pem"
@@ -61,7 +61,7 @@ def remote(smollm2):
 
 
 class Machine:
-    """Somebody's own machine: a home of its own, no data directory of the cloud's."""
+    """A user's machine: its own home directory, without the cloud's data directory."""
 
     def __init__(self, home):
         self.home = pathlib.Path(home)
@@ -87,7 +87,7 @@ def laptop(tmp_path):
 
 
 def fingerprint(ours):
-    """As OpenSSL's own tool says it."""
+    """The fingerprint as the openssl command prints it."""
     done = subprocess.run(["openssl", "x509", "-in", ours.cert(), "-noout", "-fingerprint", "-sha256"], text=True,
                           stdout=subprocess.PIPE, check=True)
     return done.stdout.strip().split("=")[1]
@@ -248,7 +248,7 @@ def test_listening_beyond_this_machine_wants_tls_or_insecure(tmp_path):
 
 
 def own_address():
-    """This machine's address on whatever network it has; nothing is sent."""
+    """This machine's address on its network, if it has one; nothing is sent."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
@@ -274,7 +274,7 @@ def test_every_interface_answers_and_login_goes_by_the_machines_own_address(smol
         url = f"https://{address}:{ours.port}"
         laptop.ok("login", url, "--fingerprint", fingerprint(ours), "--key", ours.operator_key())
         assert f"{url} is ready" in laptop.ok("status")
-        # By its name, an outside client checks the certificate in full.
+        # With the host name, an outside client checks the certificate fully.
         named = subprocess.run(["curl", "-sS", "--cacert", ours.cert(), "--resolve", f"{socket.gethostname()}:{ours.port}:{address}",
                                 f"https://{socket.gethostname()}:{ours.port}/livez"], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert named.stdout == "ok\n", named.stderr
@@ -300,7 +300,7 @@ def test_a_certificate_of_ones_own_is_used_or_what_is_wrong_with_it_is_said(smol
     with Own({MODEL: smollm2}, {"engine.runner": "fake", "tls.cert": cert, "tls.key": key}) as ours:
         assert ours.call("/livez") == (200, b"ok\n")
         assert "team 'x'" in ours.run("team", "create", "x").stdout
-        # Another program renews it, one file after the other; nothing is restarted.
+        # Another program renews the certificate, one file after the other; nothing is restarted.
         before = ssl.get_server_certificate(("127.0.0.1", ours.port))
         renewed, renewed_key = certificate("renewed")
         cert.write_text(renewed.read_text())

@@ -1,4 +1,5 @@
-"""Engines of one model with unequal memory: the model's context is the larger's, and nobody sees which has what."""
+"""Engines of one model with unequal memory: the model's context is that of the larger engine, and users do not notice
+the difference."""
 import pytest
 
 from bench.lib import cloud, sse
@@ -38,7 +39,7 @@ def test_a_long_prompt_is_answered_by_the_engine_that_has_memory_for_it(unequal)
 
 
 def test_an_answer_that_outgrows_an_engine_is_the_one_that_the_other_would_have_given(unequal):
-    # The small engine is the faster one: it gets what fits.
+    # The small engine is the faster one, so it gets the requests that fit.
     answers = [complete(unequal, 20, max_tokens=600) for _ in range(3)]
     assert [a.json()["usage"]["completion_tokens"] for a in answers] == [600] * 3
     assert len({a.json()["choices"][0]["text"] for a in answers}) == 1

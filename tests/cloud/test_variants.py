@@ -1,4 +1,4 @@
-"""One model in two variants: users name the model, a key may be pinned to a variant, answers say which it was."""
+"""One model in two variants: users name the model, a key may be pinned to a variant, answers show the variant."""
 import pytest
 
 from bench.lib import cloud, sse
@@ -41,7 +41,7 @@ def test_answers_say_which_variant_it_was(pair):
 
 
 def test_a_key_may_be_pinned_to_a_variant(pair):
-    pair.key()  # makes the team
+    pair.key()  # creates the team
     key = pinned_key(pair, "pair:b")
     mine = ask(pair, key, "pair:b").json()["system_fingerprint"]
     assert all(ask(pair, key, "pair").json()["system_fingerprint"] == mine for _ in range(4))

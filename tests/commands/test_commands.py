@@ -1,4 +1,4 @@
-"""The program as people type it: help, mistakes, lists, and what each says to do."""
+"""The program on the command line: help, mistakes, lists, and the advice in each message."""
 import fcntl
 import hashlib
 import http.server
@@ -195,7 +195,7 @@ def test_a_pull_that_does_not_fit_is_refused_with_the_way_out(penstock_binary, t
 
 
 class SlowFiles(http.server.BaseHTTPRequestHandler):
-    """One file of zeros, over two seconds or so."""
+    """Serves one file of zeros, in about two seconds."""
     BYTES = bytes(4_000_000)
 
     def do_GET(self):
@@ -233,7 +233,7 @@ def test_progress_is_a_bar_on_a_terminal(slow_pull):
     while True:
         try:
             block = os.read(ours, 65536)
-        except OSError:  # the last holder of the other end is gone
+        except OSError:  # the other end is closed
             break
         if not block:
             break
@@ -250,7 +250,7 @@ def test_progress_is_plain_lines_elsewhere(slow_pull):
     done = subprocess.run(slow_pull, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert "\r" not in done.stderr and "\x1b" not in done.stderr
     assert re.search(r"^  zeros +\d+%  .* of 4\.0 MB", done.stderr, re.MULTILINE), done.stderr
-    assert done.returncode == 1 and "GGUF" in done.stderr  # zeros are no model
+    assert done.returncode == 1 and "GGUF" in done.stderr  # zeros are not a model
 
 
 def test_teams_keys_and_usage_go_through_the_commands(live):
@@ -331,7 +331,7 @@ def test_a_cloud_that_never_got_ready_stops_at_once(penstock_binary, tmp_path):
         assert time.monotonic() < deadline, ours.tail()
         time.sleep(0.1)
     ours.process.send_signal(signal.SIGTERM)
-    assert ours.process.wait(20) == 0  # not the minute that a request waits which nobody answers
+    assert ours.process.wait(20) == 0  # and not after the minute that an unanswered request waits
 
 
 def test_the_repository_names_no_package_registry():

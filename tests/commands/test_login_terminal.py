@@ -1,4 +1,4 @@
-"""`penstock login` at a real terminal: what it asks, what it shows of the key, and how it leaves the terminal."""
+"""`penstock login` in a real terminal: its prompts, what it shows of the key, and the terminal's state afterwards."""
 import json
 import os
 import pty
@@ -17,14 +17,14 @@ MODEL = "smollm2-135m"
 
 
 class Terminal:
-    """A pseudo-terminal whose session is one program's, as a terminal window is."""
+    """A pseudo-terminal with one program as its session, like a terminal window."""
 
     def __init__(self, home, *words):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "XDG_"))}
         self.home, self.shown = home, ""
         self.ours, self.theirs = pty.openpty()
         self.at_first = termios.tcgetattr(self.theirs)
-        # What runs in the background, as tests may, ignores interrupts, and so would whatever it starts.
+        # Tests may run in the background, where processes and their children ignore interrupts; so reset SIGINT.
         own = [sys.executable, "-c", "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
                "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"]
         self.process = subprocess.Popen([*own, cloud.PENSTOCK, *map(str, words)], env={**kept, "HOME": str(home)}, cwd=home,
@@ -65,7 +65,7 @@ class Terminal:
         os.write(self.ours, text.encode())
 
     def end(self):
-        """Its status, with all that it said read and the terminal found as it was."""
+        """Waits for the end, reads all output, and checks that the terminal is restored; returns the status."""
         deadline = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
@@ -81,7 +81,7 @@ class Terminal:
 
 @pytest.fixture(scope="module")
 def secured(smollm2):
-    """A cloud with a certificate of its own making, and a key for it."""
+    """A cloud with a self-signed certificate, and a key for it."""
     from tests.cloud.test_seats import TlsCloud, fingerprint
     with TlsCloud({MODEL: smollm2}, {"engine.runner": "fake", "tls.self_signed": "true"}) as ours:
         ours.run("team", "create", "red")

@@ -1,4 +1,4 @@
-// A headless Chromium, and rows on stdout: what the walks through the console share.
+// Shared by the console's scripts: a headless Chromium, and rows on stdout.
 import { createRequire } from 'node:module';
 import fs from 'node:fs';
 
@@ -15,8 +15,8 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.PENSTOCK_BROWSER, args: ['--no-sandbox'] });
 }
 
-// A page of its own storage. `faults` gathers what no page may have: errors of its scripts, refusals by its
-// own policy, requests to anywhere else.
+// A page with its own storage. `faults` collects what must never happen: script errors, violations of the page's
+// own content security policy, requests to other servers.
 export async function openPage(browser, { theme = 'light', width = 1280, height = 800, motion = 'reduce' } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: motion,
     permissions: ['clipboard-read', 'clipboard-write'] });
@@ -41,8 +41,8 @@ export async function signIn(page, key, { keep = false } = {}) {
   await page.waitForSelector('#bar:visible');
 }
 
-// Serious and critical faults by axe-core, as texts. Evaluated in a world of its own: the page's policy
-// would not let its script in.
+// Serious and critical violations found by axe-core, as texts. Evaluated by the debugger, because the page's
+// content security policy would block its script.
 export async function axeFaults(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate('axe.run({resultTypes: ["violations"]})');
@@ -61,7 +61,7 @@ export function demand(condition, what) {
 }
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Until `condition` holds; what it last gave is in the error.
+// Waits until `condition` is truthy; the error contains its last value.
 export async function eventually(condition, what, ms = 15000) {
   let last;
   for (const until = Date.now() + ms; Date.now() < until; await pause(50)) {

@@ -1,5 +1,5 @@
-// What the cloud view costs its viewer while 500 requests run: one row an update, from the browser's own
-// counters ("script" leaves out what runs after an await). "cpu" counts the main thread's time on a core, "wall" what the clock says meanwhile.
+// The cost of the cloud view in the browser while 500 requests run: one row per update, from the browser's own
+// counters ("script" does not include code after an await). "cpu" counts CPU time of the main thread, "wall" wall time.
 import { launch, openPage, pause, row, signIn } from './browser.mjs';
 
 const SECONDS = Number(process.env.PENSTOCK_BUSY_SECONDS ?? 60);
@@ -10,7 +10,7 @@ async function measure(browser, clock) {
   await signIn(page, process.env.PENSTOCK_KEY);
   await page.click('.views a[href="#/cloud"]');
   await page.waitForSelector('#requests tr');
-  await page.evaluate(() => document.getElementById('pager').scrollIntoView());  // what changes most is in view
+  await page.evaluate(() => document.getElementById('pager').scrollIntoView());  // the part that changes most is visible
   await pause(5000);
   const session = await context.newCDPSession(page);
   await session.send('Performance.enable', { timeDomain: clock === 'cpu' ? 'threadTicks' : 'timeTicks' });
@@ -21,7 +21,7 @@ async function measure(browser, clock) {
   for (let second = 0; second < SECONDS; ++second) {
     const at = Date.now(), had = updates;
     while (updates === had && Date.now() - at < 5000) await pause(20);
-    await pause(400);  // between two updates: this one is drawn, the next has not begun
+    await pause(400);  // between two updates: this one is drawn, the next has not started
     const after = await read(), ms = performance.now() - began;
     const cost = Object.fromEntries(NAMES.map((name) => [name, (after[name] - before[name]) * 1000]));
     const shown = await page.evaluate(() => [document.querySelectorAll('#requests tr').length, document.getElementById('pager-text').textContent]);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what drives a browser, pinned, outside the repository; prints two lines: the folder whose
-# node_modules has it, and the browser. playwright-core 1.56 asks for Node 18 or newer: Debian 12's is enough.
+# Installs pinned packages that control a browser, outside the repository; prints two lines: the folder with their
+# node_modules, and the browser. playwright-core 1.56 needs Node 18 or newer: Debian 12's is enough.
 set -euo pipefail
 folder="${PENSTOCK_BENCH_MODELS:-$HOME/.cache/penstock-dev}/console"
 mkdir -p "$folder"

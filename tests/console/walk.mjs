@@ -1,5 +1,5 @@
-// Walks the console as an operator, a team lead, a developer and finance, against a cloud that serves a real model.
-// One row a claim: {part: "walk", seat, theme, check, ok, detail}. Pictures go into PENSTOCK_PICTURES.
+// Uses the console as an operator, a team lead, a developer and finance, with a cloud that serves a real model.
+// One row per check: {part: "walk", seat, theme, check, ok, detail}. Screenshots go into PENSTOCK_PICTURES.
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -15,7 +15,7 @@ const viewsOf = (seat) => (seat === 'finance' ? ['cloud', 'usage'] : ['chat', 'c
 const PICTURES = process.env.PENSTOCK_PICTURES;
 const ASKED = 'Write a Python function that reverses a string. It\'s "simple": 5% of $HOME, ünïcode 🌊.';
 
-let now = {};  // the seat and theme that rows speak of
+let now = {};  // the role and theme of the current rows
 
 async function claim(check, prove) {
   const began = Date.now();
@@ -35,7 +35,7 @@ async function picture(page, name, options = {}) {
   await page.screenshot({ path: path.join(PICTURES, `${name}.png`), ...options });
 }
 
-// A request of somebody that goes on until it is stopped.
+// A request that runs until it is stopped.
 async function keepRunning(key) {
   const controller = new AbortController();
   const answer = await fetch(`${URL_}/v1/chat/completions`, { method: 'POST', signal: controller.signal,
@@ -182,7 +182,7 @@ async function walkChat(page, seat, key) {
   if (seat === 'developer') await portrait(page);
 }
 
-// The chat as the docs show it.
+// The chat for the screenshots in the docs.
 async function portrait(page) {
   await page.click('#new-chat');
   await set(page, { 'max-tokens': '300' });
@@ -191,14 +191,14 @@ async function portrait(page) {
   await page.waitForFunction(() => document.querySelector('#turns').lastElementChild.querySelector(':scope > .body').textContent.length > 250);
   await picture(page, `busy-${now.theme}`);
   await idle(page);
-  await pause(1600);  // "Copied" goes
+  await pause(1600);  // until "Copied" disappears
   await picture(page, `chat-${now.theme}`);
   await page.click('#tab-code');
   await page.click('#tab-python');
   await picture(page, `code-${now.theme}`);
 }
 
-// Each of the three runs as it stands, and says what the page says.
+// Each of the three snippets runs unchanged and prints the same answer as the page.
 async function walkCode(page, key, text) {
   const folder = process.env.PENSTOCK_CLIENTS;
   const env = { ...process.env, PENSTOCK_KEY: key };
@@ -245,7 +245,7 @@ async function walkCode(page, key, text) {
   await claim('axe finds no serious fault in the chat, code open', () => noFaults(page));
 }
 
-// A seat that may not use models has no chat, on the page or behind it.
+// A role that may not use models has no chat, neither on the page nor in the API.
 async function walkWithoutChat(page, key) {
   await claim('there is no chat, and its address leads to the first view there is', async () => {
     const links = await page.$$eval('.views a', (all) => all.filter((a) => a.checkVisibility()).map((a) => a.textContent.trim()));
@@ -279,7 +279,7 @@ async function walkErrors(page, seat) {
     if (seat === 'developer') await picture(page, `error-${now.theme}`);
     await admin('load');
     await eventually(async () => (await api('/v1/models', KEYS.operator)).json.data.length > 0 && (await fetch(`${URL_}/readyz`)).ok, 'ready again');
-    await eventually(async () => {  // an engine may say "being loaded" for a moment yet
+    await eventually(async () => {  // an engine may still report "being loaded" for a moment
       const again = page.getByRole('button', { name: 'Try again' });
       if (await again.isVisible()) await again.click();
       return lastAnswer(page).locator('.facts .rate').isVisible();
@@ -359,7 +359,7 @@ async function walkCloud(page, seat, key) {
     demand(!(await page.isVisible('#story')), 'it is still open');
   });
   await claim('axe finds no serious fault in the cloud', () => noFaults(page));
-  await pause(now.theme === 'light' ? 20000 : 6000);  // a line to look at
+  await pause(now.theme === 'light' ? 20000 : 6000);  // until the chart shows a line
   await page.evaluate(() => document.activeElement.blur());
   const pictured = { operator: 'cloud', team_lead: 'cloud-lead', finance: 'cloud-finance' }[seat];
   if (pictured) await picture(page, `${pictured}-${now.theme}`, { fullPage: true });
@@ -441,9 +441,9 @@ async function walkKeyboard(page, seat) {
         await page.keyboard.press('Tab');
         const stop = await page.evaluate(() => {
           const { activeElement } = document;
-          if (activeElement === document.body) return null;  // once around
+          if (activeElement === document.body) return null;  // all elements were visited
           const label = activeElement.id || activeElement.name || activeElement.textContent.trim().slice(0, 20);
-          // The message field's ring is drawn around its whole box, a period's around its words.
+          // The message field's focus ring is drawn around its whole box, a period's around its text.
           const seen = activeElement.matches('.segments input') ? activeElement.nextElementSibling : activeElement;
           const style = getComputedStyle(seen), box = getComputedStyle(activeElement.closest('.composer')?.querySelector('.composer-row') ?? seen);
           return { label, seen: (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2) || (activeElement.id === 'draft' && box.boxShadow !== 'none') };

@@ -1,4 +1,4 @@
-"""docs/chips.md says of each kind of engine what the running ones say of themselves."""
+"""docs/chips.md states the same guarantees for each kind of engine as running engines report."""
 import json
 import subprocess
 

@@ -1,6 +1,6 @@
-"""The documentation is run: every command of every page, in order, as somebody would who begins with nothing.
+"""Runs the documentation: every command of every page, in order, as a new user would.
 
-Blocks that want root, a network or systemd (`sh host`) are run by `./dev bench newcomer` in a bare Debian.
+Blocks that need root, a network or systemd (`sh host`) are run by `./dev bench newcomer` in a bare Debian.
 """
 import functools
 import http.server
@@ -24,7 +24,7 @@ KINDS = {"host", "terminal", "python", "node", "example"}
 
 
 class Reader:
-    """Somebody with an empty home, who types what a page says, into one shell."""
+    """A user with an empty home directory who types a page's commands into one shell."""
 
     def __init__(self, home, mirror):
         self.home, self.port = home, cloud.free_port()
@@ -52,7 +52,7 @@ class Reader:
             time.sleep(0.05)
 
     def stop(self):
-        """As Ctrl-C does."""
+        """Stops the clouds as Ctrl-C does; returns their exit statuses."""
         statuses = []
         for process in self.clouds:
             process.send_signal(signal.SIGINT)
@@ -69,7 +69,7 @@ class Reader:
 
 @pytest.fixture(scope="module")
 def mirror(smollm2, tmp_path_factory):
-    """The model from this machine, by HTTP: the pages' `model pull` without a network."""
+    """Serves the model from this machine over HTTP, so that the pages' `model pull` needs no network."""
     folder = tmp_path_factory.mktemp("mirror")
     (folder / "smollm2-135m.gguf").symlink_to(smollm2)
 
@@ -91,7 +91,7 @@ def reader(tmp_path, mirror):
 
 
 def prepare(reader, page):
-    """What a page takes for granted: a model, and the clients that it installs in a `sh host` block."""
+    """Prepares what a page assumes: a model, and the clients that it installs in a `sh host` block."""
     if page.name not in ("tutorial.md", "README.md", "install.md"):
         subprocess.run(["penstock", "model", "pull", "smollm2-135m"], env=reader.env, check=True, cwd=reader.home,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -126,7 +126,7 @@ def test_blocks_say_how_they_are_run():
 
 
 def test_every_command_on_a_page_is_in_a_block_that_is_run():
-    """A fence without `sh` is no place for commands: nothing would run them."""
+    """A fence without `sh` must not contain commands, because nothing would run them."""
     for page in docs.pages():
         for info, fence in re.findall(r"^```(.*?)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
             command = re.search(r"^(sudo |penstock |\./dev |curl )", fence, re.MULTILINE)
@@ -141,7 +141,7 @@ def test_links_lead_somewhere():
 
 
 def test_the_files_that_contributing_names_exist():
-    """Its walk through the code is worth nothing once a file has moved."""
+    """Its walk through the code must not name files that were moved."""
     page = (docs.ROOT / "docs/contributing.md").read_text()
     for name in re.findall(r"`([\w.-]+/[\w./-]*)`", page):
         if not name.startswith("build/") and "NAME" not in name:
@@ -157,15 +157,15 @@ def test_the_command_reference_is_what_the_program_says(penstock):
         "make it again: build/release/app/penstock man --markdown > docs/commands.md"
 
 
-# Examples that cannot be run as they stand here, and what runs in their place.
+# Examples that cannot be run here unchanged, and what runs instead (None: nothing).
 STAND_INS = {
-    "penstock up": None,  # the cloud runs already
+    "penstock up": None,  # the cloud is already running
     "penstock up --listen 0.0.0.0:8700 --tls-self-signed --data /srv/penstock --engine-memory 48GiB": None,
-    "penstock login https://cloud.example:8700": None,  # wants another machine: tests/cloud/test_seats.py
-    "penstock logout --revoke": 'env -u XDG_CONFIG_HOME HOME="$PWD" penstock logout --revoke',  # nobody's own login
-    "penstock model pull smollm2-135m": None,  # what this cloud serves
+    "penstock login https://cloud.example:8700": None,  # needs another machine: tests/cloud/test_seats.py
+    "penstock logout --revoke": 'env -u XDG_CONFIG_HOME HOME="$PWD" penstock logout --revoke',  # does not touch the user's own login
+    "penstock model pull smollm2-135m": None,  # this cloud already serves it
     "penstock chat smollm2-135m": "penstock chat smollm2-135m < /dev/null",
-    "penstock model pull hf:Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf --name qwen3": None,  # wants the hub
+    "penstock model pull hf:Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf --name qwen3": None,  # needs the hub
     "penstock usage --request req_0123456789": 'penstock usage --request "$REQUEST"',
     "penstock key rotate 3": 'penstock key rotate "$ID"',
     "penstock key rotate 3 --overlap 0": 'penstock key rotate "$ID" --overlap 0',
@@ -175,7 +175,7 @@ STAND_INS = {
 
 
 def test_every_example_of_the_commands_works(penstock, smollm2, tmp_path):
-    """Those of --help, in the order of the reference, in one cloud."""
+    """Runs the examples of --help, in the order of the reference, in one cloud."""
     examples = [line for block in docs.blocks(docs.ROOT / "docs/commands.md") for line in block.text.splitlines()]
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/penstock").symlink_to(penstock)
@@ -220,7 +220,7 @@ def test_the_man_pages_are_clean(penstock, tmp_path):
 
 
 def completed_in_bash(penstock, words, env):
-    """What bash offers after these words; the last one is being typed."""
+    """The completions that bash offers after these words; the last word is incomplete."""
     script = f"""
 . <({penstock} completion bash)
 compopt() {{ :; }}

@@ -1,4 +1,4 @@
-"""A small load on a cloud whose engine makes up its tokens, and a way to hold its requests open."""
+"""A small load on a cloud with the fake runner, and a way to hold its requests open."""
 import asyncio
 import contextlib
 import os
@@ -44,7 +44,7 @@ class Load:
 
 @contextlib.contextmanager
 def held_open(cloud, keys):
-    """Streams of each key in mid-answer: the engine stands still while the block runs. Yields their ids."""
+    """Holds one stream of each key in mid-answer: the engine is stopped while the block runs. Yields their ids."""
     begun, ids, engine = threading.Event(), [], cloud.children("engine")[0]
 
     def on_event(answer):
@@ -62,7 +62,7 @@ def held_open(cloud, keys):
     thread.start()
     try:
         assert begun.wait(30), "the streams did not begin"
-        time.sleep(0.5)  # what the engine had sent is delivered
+        time.sleep(0.5)  # until everything that the engine had sent is delivered
         yield ids
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -71,12 +71,12 @@ def held_open(cloud, keys):
 
 
 def facts(cloud, request_id):
-    """What a request's record says that must never change once it ended."""
+    """The fields of a request's record that must never change after its end."""
     record = cloud.request(request_id).json()
     return {k: record[k] for k in ("id", "team", "key", "model", "outcome", "usage", "emitted_tokens")}
 
 
 def usage(cloud):
-    """By team and model, without the chip's time."""
+    """Usage by team and model, without the chip time."""
     rows = cloud.admin("/usage")["data"]
     return {f"{r['team']} {r['model']}": [r["requests"], r["input_tokens"], r["output_tokens"]] for r in rows}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Records what a program writes: record_data.py FOLDER, with the program of that commit built.
+"""record_data.py FOLDER: records the data that the built program writes.
 
-The next program's tests begin from it (test_versions.py). The keys in it are for the tests alone.
+Later versions' tests start from this data (test_versions.py). The keys in it are only for the tests.
 """
 import argparse
 import json

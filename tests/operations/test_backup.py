@@ -1,4 +1,4 @@
-"""A backup made under load, restored elsewhere: the same teams, keys and usage."""
+"""A backup made under load and restored in another directory: the same teams, keys and usage."""
 import json
 import os
 import stat
@@ -47,7 +47,7 @@ def test_a_backup_under_load_answers_elsewhere_with_the_same_usage_and_keys(ours
             theirs = other.request(record["id"]).json()
             assert theirs["state"] == "ended" and theirs["outcome"] == "gateway_restarted"
             assert theirs["usage"] == record["usage"]
-        # Beside the two streams, what the load had open was open too.
+        # Apart from the two streams, requests of the load were open too.
         known = {i: other.request(i) for i in {*under.ids, *open_ids} - {record["id"] for record in ended}}
         cut = [r.json() for r in known.values() if r.status == 200]
         assert all(r["outcome"] == "gateway_restarted" for r in cut) and len(cut) <= 6

@@ -1,4 +1,4 @@
-"""Logs at their loudest: what they tell, and what they must never tell."""
+"""Logs at their most detailed level: what they contain, and what they must never contain."""
 import json
 import re
 import time

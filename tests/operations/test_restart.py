@@ -1,4 +1,4 @@
-"""Several engines on one machine: a restart of everything under load, one set aside, one out of memory."""
+"""Several engines on one machine: a restart of everything under load, a drained engine, one out of memory."""
 import asyncio
 import os
 import pathlib
@@ -44,7 +44,7 @@ def said(ours):
 
 
 async def streams(ours, key, until, at_once=6):
-    """Streams one after another on each of a few lines, until told; what became of each."""
+    """Runs `at_once` readers, each with one stream after another, until `until` is set; returns all answers."""
     answers = []
 
     async def line(number):
@@ -80,7 +80,7 @@ def test_everything_restarts_under_load_and_no_request_is_lost(two):
     said_by = said(two)
     assert said_by.index("engine left is back") < said_by.index("restarting engine right")
     assert "ended" not in said_by
-    # To the token: what was asked is what was billed.
+    # Usage has exactly the requests that were sent.
     rows = two.admin("/usage")["data"]
     assert sum(r["requests"] for r in rows) == len(answers)
 
@@ -106,7 +106,7 @@ def test_an_engine_that_is_set_aside_gets_nothing_until_it_is_resumed(two):
 
 
 async def while_it_runs(ours, key, act):
-    """A stream of ten seconds and more; what `act` does, meanwhile, to the engine that has it."""
+    """Runs a stream of more than ten seconds, and calls `act` meanwhile with the engine that runs it."""
     asking = asyncio.create_task(sse.ask(ours.port, "/v1/chat/completions", load.body(2000), key, timeout=120))
     await asyncio.sleep(1.5)
     has = next(name for name, engine in (await asyncio.to_thread(engines, ours)).items() if engine["running"])
@@ -140,7 +140,7 @@ def test_a_restart_does_not_wait_for_long_answers_that_another_engine_can_go_on_
 
 
 def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smollm2, tmp_path):
-    """An upgrade puts another file in the program's place."""
+    """An upgrade replaces the program's file."""
     program = tmp_path / "penstock"
     program.write_bytes(penstock.read_bytes())
     program.chmod(0o755)
@@ -178,7 +178,7 @@ def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penst
             return words in shown[0]
 
         eventually(lambda: shows(b"ready after"))
-        os.kill(process.pid, signal.SIGHUP)  # while the terminal is there: a restart
+        os.kill(process.pid, signal.SIGHUP)  # while the terminal is open, this is a restart
         eventually(lambda: shows(b"everything was restarted"))
         os.close(terminal)
         os.kill(process.pid, signal.SIGHUP)
@@ -189,7 +189,7 @@ def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penst
 
 
 class MemoryGroup:
-    """A control group of version 1 for what is started in it."""
+    """A memory control group (version 1) for the processes that are started in it."""
 
     def __init__(self):
         self.root = pathlib.Path("/sys/fs/cgroup/memory")
@@ -198,7 +198,7 @@ class MemoryGroup:
         try:
             self.path.mkdir()
         except OSError as error:
-            pytest.skip(f"no memory group can be made here: {error}")
+            pytest.skip(f"no memory group can be created here: {error}")
 
     def __enter__(self):
         (self.path / "cgroup.procs").write_text(str(os.getpid()))
@@ -218,7 +218,7 @@ def own_memory_group():
     for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
         if line.split(":")[1] == "memory":
             return line.split(":")[2]
-    pytest.skip("no control group of version 1 for memory here")
+    pytest.skip("this machine has no memory control group of version 1")
 
 
 def test_an_engine_that_was_killed_for_memory_comes_back_with_a_budget_that_holds(penstock, smollm2):
@@ -228,8 +228,8 @@ def test_an_engine_that_was_killed_for_memory_comes_back_with_a_budget_that_hold
         ours.import_models()
         with group:
             ours.start()
-        group.limit(640 << 20)  # after the engine has looked at what is free: as if others took it
-        # More keys and values than the group holds: 22.5 KB a token.
+        group.limit(640 << 20)  # after the engine has measured free memory, as if other programs then took it
+        # More keys and values than the group can hold: 22.5 KB per token.
         body = {"model": load.MODEL, "max_tokens": 4, "ignore_eos": True}
         prompts = [words(1200, seed) for seed in range(18)]
 
@@ -246,7 +246,7 @@ def test_an_engine_that_was_killed_for_memory_comes_back_with_a_budget_that_hold
         assert engine["memory_bytes"] < 640 << 20
         assert "since it was killed for memory" in engine["note"]
         assert "since it was killed for memory" in ours.run("status").stdout
-        # A load again that its pages do not hold at once: now the engine makes it wait.
+        # Again more requests than its pages can hold at once: now the engine makes them wait.
         kills = said(ours).count("out of memory")
         answers = asyncio.run(ask(prompts[:5]))
         assert [(a.status, a.error()) for a in answers] == [(200, "")] * 5

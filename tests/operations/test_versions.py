@@ -1,4 +1,4 @@
-"""Data of earlier programs under this one, and this one before data of a later."""
+"""This program with data of earlier programs, and with data of a later one."""
 import sqlite3
 import subprocess
 
@@ -16,7 +16,7 @@ def started(data):
 
 
 def check(ours, expected):
-    """Usage and keys are what they were; what was open has ended with what its client had taken."""
+    """Usage and keys are unchanged; requests that were open have ended with what their clients had accepted."""
     assert sorted(t["name"] for t in ours.admin("/teams")["data"]) == expected["teams"]
     for secret in expected["secrets"]:
         assert sse.call(ours.port, "/v1/models", key=secret).status == 200
@@ -50,7 +50,7 @@ def test_an_upgrade_keeps_usage_and_keys_and_what_was_before(penstock, tmp_path,
     store = sqlite3.connect(tmp_path / "before/penstock.db")
     assert f"data_v{store.execute('PRAGMA user_version').fetchone()[0]}" == recording
     store.close()
-    again = started(tmp_path / "before")  # the way back, and forward once more
+    again = started(tmp_path / "before")  # downgrade by the backup, then upgrade again
     try:
         check(again, expected)
     finally:

@@ -1,4 +1,4 @@
-//! The border: what a call lends, what it hands over, and how failures and panics come back.
+//! The C ABI's data: what a call borrows, what it gives away, and how failures and panics are returned.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -34,7 +34,7 @@ impl Failure {
     }
 }
 
-/// Bytes borrowed from the other side for one call.
+/// Bytes borrowed from the C++ side for one call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct View {
@@ -47,7 +47,7 @@ impl View {
         Self { data: text.as_ptr(), size: text.len() }
     }
     /// # Safety
-    /// The other side keeps the bytes readable for `'a`.
+    /// The C++ side keeps the bytes readable for `'a`.
     pub unsafe fn bytes<'a>(self) -> &'a [u8] {
         borrow(self.data, self.size)
     }
@@ -58,7 +58,7 @@ impl View {
     }
 }
 
-/// An array of the other side; a null pointer is an empty array.
+/// An array of the C++ side; a null pointer is an empty array.
 ///
 /// # Safety
 /// `data` is null or readable for `count` elements during `'a`.
@@ -70,7 +70,7 @@ pub unsafe fn borrow<'a, T>(data: *const T, count: usize) -> &'a [T] {
     }
 }
 
-/// A Vec handed over; comes back to be freed.
+/// A Vec that is given to the C++ side, and returned to be freed.
 #[repr(C)]
 pub struct Owned<T> {
     data: *mut T,
@@ -89,7 +89,7 @@ impl<T> From<Vec<T>> for Owned<T> {
 
 impl<T> Owned<T> {
     /// # Safety
-    /// Made by `from` and not taken back before, or all zero.
+    /// Made by `from` and not converted back before, or all zero.
     pub unsafe fn into_vec(self) -> Vec<T> {
         if self.data.is_null() {
             Vec::new()
@@ -103,7 +103,7 @@ thread_local! {
     static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The default hook prints to stderr; ours keeps the words for the Error that comes back.
+/// The default hook prints to stderr; ours keeps the message for the returned Error.
 fn keep_panics_quiet() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

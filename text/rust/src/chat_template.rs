@@ -12,10 +12,10 @@ use minijinja_contrib::pycompat;
 use crate::border::Failure;
 use crate::python;
 
-// Fuel is instructions; Qwen3's template takes 76 a message. A template may nest a value as deeply as its
-// fuel lasts, and dropping that recurses, up to 200 bytes of stack a level. So the first try's fuel fits
-// any thread's stack, and one that needs more starts again on a stack that fits the rest (mapping it takes
-// longer than most renderings; only what is touched becomes memory).
+// Fuel counts instructions; Qwen3's template uses 76 per message. A template can nest a value as deeply as its
+// fuel allows, and dropping that value recurses, with up to 200 bytes of stack per level. So the fuel of the first
+// try fits any thread's stack, and a template that needs more starts again on a larger stack (mapping that stack
+// takes longer than most renderings; only the used part becomes memory).
 const FUEL: u64 = 20_000;
 const MORE_FUEL: u64 = 1_000_000;
 const MORE_STACK: usize = 256 << 20;
@@ -60,7 +60,7 @@ fn render(environment: &Environment, context: &Value) -> Result<Vec<u8>, Error> 
     Ok(out.0)
 }
 
-/// Memory for the rendered text, up to MAX_OUTPUT.
+/// A buffer for the rendered text, limited to MAX_OUTPUT.
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
@@ -76,7 +76,7 @@ impl Write for Bounded {
     }
 }
 
-/// The template's own words, given to raise_exception.
+/// The template's own message, from raise_exception.
 #[derive(Debug)]
 struct Raised(String);
 
@@ -87,7 +87,7 @@ impl fmt::Display for Raised {
 }
 impl std::error::Error for Raised {}
 
-/// The error and what caused it, and so on.
+/// The error, its cause, the cause of that, and so on.
 fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |cause| cause.source())
 }
@@ -100,7 +100,7 @@ fn failure(error: Error) -> Failure {
     if let Some(Raised(words)) = causes(&error).find_map(|cause| cause.downcast_ref()) {
         let silent = words.trim().is_empty();
         return Failure::invalid(if silent {
-            "the chat template refuses this conversation and does not say why".to_owned()
+            "the chat template refuses this conversation and gives no reason".to_owned()
         } else {
             words.clone()
         });
@@ -136,7 +136,7 @@ fn environment(fuel: u64) -> Environment<'static> {
     env.add_filter("join", join);
     env.add_filter("replace", python::replace);
     env.add_filter("int", python::int);
-    // Python's strings and mappings are sequences, too.
+    // In jinja2, strings and mappings are sequences too.
     env.add_test("sequence", |v: &Value| {
         matches!(v.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
     });
@@ -170,9 +170,9 @@ fn join(items: &Value, separator: Option<&str>, kwargs: Kwargs) -> Result<Value,
     }
 }
 
-/// datetime.now().strftime(format), by the C library as in Python.
+/// datetime.now().strftime(format), with the C library's strftime as in Python.
 fn strftime_now(format: &str) -> Result<String, Error> {
-    let invalid = || Error::new(ErrorKind::InvalidOperation, "strftime_now: this format cannot be written");
+    let invalid = || Error::new(ErrorKind::InvalidOperation, "strftime_now: invalid format");
     let c_format = CString::new(format).map_err(|_| invalid())?;
     if format.is_empty() {
         return Ok(String::new());
@@ -189,8 +189,8 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     String::from_utf8(out).map_err(|_| invalid())
 }
 
-/// `{% generation %}` … `{% endgeneration %}` mark what an assistant wrote, for training; rendered
-/// text does not depend on them. They become blocks that are always taken.
+/// `{% generation %}` … `{% endgeneration %}` mark the assistant's text for training; the rendered
+/// text does not depend on them. They are replaced by blocks that are always rendered.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;

@@ -1,4 +1,4 @@
-//! Text → ids: by fastokens, or by `tokenizers`, the reference, for what fastokens does not read.
+//! Text → ids: by fastokens, or by `tokenizers`, the reference, for what fastokens does not support.
 
 use std::sync::OnceLock;
 
@@ -19,14 +19,14 @@ pub struct Fast {
     incomplete: Option<Incomplete>,
 }
 
-/// A byte-level vocabulary without some of the bytes (SmolLM2's): where fastokens stops at one, the
-/// reference leaves it out. Built when the first such text comes, since almost none does.
+/// A byte-level vocabulary without some of the bytes (SmolLM2's): fastokens fails at such a byte, the
+/// reference skips it. The reference is built at the first such text, because such texts are rare.
 struct Incomplete {
     json: String,
     reference: OnceLock<Result<Reference, Failure>>,
 }
 
-/// `tokenizers` keeps "ignore special tokens" in the tokenizer: one for each answer.
+/// In `tokenizers`, "ignore special tokens" is a setting of the tokenizer, so there is one for each value.
 pub struct Reference {
     special: tokenizers::Tokenizer,
     plain: tokenizers::Tokenizer,
@@ -67,7 +67,7 @@ impl Encoder {
 impl Fast {
     fn new(json: &Value, complete: bool) -> Result<Self, String> {
         if added_tokens(json).any(|token| token["single_word"] == json!(true)) {
-            return Err("it records single_word but does not honour it".into());
+            return Err("it does not support single_word".into());
         }
         let incomplete =
             (!complete).then(|| Incomplete { json: json.to_string(), reference: OnceLock::new() });
@@ -99,10 +99,11 @@ impl Incomplete {
 
 impl Reference {
     fn new(json: Value) -> Result<Self, Failure> {
-        let special: tokenizers::Tokenizer = serde_json::from_value(json)
-            .map_err(|e| Failure::unsupported(format!("no tokenizer library reads this tokenizer: {e}")))?;
+        let special: tokenizers::Tokenizer = serde_json::from_value(json).map_err(|e| {
+            Failure::unsupported(format!("no tokenizer library supports this tokenizer: {e}"))
+        })?;
         let mut plain = special.clone();
-        plain.set_encode_special_tokens(true); // upstream's name for "treat them as text"
+        plain.set_encode_special_tokens(true); // this library's name for "treat them as text"
         Ok(Self { special, plain })
     }
 
@@ -112,8 +113,8 @@ impl Reference {
     }
 }
 
-/// Leaves what text → ids needs: no truncation, no padding, no BOS, and nothing random. The decoder
-/// goes too: our tables decode.
+/// Keeps only what text → ids needs: no truncation, no padding, no BOS, and nothing random. The decoder
+/// is removed too, because our tables decode.
 fn strip_to_encoding(json: &mut Value) {
     for key in ["truncation", "padding", "post_processor", "decoder"] {
         json[key] = Value::Null;
@@ -127,9 +128,9 @@ pub fn added_tokens(json: &Value) -> impl Iterator<Item = &Value> {
     json["added_tokens"].as_array().into_iter().flatten()
 }
 
-/// Digits, then ByteLevel: fastokens has a scanner for the latter where it stands alone; behind Digits it
-/// runs a regex that is several times slower and gives up on long runs of spaces. So Digits comes to this
-/// side (SmolLM2, StarCoder). True: it did.
+/// Digits, then ByteLevel: fastokens has a fast scanner for ByteLevel alone; after Digits it uses a regex that is
+/// several times slower and fails on long runs of spaces. So we split digits ourselves (SmolLM2, StarCoder) and
+/// remove the step here. Returns whether it was removed.
 fn take_digits(json: &mut Value) -> bool {
     let steps = json["pre_tokenizer"]["pretokenizers"].as_array().map_or(&[][..], |steps| steps);
     let [digits, bytes] = steps else { return false };
@@ -144,7 +145,7 @@ fn take_digits(json: &mut Value) -> bool {
     ours
 }
 
-/// Added tokens first, then each digit (in `tokenizers`' sense of it) and what lies between on its own.
+/// Encodes added tokens first, then each digit (as `tokenizers` defines it) and the text between digits separately.
 fn encode_digits_apart(
     tokenizer: &fastokens::Tokenizer,
     text: &str,

@@ -1,5 +1,5 @@
-//! Penstock's text library: the field's own tokenizers and template engine behind a C ABI
-//! (text/c_abi.h is its contract). No panic and no error type of a crate crosses that border.
+//! Penstock's text library: well-known tokenizers and a template engine behind a C ABI
+//! (text/c_abi.h is its contract). No panic and no error type of a crate crosses the ABI.
 
 mod border;
 mod chat_template;
@@ -20,15 +20,15 @@ pub struct RawVocabulary {
     pre: View,
     tokens: *const View,
     token_count: usize,
-    types: *const i32,  // token_count of them, or null
-    scores: *const f32, // token_count of them, or null
+    types: *const i32,  // token_count elements, or null
+    scores: *const f32, // token_count elements, or null
     merges: *const View,
     merge_count: usize,
     unknown: i32,
     add_space_prefix: bool,
 }
 
-/// Borrowed from a tokenizer, alive as long as it is. Layout: `penstock_text_tables`.
+/// Borrowed from a tokenizer and valid as long as it exists. Layout: `penstock_text_tables`.
 #[repr(C)]
 pub struct RawTables {
     count: usize,
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn penstock_text_free_ids(ids: OwnedIds) {
     drop(ids.into_vec());
 }
 
-/// For the test that shows what becomes of a panic; nothing else calls it, so the linker drops it.
+/// For the test of how panics are returned; nothing else calls it, so the linker removes it.
 ///
 /// # Safety
 /// `error` is writable.

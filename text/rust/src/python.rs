@@ -1,11 +1,11 @@
-//! Where Python's and Rust's ideas of a value's text differ, Python's: templates were written for it.
+//! Values as text in the way of Python where Rust differs, because templates are written for Python.
 
 use std::fmt::Write;
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-const MAX_DEPTH: usize = 100; // of nested containers, when written out
+const MAX_DEPTH: usize = 100; // of nested containers that are written as text
 
 fn too_deep() -> Error {
     Error::new(ErrorKind::InvalidOperation, "a value is nested too deeply")
@@ -24,7 +24,7 @@ pub fn float_repr(x: f64) -> String {
     if x.is_infinite() {
         return if x > 0.0 { "inf" } else { "-inf" }.into();
     }
-    let scientific = format!("{x:e}"); // shortest digits that read back
+    let scientific = format!("{x:e}"); // the shortest digits that parse to the same number
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if x != 0.0 && !(-4..16).contains(&exponent) {
@@ -111,7 +111,7 @@ fn write_string_repr(out: &mut String, text: &str) {
     out.push(quote);
 }
 
-/// str.isprintable(), but for code points that Unicode has not given out yet.
+/// str.isprintable(), except for unassigned code points.
 fn is_printable(c: char) -> bool {
     !is_space(c)
         && !c.is_control()
@@ -261,8 +261,8 @@ impl Dumps {
     }
 }
 
-/// The string methods whose crate versions differ from Python's, or never end (count of "").
-/// `None`: not one of them.
+/// The string methods for which the crate differs from Python, or does not end (count of "").
+/// `None`: any other method.
 pub fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<Value, Error>> {
     let first = args.first().filter(|v| !v.is_none());
     let chars_before = |at: Option<usize>| at.map_or(-1, |at| text[..at].chars().count() as i64);
@@ -282,7 +282,7 @@ pub fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<
         "rfind" => with(&|what| Value::from(chars_before(text.rfind(what)))),
         "removeprefix" => with(&|what| Value::from(text.strip_prefix(what).unwrap_or(text))),
         "removesuffix" => with(&|what| Value::from(text.strip_suffix(what).unwrap_or(text))),
-        // Python says no of an empty string; isascii alone says yes.
+        // For an empty string Python returns False; only isascii returns True.
         _ if text.is_empty() && method.starts_with("is") && method != "isascii" => Ok(false.into()),
         "isspace" => Ok(text.chars().all(is_space).into()),
         "index" => {
@@ -357,7 +357,7 @@ pub fn int(value: &Value, default: Option<i64>) -> Value {
     Value::from(parsed.unwrap_or(default.unwrap_or(0)))
 }
 
-/// str.splitlines(): Python's line ends are more than Rust's.
+/// str.splitlines(): Python has more line ends than Rust.
 fn split_lines(text: &str) -> Vec<&str> {
     let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
     let mut lines = Vec::new();

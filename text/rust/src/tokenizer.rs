@@ -8,11 +8,11 @@ use crate::border::Failure;
 use crate::encoder::{added_tokens, Encoder};
 use crate::vocabulary::{self, Kind, Vocabulary};
 
-/// Strings by id, end to end.
+/// Strings by id, concatenated.
 #[derive(Default)]
 pub struct Strings {
     pub data: Vec<u8>,
-    pub offsets: Vec<u32>, // one more than strings
+    pub offsets: Vec<u32>, // one more than there are strings
 }
 
 impl Strings {
@@ -33,7 +33,7 @@ pub struct Tables {
     pub control: Vec<bool>,
 }
 
-/// How a piece's text stands for bytes.
+/// How a piece's text represents bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Spelling {
     ByteLevel,     // GPT-2's map: one character per byte
@@ -66,21 +66,21 @@ impl Tokenizer {
 
     fn new(json: Value, tables: Tables) -> Result<Self, Failure> {
         let encoder = Encoder::new(json, tables.spell_every_byte())?;
-        // fastokens builds its tables at the first encode (a tenth of a second): not in a request.
+        // fastokens builds its tables at the first encode (a tenth of a second); do it before the first request.
         encoder.encode("Warm up. 1", true)?;
         encoder.encode("Warm up. 1", false)?;
         Ok(Self { encoder, tables })
     }
 
-    /// Only ids that the tables have: a damaged file may number a token twice, and the encoder then makes
-    /// up a number beyond the vocabulary.
+    /// Returns only ids in the tables: a damaged file may use an id twice, and then the encoder invents an
+    /// id beyond the vocabulary.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, Failure> {
         let ids = self.encoder.encode(text, parse_special)?;
         let size = self.tables.control.len();
         match ids.iter().find(|id| **id as usize >= size) {
             None => Ok(ids),
             Some(id) => Err(Failure::corrupt(format!(
-                "the tokenizer is damaged: it gives token {id}, and its vocabulary has {size}"
+                "the tokenizer is damaged: it returns token {id}, but its vocabulary has {size} tokens"
             ))),
         }
     }
@@ -95,7 +95,7 @@ impl Tokenizer {
 }
 
 impl Tables {
-    /// Whether any text has tokens, byte by byte if need be.
+    /// Whether any text can be encoded, byte by byte if necessary.
     fn spell_every_byte(&self) -> bool {
         let singles = self.bytes.offsets.windows(2).filter(|w| w[1] - w[0] == 1);
         singles.map(|w| self.bytes.data[w[0] as usize]).collect::<HashSet<u8>>().len() == 256
@@ -120,15 +120,15 @@ fn spelling_of(json: &Value) -> Result<Spelling, Failure> {
         Ok(Spelling::SentencePiece)
     } else {
         Err(Failure::unsupported(format!(
-            "this tokenizer.json decodes by {}; byte-level and sentencepiece vocabularies are served",
+            "this tokenizer.json has the decoder {}; supported: byte-level and sentencepiece vocabularies",
             json["decoder"]["type"]
         )))
     }
 }
 
-/// Every id's text and kind, gaps as unused. Unigram lists its vocabulary, the others map it.
+/// The text and kind of every id; gaps are unused. Unigram models have a list of tokens, others a map.
 fn entries_of(json: &Value) -> Result<Vec<(String, Kind)>, Failure> {
-    const LIMIT: u64 = 1 << 24; // far over any vocabulary; an id beyond it would ask for gigabytes
+    const LIMIT: u64 = 1 << 24; // much larger than any vocabulary; an id beyond it would need gigabytes
     let corrupt = || Failure::corrupt("tokenizer.json: model.vocab or added_tokens is not as specified");
     let mut entries: Vec<(String, Kind)> = Vec::new();
     let mut put = |id: u64, text: &str, kind: Kind| {
@@ -173,12 +173,12 @@ fn tables<'a>(
     Ok(tables)
 }
 
-/// What a token adds to the output.
+/// The bytes that a token adds to the output.
 fn bytes_of(text: &[u8], kind: Kind, spelling: Spelling) -> Vec<u8> {
     let piece = String::from_utf8_lossy(text);
     match kind {
         Kind::Control | Kind::Unknown | Kind::Unused => Vec::new(),
-        Kind::UserDefined if spelling == Spelling::ByteLevel => text.to_vec(), // stands for itself
+        Kind::UserDefined if spelling == Spelling::ByteLevel => text.to_vec(), // its text is its bytes
         _ if spelling == Spelling::ByteLevel => byte_level(&piece),
         _ => match byte_token(&piece) {
             Some(byte) => vec![byte],
@@ -193,8 +193,8 @@ fn byte_token(piece: &str) -> Option<u8> {
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// GPT-2's map backwards: printable Latin-1 stands for itself, the other 68 bytes for U+0100 and up.
-/// A piece with any other character stands for itself, as in `tokenizers`.
+/// The inverse of GPT-2's map: printable Latin-1 characters are their own bytes, U+0100 and up are the other
+/// 68 bytes. A piece with any other character is its own UTF-8 text, as in `tokenizers`.
 fn byte_level(piece: &str) -> Vec<u8> {
     let byte = |c: char| match c as u32 {
         code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => Some(code as u8),

@@ -1,5 +1,5 @@
-//! A GGUF's vocabulary → the tokenizer.json that Hugging Face would have shipped for it. The file
-//! names its pre-tokenizer only; the pipelines behind the names are below.
+//! A GGUF's vocabulary → the tokenizer.json that Hugging Face would publish for it. The file contains
+//! only the name of its pre-tokenizer; this file has the pipelines for these names.
 
 use std::collections::HashMap;
 
@@ -52,13 +52,13 @@ pub fn to_json(vocabulary: &Vocabulary) -> Result<(Value, Spelling), Failure> {
         "gpt2" => Ok((byte_level_json(vocabulary, &names)?, Spelling::ByteLevel)),
         "llama" => Ok((sentencepiece_json(vocabulary, &names)?, Spelling::SentencePiece)),
         other => Err(Failure::unsupported(format!(
-            "tokenizer.ggml.model \"{other}\" is not served; gpt2 (byte-level BPE) and llama (sentencepiece) are"
+            "tokenizer.ggml.model \"{other}\" is not supported; supported: gpt2 (byte-level BPE), llama (sentencepiece)"
         ))),
     }
 }
 
-/// Each id's name in model.vocab: its text, or, where text must never become it (unused, or a
-/// duplicate), a private name that no pre-tokenizer lets through. Ids stay contiguous.
+/// Each id's name in model.vocab: its text, or, if text must never become this token (unused, or a
+/// duplicate), a private name that no pre-tokenizer produces. Ids stay contiguous.
 fn names(vocabulary: &Vocabulary) -> Result<Vec<String>, Failure> {
     let mut taken = HashMap::with_capacity(vocabulary.tokens.len());
     let mut names = Vec::with_capacity(vocabulary.tokens.len());
@@ -100,7 +100,7 @@ fn split_merge(merge: &[u8]) -> Result<Value, Failure> {
     Ok(json!([text[..at], text[at + 1..]]))
 }
 
-/// Control tokens stand in the vocabulary and here; `special` is what makes untrusted text pass by.
+/// Control tokens are in the vocabulary and here; with `special` they are not matched in untrusted text.
 fn added_tokens(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
     let mut added = Vec::new();
     for (id, name) in names.iter().enumerate() {
@@ -119,7 +119,7 @@ fn added_tokens(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
 struct Pipeline {
     normalizer: Value,
     pre_tokenizer: Value,
-    ignore_merges: bool, // a word that is a token is that token, merges or not
+    ignore_merges: bool, // a word that is in the vocabulary is that token, regardless of merges
 }
 
 const QWEN2: &str = concat!(
@@ -161,7 +161,7 @@ fn pipeline(pre: &str) -> Result<Pipeline, Failure> {
         "gpt-2" | "default" | "" => (Value::Null, bytes(true), false),
         other => {
             return Err(Failure::unsupported(format!(
-                "pre-tokenizer \"{other}\" is not served; qwen2, deepseek-r1-qwen, deepseek-v3, llama-bpe, smollm, starcoder and gpt-2 are"
+                "pre-tokenizer \"{other}\" is not supported; supported: qwen2, deepseek-r1-qwen, deepseek-v3, llama-bpe, smollm, starcoder, gpt-2"
             )))
         }
     };
@@ -196,8 +196,8 @@ fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value
     }))
 }
 
-/// Sentencepiece keeps no merges: every way to cut a piece into two pieces is one, the best score
-/// first. Ties go by id, of the piece and then of its parts: the order of Llama 2's tokenizer.json.
+/// Sentencepiece stores no merges: every split of a piece into two pieces is a merge, the best score
+/// first. Ties are ordered by the id of the piece and then of its parts, as in Llama 2's tokenizer.json.
 fn merges_from_scores(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
     let pieces = || names.iter().enumerate().filter(|(id, _)| vocabulary.kind(*id) == Kind::Normal);
     let ids: HashMap<&str, usize> = pieces().map(|(id, name)| (name.as_str(), id)).collect();
