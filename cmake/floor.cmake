@@ -1,6 +1,6 @@
 # penstock_floor(NAME ROOMS room... DEPS floor... LIBS library...): one folder, one static library, one test
 # binary. ROOMS are the floor's subfolders, lowest first: a file includes only from its own room or a lower one,
-# and a file of the floor's own folder stands above all of them (tools/check_floors).
+# and a file of the floor's own folder is above all of them (tools/check_floors).
 #
 #   x.cc         into penstock_<NAME>
 #   x_test.cc    into <NAME>_test (GoogleTest, registered with CTest)

@@ -56,7 +56,8 @@ class Process {
                           .truths = options_.data_dir + "/canaries.json",
                           .canary_period = options_.canary_period})),
         models_(io, pool_, *fleet_, LoadModelText),
-        wiring_(io, prompt_workers_, SystemClock(), options_, *accounts_, *fleet_, models_, log_),
+        wiring_(io, prompt_workers_, SystemClock(), options_, *accounts_, *fleet_, models_, log_,
+                [this](std::string_view name, std::string_view value) { return Change(name, value); }),
         tls_(std::move(tls)),
         server_(io, listen_fd, wiring_.router, SystemClock(), Limits(options_), options_.max_connections,
                 tls_.get()),
@@ -76,6 +77,7 @@ class Process {
             .body_timeout = options.body_timeout,
             .write_timeout = options.write_timeout};
   }
+  Status Change(std::string_view name, std::string_view value);
   void OpenDoors();
   void AwaitSignal();
   void Housekeep();
@@ -134,6 +136,16 @@ Status Process::Start() {
   Housekeep();
   log_.Note("started",
             fmt::format("port {}, {} models, pid {}", server_.port(), models_.entries().size(), ::getpid()));
+  return {};
+}
+
+Status Process::Change(std::string_view name, std::string_view value) {
+  if (!options_.change) return Fail(Code::kUnsupported, "{} takes effect at the next start", name);
+  GatewayOptions next = options_;
+  PENSTOCK_TRY(options_.change(next, name, value));
+  wiring_.Apply(options_, next);
+  server_.SetLimits(Limits(next), next.max_connections);
+  options_ = std::move(next);
   return {};
 }
 

@@ -39,6 +39,9 @@ struct GatewayOptions {
   Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
   LogLevel log_level = LogLevel::info;                               // where it starts
   std::vector<InstalledModel> models;
+  // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:
+  // no setting can be changed.
+  std::function<Status(GatewayOptions& running, std::string_view name, std::string_view value)> change;
   // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;
 };

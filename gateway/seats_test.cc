@@ -144,7 +144,9 @@ class Cloud {
                    return text;
                  }};
   Log log_{-1, SystemClock()};
-  Wiring wiring_{io_, workers_, SystemClock(), options_, *accounts, fleet, models_, log_};
+  Wiring wiring_{io_,      workers_,  SystemClock(),
+                 options_, *accounts, fleet,
+                 models_,  log_,      [](std::string_view, std::string_view) { return Status(); }};
 
  public:
   std::span<const Route> Routes() const { return wiring_.router.routes(); }
@@ -165,6 +167,7 @@ const std::vector<MatrixRow>& Matrix() {
   static const std::string kPrompt = R"({"model":"tiny","prompt":"hi"})";
   static const std::string kExternal = R"({"external":true})";
   static const std::string kLog = R"({"level":"info"})";
+  static const std::string kSetting = R"({"name":"gateway.queue_timeout","value":"1m"})";
   static const std::vector<MatrixRow> rows = {
       //                                                           none  dev lead  fin   op
       {Method::kGet, "/", "", /*                              */ {200, 200, 200, 200, 200}},
@@ -193,6 +196,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/admin/v1/status", "", /*               */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/log", "", /*                  */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/log", kLog, /*               */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/settings", kSetting, /*      */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/engines", "", /*              */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/engines/{}/drain", "", /*    */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/engines/{}/resume", "", /*   */ {401, 403, 403, 403, 200}},

@@ -29,6 +29,10 @@ class World {
       return 0;
     });
   }
+  static Status AcceptSetting(std::string_view name, std::string_view /*value*/) {
+    if (name == "gateway.queue_timeout") return {};
+    return Fail(Code::kUnsupported, "{} takes effect at the next start", name);
+  }
   // `tail`: what the template ends with; with "<think>" in it the model is one that thinks.
   explicit World(GatewayOptions options = {}, std::string tail = "assistant:")
       : options_(std::move(options)),
@@ -43,7 +47,7 @@ class World {
                  return text;
                }),
         log_(-1, SystemClock()),
-        wiring(io_, workers_, SystemClock(), options_, accounts, fleet, models, log_),
+        wiring(io_, workers_, SystemClock(), options_, accounts, fleet, models, log_, AcceptSetting),
         server_(io_, *ListenTcp("127.0.0.1:0"), wiring.router, SystemClock(),
                 {.http = {.header_bytes = options_.max_header_bytes, .body_bytes = options_.max_body_bytes},
                  .bodies = {.total = options_.body_memory, .per_key = options_.body_memory_per_key},

@@ -20,9 +20,13 @@ namespace penstock::gateway {
 struct Wiring {
   // Everything outlives this; calls and generations end before it.
   Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock& clock,
-         const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log);
+         const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
+         SettingChange change);
   Wiring(const Wiring&) = delete;
   Wiring& operator=(const Wiring&) = delete;
+
+  // Takes over what can change while the gateway runs.
+  void Apply(const GatewayOptions& before, const GatewayOptions& now);
 
   Metrics metrics;
   LogControl log_control;

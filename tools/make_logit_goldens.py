@@ -86,7 +86,7 @@ def build(arch, scaling):
 
 
 def checkpoint(arch, values):
-    """The state as checkpoints hold it: experts apart (transformers 5 stacks them in memory)."""
+    """The state as in checkpoints: separate experts (transformers 5 stacks them in memory)."""
     result = {}
     for name, value in values.items():
         if name.endswith("experts.gate_up_proj"):
@@ -136,7 +136,7 @@ PARTS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
 
 
 def permute(x, heads):
-    """Rows (i, i + d/2) of each head become (2i, 2i + 1), as llama's rotation in GGUF wants them."""
+    """Rows (i, i + d/2) of each head become (2i, 2i + 1), as llama's rotation in GGUF requires."""
     return x.reshape(heads, 2, x.shape[0] // heads // 2, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
 
 

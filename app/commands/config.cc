@@ -122,7 +122,7 @@ void AddSet(CLI::App& config, Cli& cli) {
       "Writes the configuration file that is in use, else ./penstock.toml. Limits, timeouts and log.level "
       "also\n"
       "change in the running cloud at once; other settings take effect when `penstock up` starts again.\n\n"
-      "Example:\n  penstock config set gateway.max_waiting 500");
+      "Example:\n  penstock config set gateway.queue_timeout 2m");
   set->callback([&cli, change] {
     cli.run = [change](const LoadedConfig& loaded) { return SetConfig(loaded, *change); };
   });
@@ -136,7 +136,7 @@ void AddConfigCommand(CLI::App& app, Cli& cli) {
       app.add_subcommand("config", "Show every setting and where its value came from; change one");
   config->add_flag("--json", *as_json, "as JSON");
   config->add_flag("--markdown", *markdown, "the reference page");
-  config->footer("Example:\n  penstock config\n  penstock config set gateway.max_waiting 500");
+  config->footer("Example:\n  penstock config\n  penstock config set gateway.queue_timeout 2m");
   AddSet(*config, cli);
   config->callback([&cli, config, as_json, markdown] {
     if (!config->get_subcommands().empty()) return;

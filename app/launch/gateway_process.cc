@@ -7,6 +7,7 @@
 #include "app/launch/log_keeper.h"
 #include "app/launch/tls_files.h"
 #include "app/models/model_store.h"
+#include "app/settings/table.h"
 #include "gateway/gateway.h"
 #include "teams/mailbox.h"
 #include "teams/teams.h"
@@ -44,6 +45,7 @@ Result<int> RunGatewayProcess(const LoadedConfig& loaded, const ChildOptions& ch
   options.open_metrics = IsLoopback(HostOf(config.gateway.listen));
   options.engine_socket = child.socket;
   options.log_level = config.log_level;
+  options.change = ChangeSetting;
   options.rescan = [data, &config] {
     auto models = ModelStore(data).Installed();
     for (auto& model : models) {

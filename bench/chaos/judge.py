@@ -53,11 +53,11 @@ def judge_requests(verdict, requests, faults, truth):
         verdict.report("  for example", error)
     wrong_times = [f for f in faults if f["fault"] == "wrong" and "over" in f]
     good = [r for r in requests if whole(r)]
-    apart = [r for r in good if not any(within(r, f) for f in wrong_times)]
-    same = [r for r in apart if r["text"] == truth[r["prompt"]]]
-    verdict.holds("answers equal to an undisturbed engine's, to the bit", len(same), len(apart))
-    lied = [r for r in good if any(within(r, f) for f in wrong_times) and r["text"] != truth[r["prompt"]]]
-    verdict.report("wrong answers before the engine was detected", f"{len(lied)}")
+    undisturbed = [r for r in good if not any(within(r, f) for f in wrong_times)]
+    same = [r for r in undisturbed if r["text"] == truth[r["prompt"]]]
+    verdict.holds("answers equal to an undisturbed engine's, to the bit", len(same), len(undisturbed))
+    wrong = [r for r in good if any(within(r, f) for f in wrong_times) and r["text"] != truth[r["prompt"]]]
+    verdict.report("wrong answers before the engine was detected", f"{len(wrong)}")
     silences = [r["silence"] for r in good]
     verdict.at_most("longest pause within a complete answer, p99", percentile(silences, 0.99), RECOVER_S + 1, "s",
                     f"median {median(silences):.2f} s, worst {max(silences):.1f} s")

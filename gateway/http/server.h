@@ -29,6 +29,11 @@ class Server {
   uint16_t port() const { return acceptor_.local_endpoint().port(); }
   size_t connections() const { return connections_.size(); }
   size_t body_memory() const { return bodies_.held(); }  // bytes
+  // For the connections to come.
+  void SetLimits(HttpConnectionLimits limits, size_t max_connections) {
+    limits_ = limits;
+    max_connections_ = max_connections;
+  }
   // For the connections to come. REQUIRES: speaks TLS already.
   void UseTls(const TlsContext* tls) { tls_ = tls; }
   // Takes no more connections, and of those that are open one more request each.

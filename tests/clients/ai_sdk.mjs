@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-import { KEY, MODEL, URL_BASE, admin, installedVersion, runAll, storyOf } from "./checks.mjs";
+import { KEY, MODEL, URL_BASE, admin, installedVersion, runAll, recordOf } from "./checks.mjs";
 
 const require = createRequire(`${process.env.PENSTOCK_CLIENTS}/package.json`);
 const load = (name) => import(pathToFileURL(require.resolve(name)));
@@ -79,7 +79,7 @@ await runAll(`ai-sdk openai-compatible ${version}`, {
       if (part.type === "text-delta" && ++got === 5) abort.abort();
       if (part.type === "abort") break;
     }
-    const record = await storyOf(id);
+    const record = await recordOf(id);
     assert.equal(record.outcome, "cancelled");
     assert.ok(record.usage.completion_tokens >= 5);
   },

@@ -42,7 +42,7 @@ export async function admin(method, path) {
 }
 
 // GET /v1/requests/{id}, once the request has ended.
-export async function storyOf(id) {
+export async function recordOf(id) {
   for (const deadline = Date.now() + 5000; ; ) {
     const answer = await fetch(`${URL_BASE}/v1/requests/${id}`, { headers: { Authorization: `Bearer ${KEY}` } });
     const record = await answer.json();

@@ -65,7 +65,7 @@ def admin(method, path, body=None):
     return answer
 
 
-def story_of(request_id, until="ended", within=5.0):
+def record_of(request_id, until="ended", within=5.0):
     """GET /v1/requests/{id}, once the request has ended."""
     deadline = time.monotonic() + within
     while True:

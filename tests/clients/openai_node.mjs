@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
-import { COUNT, KEY, LONG, MODEL, OPERATOR_KEY, URL_BASE, admin, installedVersion, runAll, storyOf } from "./checks.mjs";
+import { COUNT, KEY, LONG, MODEL, OPERATOR_KEY, URL_BASE, admin, installedVersion, runAll, recordOf } from "./checks.mjs";
 
 const require = createRequire(`${process.env.PENSTOCK_CLIENTS}/package.json`);
 const { default: OpenAI } = await import(pathToFileURL(require.resolve("openai")));
@@ -71,7 +71,7 @@ await runAll(`openai-node ${version}`, {
       if (chunk.choices[0]?.delta.content && ++got === 5) break;
     }
     stream.controller.abort();
-    const record = await storyOf(response.headers.get("x-request-id"));
+    const record = await recordOf(response.headers.get("x-request-id"));
     assert.equal(record.outcome, "cancelled");
     assert.ok(record.usage.completion_tokens >= 5 && record.usage.completion_tokens < 900);
   },

@@ -11,7 +11,7 @@ try:
 except ImportError:
     import httpx
 
-from checks import (BUSY_KEY, BUSY_URL, KEY, MODEL, URL, admin, check, raw, run_all, story_of)
+from checks import (BUSY_KEY, BUSY_URL, KEY, MODEL, URL, admin, check, raw, run_all, record_of)
 
 CALLS = []  # one entry per HTTP request that the client really sent
 http = httpx.Client(event_hooks={"request": [lambda request: CALLS.append(request.headers)]}, timeout=120)
@@ -170,7 +170,7 @@ def fields_that_change_nothing_are_ignored_and_named():
 def the_request_id_goes_out_with_the_headers_and_tells_the_usage_later():
     answer = client.chat.completions.with_raw_response.create(model=MODEL, messages=COUNT, max_tokens=6, temperature=0)
     usage = answer.parse().usage
-    record = story_of(answer.headers["x-request-id"])
+    record = record_of(answer.headers["x-request-id"])
     assert record["usage"]["prompt_tokens"] == usage.prompt_tokens
     assert record["usage"]["completion_tokens"] == usage.completion_tokens
     assert record["outcome"] in ("stop", "length") and record["model"] == MODEL
@@ -262,7 +262,7 @@ def a_stream_that_is_closed_stops_the_generation_and_is_billed_for_what_it_took(
         if got == 5:
             break
     stream.close()
-    record = story_of(request_id)
+    record = record_of(request_id)
     assert record["outcome"] == "cancelled", record
     assert 5 <= record["usage"]["completion_tokens"] < 900, record["usage"]
 

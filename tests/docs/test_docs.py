@@ -85,9 +85,9 @@ def mirror(smollm2, tmp_path_factory):
 
 @pytest.fixture
 def reader(tmp_path, mirror):
-    somebody = Reader(tmp_path, mirror)
-    yield somebody
-    somebody.leave()
+    user = Reader(tmp_path, mirror)
+    yield user
+    user.leave()
 
 
 def prepare(reader, page):
