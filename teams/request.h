@@ -35,7 +35,7 @@ struct RequestEntry {
   size_t dropped_events = 0;
 
   // the owner's thread only
-  std::optional<Status> durable;  // what became of the open record
+  std::optional<Status> durable;  // whether the open record could be written
   std::vector<std::function<void(Status)>> waiting;
   std::optional<int64_t> limit;  // see Ticket::limit
   std::function<void(int64_t)> on_limit;

@@ -74,7 +74,8 @@ Status AddLogins(Database& database) {
 )sql");
 }
 
-// Who brought the store to which version, and when: what an older program is told that meets a newer store.
+// Which program upgraded the store to which version, and when: older programs name it when they refuse a
+// newer store.
 Status AddUpgrades(Database& database) {
   return database.Execute(R"sql(
   CREATE TABLE upgrades(
@@ -85,7 +86,7 @@ Status AddUpgrades(Database& database) {
 )sql");
 }
 
-// Whether a team's text may go to engines outside the organisation: no, until somebody says yes.
+// Whether a team's text may go to engines outside the organisation: no by default.
 Status AddExternal(Database& database) {
   return database.Execute("ALTER TABLE teams ADD COLUMN external INTEGER NOT NULL DEFAULT 0");
 }

@@ -195,7 +195,7 @@ bool Store::WaitForWork(MutexLock& lock) {
     while (!Ready() && lock.WaitUntil(wake_, until) == std::cv_status::no_timeout) {
     }
     if (!Ready() && pages_in_wal_ > kIdleCheckpointPages) {
-      mutex_.Unlock();  // `lock` has it again before anybody looks
+      mutex_.Unlock();  // `lock` holds it again before the next use
       Checkpoint();
       mutex_.Lock();
     }

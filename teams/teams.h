@@ -39,15 +39,15 @@ std::string_view RoleName(Role role);
 
 struct Scope;  // teams/roles.h
 
-// Who a key speaks for. Plain data: a copy stays valid after the key is revoked.
+// Whom a key speaks for. Plain data: a copy stays valid after the key is revoked.
 struct Principal {
-  KeyId key = 0;    // the seat: the first of the keys that renewed each other; usage and requests are its
+  KeyId key = 0;    // the key's identity (Key::seat): usage and requests are recorded under it
   TeamId team = 0;  // 0: the operator, no team
   std::string team_name, key_name;
   Role role = Role::kDeveloper;
   std::vector<std::string> models;  // that the key is scoped to; empty: all
   bool external = false;            // of its team; the operator's own text: true
-  KeyId shown = 0;                  // the very key that was shown: the seat's, its renewal's, or a login
+  KeyId shown = 0;                  // the key whose secret was sent: the first one, its renewal, or a login
   // "qwen" allows its variants "qwen:q4" and so on; "qwen:q4" only itself.
   bool MayUse(std::string_view model) const;
 };
@@ -68,9 +68,9 @@ struct Key {
   std::vector<std::string> models;
   Nanos created = 0, expires = 0;  // wall; expires 0: never
   Nanos revoked = 0;               // 0: not
-  KeyId seat = 0;                  // the first of the keys that renewed each other; `id` if there is no other
-  KeyId parent = 0;                // that it renews or logs in for; 0: none
-  bool login = false;              // made by `penstock login`: ends with its parent at the latest
+  KeyId seat = 0;      // identity: the id of the first in a chain of renewed keys; `id` if it was not renewed
+  KeyId parent = 0;    // that it renews or logs in for; 0: none
+  bool login = false;  // made by `penstock login`: ends with its parent at the latest
 };
 
 struct NewKey {
@@ -187,7 +187,7 @@ class Accounts {
 
   // ---- who ----
   // `bearer` is the secret itself. Errors: kUnauthenticated (missing, unknown, revoked, expired: each
-  // says which and the way out). Memory only: never waits for the store.
+  // says which and how to fix it). Memory only: never waits for the store.
   virtual Result<Principal> Authenticate(std::string_view bearer) const = 0;
   virtual void CreateTeam(std::string_view name, Done<Result<Team>> done) = 0;
   virtual std::vector<Team> Teams() const = 0;
@@ -195,9 +195,9 @@ class Accounts {
   virtual void SetExternal(TeamId team, bool external, Done<Result<Team>> done) = 0;
   virtual void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) = 0;
   virtual std::vector<Key> Keys(std::optional<TeamId> team) const = 0;
-  // A new secret for the same seat; the old one, and the logins made from it, work for `overlap` longer.
+  // A new secret for the same identity; the old one, and the logins made from it, work for `overlap` longer.
   virtual void RotateKey(KeyId key, Nanos overlap, Done<Result<CreatedKey>> done) = 0;
-  // Another secret for the same seat, which can be revoked by itself. Errors: kForbidden from a login.
+  // Another secret for the same identity, which can be revoked separately. Errors: kForbidden from a login.
   virtual void CreateLogin(KeyId key, std::string_view name, Done<Result<CreatedKey>> done) = 0;
   // The key, and the logins made from it, are refused from this call on.
   virtual void RevokeKey(KeyId key, Done<Status> done) = 0;
@@ -235,7 +235,7 @@ struct AccountsOptions {
   std::function<void(std::function<void()>)> post;
 };
 // Opens or creates the store, upgrades nothing newer than itself, ends what a killed process left open.
-// Errors: kCorrupt (damaged, with the way out), kConflict (another process has it), kUnsupported (made by
+// Errors: kCorrupt (damaged; says how to fix it), kConflict (another process has it), kUnsupported (made by
 // a newer version).
 Result<std::unique_ptr<Accounts>> OpenAccounts(AccountsOptions options, const Clock& clock);
 

@@ -50,7 +50,7 @@ Result<Nanos> ZoneOf(const HttpRequest& request) {
   return seconds * kSecond;
 }
 
-// What a scope covers, before the asker narrows it.
+// What a scope covers, before the query narrows it.
 UsageQuery Covered(const Scope& scope) {
   UsageQuery query;
   if (scope.reach == Reach::kSubtree) query.team = scope.own_team;
@@ -156,7 +156,7 @@ void SendRequest(const Accounts& accounts, Call& call) {
         const bool unknown =
             !record && (record.error().code == Code::kNotFound || record.error().code == Code::kInvalid);
         const bool theirs = record && !call->scope.Covers(record->team, record->key);
-        if (unknown || theirs) {  // somebody else's request and none at all look the same
+        if (unknown || theirs) {  // another key's request looks as if it did not exist
           return call->SendError(Error{CodeOf(Reason::kRequestUnknown),
                                        fmt::format("there is no request '{}' that this key may see; one that "
                                                    "was refused before it ran leaves no record",

@@ -20,7 +20,7 @@ void WriteAll(int fd, std::string_view rest) {
   while (!rest.empty()) {
     const ssize_t written = ::write(fd, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;  // nobody reads: a log is not worth stopping for
+    if (written <= 0) return;  // the pipe is closed: keep running without a log
     rest.remove_prefix(static_cast<size_t>(written));
   }
 }

@@ -14,7 +14,7 @@ Result<IdempotencyKeys::Hold> IdempotencyKeys::Reserve(KeyId owner, std::string_
   }
   if (!fresh) {
     return Fail(Reason::kIdempotencyUsed,
-                "this Idempotency-Key was used by request {0}; GET /v1/requests/{0} tells what became of it "
+                "this Idempotency-Key was used by request {0}; GET /v1/requests/{0} shows its outcome "
                 "(answers are not replayed)",
                 seen->second.request_id);
   }

@@ -37,7 +37,7 @@ TEST(Prompt, TextThatCannotFitIsRefusedWithoutTokenisingIt) {
   text.longest_token = 4;
   ChatRequest request;
   request.kind = ChatRequest::Kind::kCompletion;
-  request.prompts.push_back({.text = std::string(4 * 100, 'x')});
+  request.prompts.push_back({std::string(4 * 100, 'x'), {}, false});
   const auto refused = EncodePrompts(text, request, 100);
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().reason, Reason::kContextTooLong);
