@@ -60,7 +60,7 @@ async def reports(port, key, _model):
 
 
 async def long_streams(port, key, model):
-    body = {"model": model, "max_tokens": 2000, "stream": True, "ignore_eos": True,
+    body = {"model": model, "max_tokens": 250, "stream": True, "ignore_eos": True,
             "messages": [{"role": "user", "content": "Tell a long story."}]}
     while True:
         counts[(await sse.ask(port, "/v1/chat/completions", body, key, timeout=600)).status] += 1

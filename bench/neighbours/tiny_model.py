@@ -58,9 +58,13 @@ def _list(name, kind, values):
     return head + b"".join(_value(kind, v) for v in values)
 
 
-def write(path, template=CHATML):
+def tokens_and_merges():
     merges = _merges()
-    tokens = _letters() + [m.replace(" ", "") for m in merges] + SPECIALS
+    return _letters() + [m.replace(" ", "") for m in merges] + SPECIALS, merges
+
+
+def write(path, template=CHATML):
+    tokens, merges = tokens_and_merges()
     types = [1] * (len(tokens) - len(SPECIALS)) + [3] * len(SPECIALS)
     fields = [
         _field("general.architecture", STRING, "llama"),

@@ -113,6 +113,7 @@ void Router::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
              call.request.body.size(), call.principal.key);
   Watchdog::Doing(route.path.data());  // a literal: it ends with a zero
   route.handle(call);
+  Watchdog::Doing("work outside of a handler");
 }
 
 }  // namespace penstock::gateway

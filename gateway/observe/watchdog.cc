@@ -9,7 +9,7 @@
 namespace penstock::gateway {
 namespace {
 
-std::atomic<const char*> doing = "nothing that it names";
+std::atomic<const char*> doing = "work outside of a handler";
 
 }  // namespace
 
