@@ -1,10 +1,13 @@
 #include "gateway/observe/watchdog.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
 
 #include <cstdlib>
 #include <ctime>
+#include <fstream>
+#include <string>
 
 namespace penstock::gateway {
 namespace {
@@ -49,6 +52,16 @@ Nanos Watchdog::IoCpuTime() const {
   return time.tv_sec * kSecond + time.tv_nsec;
 }
 
+// From the state that the kernel names: a busy machine may give a thread that computes little time.
+const char* Watchdog::IoThreadDoes() const {
+  std::ifstream file(fmt::format("/proc/self/task/{}/stat", io_thread_id_));
+  std::string stat;
+  std::getline(file, stat);
+  const size_t name_end = stat.rfind(')');
+  const char state = name_end + 2 < stat.size() ? stat[name_end + 2] : '?';
+  return state == 'R' ? "computes" : state == 'D' ? "waits for a disk" : "waits";
+}
+
 // False: the watch is over.
 bool Watchdog::WaitOnePeriod() {
   const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(period_);
@@ -79,9 +92,9 @@ void Watchdog::EndProcess(Nanos cpu_time) const {
   const double seconds = static_cast<double>(period_) * most_looks_ / kSecond;
   spdlog::critical(
       "the gateway's I/O thread made no progress for {:.1f} s: it was busy with {} and used {:.1f} s of "
-      "processor time, so it {}; the gateway ends and is started again",
+      "processor time, and it {}; the gateway ends and is started again",
       seconds, doing.load(std::memory_order_relaxed), static_cast<double>(cpu_time) / kSecond,
-      cpu_time > period_ * most_looks_ / 4 ? "computes" : "waits for something");
+      IoThreadDoes());
   spdlog::default_logger()->flush();
   std::_Exit(kExitStatus);
 }

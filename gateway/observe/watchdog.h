@@ -10,6 +10,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <boost/asio/io_context.hpp>
@@ -41,10 +42,12 @@ class Watchdog {
   bool WaitOnePeriod() EXCLUDES(mutex_);
   [[noreturn]] void EndProcess(Nanos cpu_time) const;
   Nanos IoCpuTime() const;
+  const char* IoThreadDoes() const;
 
   const Nanos period_;
   const int most_looks_;
   const pthread_t io_thread_ = pthread_self();
+  const pid_t io_thread_id_ = gettid();
   boost::asio::steady_timer timer_;
   std::atomic<uint64_t> beats_ = 0;
   Mutex mutex_;

@@ -16,7 +16,8 @@ constexpr Nanos kLimit = 400 * kMillisecond, kPeriod = 20 * kMillisecond;
 
 // An io thread that beats for a while and then does `work`, under a watchdog.
 void RunThen(const std::function<void()>& work, Nanos until_work = 100 * kMillisecond) {
-  spdlog::set_default_logger(spdlog::stderr_logger_st("test"));
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::stderr_sink_st>()));
   boost::asio::io_context io(1);
   Watchdog watchdog(io, kLimit, kPeriod);
   boost::asio::steady_timer timer(io, std::chrono::nanoseconds(until_work));
@@ -40,14 +41,14 @@ TEST(WatchdogDeathTest, EndsAProcessWhoseIoThreadComputesAndSaysWhy) {
                 Spin(30 * kSecond);
               }),
               ::testing::ExitedWithCode(Watchdog::kExitStatus),
-              "no progress for 0.4 s: it was busy with POST /v1/chat/completions .* so it computes; the "
+              "no progress for 0.4 s: it was busy with POST /v1/chat/completions .* and it computes; the "
               "gateway ends");
 }
 
 TEST(WatchdogDeathTest, EndsAProcessWhoseIoThreadWaits) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(RunThen([] { ::sleep(30); }), ::testing::ExitedWithCode(Watchdog::kExitStatus),
-              "so it waits for something");
+              "and it waits; the gateway ends");
 }
 
 TEST(Watchdog, LeavesAnIoThreadThatWorksAlone) {
