@@ -35,12 +35,13 @@ class FairWorkers {
     int niceness = 0;     // of the threads: 0 is normal, 19 is the lowest priority
   };
   explicit FairWorkers(const Options& options);
-  // Drops waiting work; waits for running work.
-  ~FairWorkers();
+  ~FairWorkers() { Stop(); }
   FairWorkers(const FairWorkers&) = delete;
   FairWorkers& operator=(const FairWorkers&) = delete;
 
   void Add(Owner owner, Work work) EXCLUDES(mutex_);
+  // Drops what waits, on this thread, and waits for what runs; what is added later is dropped.
+  void Stop() EXCLUDES(mutex_);
   size_t waiting() const EXCLUDES(mutex_);
 
  private:

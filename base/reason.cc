@@ -181,6 +181,15 @@ constexpr ReasonText kReasons[] = {
     {Reason::kTooManyOpen, kOverloaded, "Too many requests are open",
      "The maximum number of requests whose usage can be recorded at once are running or waiting.",
      "Each open request has a slot in the journal, and all slots are taken.", "Try again soon."},
+    {Reason::kKeyBodyMemory, kOverloaded, "This key's requests hold too much memory",
+     "The bodies of this key's requests that are being received or tokenised use as much memory as one key "
+     "may use.",
+     "`gateway.body_memory_per_key` keeps one key from taking the memory that others need.",
+     "Send fewer large requests at the same time, or ask an operator to raise the limit."},
+    {Reason::kBodyMemory, kUnavailable, "Requests hold too much memory",
+     "The bodies of all requests that are being received or tokenised use as much memory as they may use.",
+     "`gateway.body_memory` keeps request bodies from filling the machine's memory.",
+     "Try again soon; if it lasts, ask an operator to raise the limit."},
 
     // ---- teams and keys ----
     {Reason::kNoKey, kUnauthenticated, "The request has no key", "The request does not contain an API key.",

@@ -59,6 +59,8 @@ enum class Reason : uint16_t {
   kBadHttp = 3015,
   kTooSlow = 3016,
   kTooManyOpen = 3017,
+  kKeyBodyMemory = 3018,
+  kBodyMemory = 3019,
 
   kNoKey = 4001,
   kKeyUnknown = 4002,

@@ -63,6 +63,7 @@ class Cloud {
     models_.Refresh();
   }
   ~Cloud() {
+    workers_.Stop();
     pool_.join();
     io_.restart();
     io_.poll();
@@ -119,6 +120,7 @@ class Cloud {
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{io_.get_executor()};
   boost::asio::thread_pool pool_{1};
+  PromptWorkers workers_;
   static GatewayOptions OptionsWith(bool open_metrics) {
     GatewayOptions options;
     options.open_metrics = open_metrics;
@@ -142,7 +144,7 @@ class Cloud {
                    return text;
                  }};
   Log log_{-1, SystemClock()};
-  Wiring wiring_{io_,      pool_,     SystemClock(),
+  Wiring wiring_{io_,      workers_,  SystemClock(),
                  options_, *accounts, fleet,
                  models_,  log_,      [](std::string_view, std::string_view) { return Status(); }};
 

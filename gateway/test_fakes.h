@@ -4,8 +4,10 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "engine/wire_error.h"
 #include "fleet/fleet.h"
@@ -343,22 +345,22 @@ class ByteTokenizer final : public Tokenizer {
   std::string_view backend() const override { return "bytes"; }
 };
 
-// "role:content|" for each message, then `tail`; a content of "raise" is refused as templates refuse.
+// "role:content|" for each message, then `tail`; a content of "raise" is refused as templates refuse, one of
+// "sleep" takes a second.
 class PlainTemplate final : public ChatTemplate {
  public:
   explicit PlainTemplate(std::string tail) : tail_(std::move(tail)) {}
   Result<std::string> Render(std::string_view context) const override {
-    last_context = context;
     const boost::json::value value = boost::json::parse({context.data(), context.size()});
     std::string out;
     for (const auto& message : value.at("messages").as_array()) {
       const std::string content(message.at("content").as_string());
+      if (content == "sleep") std::this_thread::sleep_for(std::chrono::seconds(1));
       if (content == "raise") return Fail(Code::kInvalid, "conversation roles must alternate");
       out += std::string(message.at("role").as_string()) + ":" + content + "|";
     }
     return out + tail_;
   }
-  mutable std::string last_context;
 
  private:
   std::string tail_;

@@ -29,14 +29,14 @@ std::vector<Route> RoutesOf(Wiring& wiring, const GatewayOptions& options, Accou
 
 }  // namespace
 
-Wiring::Wiring(boost::asio::io_context& io, boost::asio::thread_pool& pool, const Clock& clock,
+Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock& clock,
                const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
                SettingChange change)
     : log_control(
           io, clock, options.log_level, [&log](LogLevel level) { log.SetLevel(level); },
           [&fleet](LogLevel level) { fleet.SetLogLevel(LogLevelName(level)); }),
       generations{.io = io,
-                  .pool = pool,
+                  .workers = workers,
                   .clock = clock,
                   .accounts = accounts,
                   .fleet = fleet,

@@ -283,6 +283,11 @@ const std::array kSettings = {
     LiveGateway<Size, &GatewayOptions::max_body_bytes>("gateway.max_body", "BYTES", "largest request body"),
     LiveGateway<Size, &GatewayOptions::max_header_bytes>("gateway.max_header", "BYTES",
                                                          "largest request header"),
+    LiveGateway<Size, &GatewayOptions::body_memory>(
+        "gateway.body_memory", "BYTES",
+        "memory for the bodies of all requests that are being received or tokenised; beyond it 503"),
+    LiveGateway<Size, &GatewayOptions::body_memory_per_key>(
+        "gateway.body_memory_per_key", "BYTES", "the same for the requests of one key; beyond it 429"),
     LiveGateway<Number, &GatewayOptions::max_connections>("gateway.max_connections", "N",
                                                           "most open connections"),
     Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",

@@ -19,6 +19,7 @@ EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": 
          "console": [{"part": "picture", "name": "one.png", "bytes": 1}],
          "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
          "mixed": [{"row": "plan", "rounds": 1, "model": "m", "seed": 1, "cpu": "some"}],
+         "neighbours": [{"row": "plan", "cpu": "some", "load": 0.0, "requests": 1000, "step_ms": 20}],
          "runners": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["claims"]}],
          "serve": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["engine", "server", "gateway"]}]}
 
