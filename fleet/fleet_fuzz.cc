@@ -19,6 +19,7 @@ namespace asio = boost::asio;
 
 struct Deaf final : JobSink {
   void OnEvent(JobEvent, std::string_view) override {}
+  void OnPlaced(const Placed&) override {}
   void OnTokens(const wire::TokenEvent&) override {}
   void OnCharge(Nanos, uint32_t) override {}
   void OnFailed(const Error&) override {}

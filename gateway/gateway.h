@@ -33,7 +33,7 @@ struct GatewayOptions {
   Nanos write_timeout = 120 * kSecond;  // a reader that takes nothing for so long is cut
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
-  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
+  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in PoolOptions
   LogLevel log_level = LogLevel::info;                               // where it starts
   std::vector<InstalledModel> models;
   // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:

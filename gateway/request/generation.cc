@@ -199,8 +199,8 @@ std::optional<ApiError> Generation::Submit(EncodedPrompts encoded) {
     part.choices_left = chat.choices;
     Job job{.submit = ToSubmit(*text_, chat, std::move(encoded.prompts[i]), i, context_, seed),
             .variants = shared_.models.VariantsFor(request_.principal, chat.model),
-            .team = static_cast<uint64_t>(request_.principal.team),
-            .team_name = request_.principal.team_name,
+            .owner = {static_cast<uint64_t>(request_.principal.team)},
+            .owner_name = request_.principal.team_name,
             .external_allowed = request_.principal.external,
             .deadline = arrived_ + shared_.queue_timeout};
     if (chat.kind == ChatRequest::Kind::kChat && shared_.fleet.WantsText())
