@@ -79,18 +79,16 @@ Need Pool::NeedOf(const LiveJob& job) const {
 Placement Pool::PlaceJob(const LiveJob& job, const Member* from) {
   const Need need = NeedOf(job);
   const auto holders = HoldersOf(job);
-  candidates_.clear();
-  std::span<const Candidate> row;
-  size_t rows = 0;
+  std::vector<std::span<const Candidate>> rows;
   for (const auto& [variant, served] : served_) {
-    if (from == nullptr ? !job.MayRunAs(variant) : variant != job.where.variant) continue;
-    if (rows++ > 0 && candidates_.empty()) candidates_.assign(row.begin(), row.end());
-    row = members_.Candidates(variant);
-    if (rows > 1) candidates_.insert(candidates_.end(), row.begin(), row.end());
+    if (from == nullptr ? job.MayRunAs(variant) : variant == job.where.variant)
+      rows.push_back(members_.Candidates(variant));
   }
-  // The usual case: one variant, nothing special about the job, and no copy of a thousand candidates.
-  if (rows == 1 && from == nullptr && holders.empty() && IsPlain(job)) return options_.place(row, need);
-  if (rows == 1) candidates_.assign(row.begin(), row.end());
+  // The usual case, without a copy of a thousand candidates: one variant, and nothing special about the job.
+  if (rows.size() == 1 && from == nullptr && holders.empty() && IsPlain(job))
+    return options_.place(rows.front(), need);
+  candidates_.clear();
+  for (const auto row : rows) candidates_.insert(candidates_.end(), row.begin(), row.end());
   if (from != nullptr) {
     std::erase_if(candidates_, [&](const Candidate& candidate) {
       return members_.Find(candidate.engine)->hello.state() != from->hello.state();

@@ -35,7 +35,7 @@ class Members {
   // Models of which candidates are kept.
   void AddModel(const std::string& model);
   void RemoveModel(const std::string& model);
-  // One for each member, in their order; valid until the next call that is not const. REQUIRES: added.
+  // One for each member, in their order; valid until a member or a model changes. REQUIRES: added.
   std::span<const Candidate> Candidates(std::string_view model);
   // Some engine may be outside the organisation. False: none of the last candidates is.
   bool any_external() const { return any_external_; }
