@@ -62,7 +62,7 @@ void FairWorkers::Loop() {
       lock.Wait(wake_);
       continue;
     }
-    Queue& queue = next->second;  // a map's elements stay where they are
+    Queue& queue = next->second;  // the address of a map's element does not change
     level_ = std::max(level_, queue.spent);
     Work work = std::move(queue.waiting.front());
     queue.waiting.pop_front();

@@ -62,6 +62,10 @@ class FleetImpl final : public Fleet {
     CarryOut();
   }
 
+  Status MayRun(std::string_view model, std::string_view team_name, bool external_allowed) override {
+    return pool_.MayRun(model, team_name, external_allowed);
+  }
+  Status HasRoom(size_t jobs) override { return pool_.HasRoom(jobs); }
   Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override {
     auto id = pool_.Submit(std::move(job), Now());
     if (id) sinks_.emplace(*id, std::move(sink));

@@ -66,6 +66,13 @@ class Fleet {
   // Without prompts nothing is asked.
   virtual void SetCanaries(const std::string& model, std::vector<CanaryPrompt> prompts) = 0;
 
+  // Whether a job of the team `team_name` for `model` may be queued at all. Errors: as Submit's, except for a
+  // full queue; kForbidden: the model is served outside the organisation only. A refusal is counted.
+  virtual Status MayRun(std::string_view model, std::string_view team_name, bool external_allowed) = 0;
+  // Room for `jobs` more in the queue: Submit takes them if it is called at once. Errors: kOverloaded (says
+  // how long the queue is). A refusal is counted.
+  virtual Status HasRoom(size_t jobs) = 0;
+
   // Queues a job. `sink` must outlive the job's last callback (a choice's finish for all choices, or
   // OnFailed), or Cancel's return. Errors: kOverloaded (queue full: says how long it is), kUnavailable
   // (draining), kNotFound (model not served), kUnavailable with the load error (model failed to load),

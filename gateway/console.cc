@@ -19,7 +19,7 @@ const ConsoleFile* FindFile(std::string_view name) {
   return found == files.end() ? nullptr : &*found;
 }
 
-// A browser asks each time and is told "the same" by the etag: a new program is a new page at once.
+// Browsers revalidate by the etag each time, so a new program shows its new page at once.
 HttpResponse Serve(const ConsoleFile& file, const HttpRequest& request) {
   HttpResponse response;
   response.content_type = file.type;
@@ -44,9 +44,9 @@ HttpResponse Hello() {
                   "  POST /v1/chat/completions\n"
                   "  POST /v1/completions\n"
                   "  GET  /v1/models\n"
-                  "  GET  /v1/requests/{x-request-id}   what became of a request, and its usage\n"
+                  "  GET  /v1/requests/{x-request-id}   outcome and usage of a request\n"
                   "  GET  /v1/usage                     your key's usage, or your team's\n"
-                  "  GET  /v1/seat                      who this key is, and what it may do\n"
+                  "  GET  /v1/seat                      role, team and rights of this key\n"
                   "  GET  /v1/live                      what runs and waits now\n\n"
                   "  GET  /livez, /readyz, /metrics\n"
                   "  /admin/v1/...                      as far as your role goes\n";

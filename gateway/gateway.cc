@@ -20,7 +20,7 @@ namespace {
 namespace asio = boost::asio;
 using namespace penstock::gateway;  // NOLINT: this file is where its parts are put together
 
-constexpr Nanos kClosedAtMost = 5 * kSecond;      // while models' texts are loaded
+constexpr Nanos kLongestStart = 5 * kSecond;      // while models' texts are loaded
 constexpr std::chrono::milliseconds kGrace(500);  // for who has just connected when it stops
 
 void RaiseDescriptorLimit() {
@@ -60,7 +60,7 @@ class Process {
                 tls_.get()),
         signals_(io, SIGTERM, SIGINT),
         timer_(io),
-        doors_(io) {}
+        accept_timer_(io) {}
   ~Process();
 
   Status Start();
@@ -74,11 +74,11 @@ class Process {
             .write_timeout = options.write_timeout};
   }
   Status Change(std::string_view name, std::string_view value);
-  void OpenDoors();
+  void StartAccepting();
   void AwaitSignal();
   void Housekeep();
   void RenewTls();
-  void CloseDoors();
+  void StopAccepting();
   void Drain();
   void StopWhenDrained();
   void Stop(int status, std::string_view why);
@@ -95,20 +95,20 @@ class Process {
   TlsFileTimes tls_times_;
   Server server_;
   asio::signal_set signals_;
-  asio::steady_timer timer_, doors_;
-  Nanos drain_until_ = 0, doors_until_ = 0;
+  asio::steady_timer timer_, accept_timer_;
+  Nanos drain_until_ = 0, accept_by_ = 0;
   bool store_was_healthy_ = true, closing_ = false;
   int exit_status_ = 0;
 };
 
-// What is still under way refers to the parts below: it ends while they are there.
+// Requests that still run refer to the members below, so they end first.
 Process::~Process() {
   pool_.join();
   server_.CutAll("the server stopped");
   boost::system::error_code ignored;
   signals_.cancel(ignored);
   timer_.cancel();
-  doors_.cancel();
+  accept_timer_.cancel();
   io_.restart();
   io_.poll();
   accounts_->Flush();
@@ -121,8 +121,8 @@ Status Process::Start() {
   tls_times_ = TimesOf(options_);
   wiring_.status.connections = [this] { return server_.connections(); };
   models_.Install(options_.models);
-  doors_until_ = SystemClock().Monotonic() + kClosedAtMost;
-  OpenDoors();
+  accept_by_ = SystemClock().Monotonic() + kLongestStart;
+  StartAccepting();
   AwaitSignal();
   Housekeep();
   log_.Note("started",
@@ -140,14 +140,14 @@ Status Process::Change(std::string_view name, std::string_view value) {
   return {};
 }
 
-// A connection that waits a moment in the listening socket's queue is better off than one that is told that
-// its model is being loaded: so a restart goes unseen.
-void Process::OpenDoors() {
+// A connection that waits a moment in the listening socket's queue is better than an error that the model is
+// being loaded: clients do not notice the restart.
+void Process::StartAccepting() {
   if (closing_) return;
-  if (!models_.TextsLoaded() && SystemClock().Monotonic() < doors_until_) {
-    doors_.expires_after(std::chrono::milliseconds(5));
-    doors_.async_wait([this](const boost::system::error_code& ec) {
-      if (!ec) OpenDoors();
+  if (!models_.TextsLoaded() && SystemClock().Monotonic() < accept_by_) {
+    accept_timer_.expires_after(std::chrono::milliseconds(5));
+    accept_timer_.async_wait([this](const boost::system::error_code& ec) {
+      if (!ec) StartAccepting();
     });
     return;
   }
@@ -158,7 +158,7 @@ void Process::AwaitSignal() {
   signals_.async_wait([this](const boost::system::error_code& ec, int /*signal*/) {
     if (ec) return;
     if (closing_) return Stop(1, "a second signal");
-    CloseDoors();
+    StopAccepting();
     AwaitSignal();
   });
 }
@@ -196,18 +196,18 @@ void Process::RenewTls() {
   log_.Note("tls_renewed", wiring_.status.tls_fingerprint);
 }
 
-// Who has just connected, or asks one thing after another, is still served for a moment: a connection that is
-// closed under a request on its way looks like a fault. From then on whoever comes waits in the listening
-// socket's queue.
-void Process::CloseDoors() {
+// New connections, and clients that send one request after another, are served for a moment longer: a
+// connection that is closed while a request is on its way looks like a fault. After that, new clients wait in
+// the listening socket's queue.
+void Process::StopAccepting() {
   closing_ = true;
-  doors_.cancel();
+  accept_timer_.cancel();
   server_.StopAccepting();
   log_.Note("draining",
             fmt::format("{} requests run; a second signal stops at once", wiring_.status.open_requests));
   if (server_.connections() == 0) return Drain();
-  doors_.expires_after(kGrace);
-  doors_.async_wait([this](const boost::system::error_code& ec) {
+  accept_timer_.expires_after(kGrace);
+  accept_timer_.async_wait([this](const boost::system::error_code& ec) {
     if (!ec) Drain();
   });
 }
@@ -223,7 +223,8 @@ void Process::Drain() {
 void Process::StopWhenDrained() {
   if (wiring_.status.open_requests == 0 && server_.connections() == 0)
     return Stop(0, "all requests are done");
-  if (SystemClock().Monotonic() > drain_until_) Stop(0, "what still ran was cut");
+  if (SystemClock().Monotonic() > drain_until_)
+    Stop(0, "the drain timeout passed; running requests were cut");
 }
 
 void Process::Stop(int status, std::string_view why) {

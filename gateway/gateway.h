@@ -1,4 +1,4 @@
-// Gateway: the HTTP face. Bytes → ChatRequest → one request's story → SSE.
+// Gateway: the process that speaks HTTP. Bytes → ChatRequest → Generation → SSE.
 //
 // One io thread runs HTTP, the fleet and the accounts; long prompts are tokenised on a small pool.
 #pragma once
@@ -22,24 +22,23 @@ struct GatewayOptions {
   std::string listen = "127.0.0.1:8700";
   std::string tls_certificate, tls_key;  // PEM files; empty: plain HTTP
   std::string engine_socket;             // Unix socket path where engines dial in
-  bool open_metrics =
-      true;  // /metrics names every team: beyond this machine it wants a key that may see status
+  bool open_metrics = true;  // /metrics names every team: other machines need a key that may read the status
   size_t max_body_bytes = 16 << 20;
   size_t max_header_bytes = 32 << 10;
   size_t max_connections = 20000;
   size_t max_waiting = 4096;
   Nanos header_timeout = 30 * kSecond;  // from accept or the last response to a whole header
   Nanos body_timeout = 60 * kSecond;
-  Nanos write_timeout = 120 * kSecond;  // a reader that takes nothing for so long is cut
+  Nanos write_timeout = 120 * kSecond;  // a client that reads nothing for so long is disconnected
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
   Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in PoolOptions
-  LogLevel log_level = LogLevel::info;                               // where it starts
+  LogLevel log_level = LogLevel::info;                               // at the start
   std::vector<InstalledModel> models;
   // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:
   // no setting can be changed.
   std::function<Status(GatewayOptions& running, std::string_view name, std::string_view value)> change;
-  // Looks the data directory through again (after `model pull` or `import`); called on the io thread.
+  // Reads the data directory again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;
 };
 

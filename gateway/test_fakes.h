@@ -28,8 +28,12 @@ class FakeFleet final : public Fleet {
   void Serve(ServedModel model) override { served.insert(model.name); }
   void Withdraw(const std::string& name) override { served.erase(name); }
   void SetCanaries(const std::string&, std::vector<CanaryPrompt>) override {}
+  Status MayRun(std::string_view, std::string_view, bool external_allowed) override {
+    if (only_external && !external_allowed) return Fail(Reason::kExternalForbidden, "outside only");
+    return {};
+  }
+  Status HasRoom(size_t) override { return refuse ? Status(std::unexpected(*refuse)) : Status(); }
   Result<JobId> Submit(Job job, std::shared_ptr<JobSink> sink) override {
-    if (refuse) return std::unexpected(*refuse);
     const JobId id = ++last;
     Sent& sent = jobs[id];
     sent.job = std::move(job);
@@ -120,7 +124,8 @@ class FakeFleet final : public Fleet {
   std::set<std::string> served;
   std::map<std::string, std::string> broken_models;  // and why
   std::vector<TeamQueueView> queue;
-  std::optional<Error> refuse;
+  std::optional<Error> refuse;  // the queue is full
+  bool only_external = false;   // every model is served outside the organisation only
   bool draining = false;
   std::function<void(JobId)> on_submit;
   uint32_t context = 1000;
@@ -135,7 +140,15 @@ class FakeFleet final : public Fleet {
 
 struct FakeRecord {
   RequestRecord record;
-  std::vector<int64_t> billed;  // each call
+  std::vector<int64_t> billed;  // each call that bills output
+  std::optional<int64_t> limit;
+  std::function<void(int64_t)> on_limit;
+
+  int64_t SetLimit(int64_t tokens) {
+    limit = std::min(limit.value_or(tokens), std::max(tokens, record.emitted));
+    if (const auto changed = on_limit) changed(*limit);
+    return *limit;
+  }
 };
 
 class FakeAccounts final : public Accounts {
@@ -204,7 +217,12 @@ class FakeAccounts final : public Accounts {
     return Fail(Code::kNotFound, "there is no key '{}'", id);
   }
   Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
-                                       int64_t prompt_tokens) override;
+                                       int64_t prompt_tokens, std::optional<int64_t> limit) override;
+  Result<int64_t> SetLimit(std::string_view id, int64_t tokens) override {
+    const auto found = records.find(std::string(id));
+    if (found == records.end()) return Fail(Code::kNotFound, "none");
+    return found->second.SetLimit(tokens);
+  }
   void Find(std::string_view id, Done<Result<RequestRecord>> done) const override {
     const auto found = records.find(std::string(id));
     if (found == records.end()) return done(Fail(Code::kNotFound, "none"));
@@ -232,7 +250,9 @@ class FakeAccounts final : public Accounts {
   std::map<std::string, FakeRecord> records;
   std::string store_fault;
   std::optional<Error> durable_error;
-  bool hold_durable = false;  // WhenDurable waits for the test
+  bool hold_durable = false;          // WhenDurable waits for the test
+  std::optional<int64_t> next_limit;  // of the tickets to come
+  std::optional<Error> refuse;        // Open fails
   std::vector<std::function<void(Status)>> held;
 };
 
@@ -251,8 +271,9 @@ class FakeTicket final : public Ticket {
     }
   }
   void Billed(int64_t tokens) override {
-    Mine().billed.push_back(tokens);
+    if (tokens > 0) Mine().billed.push_back(tokens);
     Mine().record.usage.billed += tokens;
+    Mine().record.usage.input = Mine().record.prompt;
   }
   void Reported(int64_t tokens) override { Mine().record.usage.reported += tokens; }
   void Emitted(int64_t tokens) override { Mine().record.emitted += tokens; }
@@ -264,7 +285,13 @@ class FakeTicket final : public Ticket {
   void Event(std::string_view kind, std::string_view why) override {
     Mine().record.trail.push_back({.at = 0, .kind = std::string(kind), .why = std::string(why)});
   }
-  Usage usage() const override { return accounts_.records.at(id_).record.usage; }
+  Usage usage() const override { return Mine().record.usage; }
+  TokenCounts counts() const override {
+    return {Mine().record.prompt, Mine().record.usage.cached, Mine().record.emitted};
+  }
+  std::optional<int64_t> limit() const override { return Mine().limit; }
+  int64_t SetLimit(int64_t tokens) override { return Mine().SetLimit(tokens); }
+  void OnLimit(std::function<void(int64_t)> changed) override { Mine().on_limit = std::move(changed); }
   void End(std::string_view outcome, std::string_view detail) override {
     RequestRecord& record = Mine().record;
     if (record.state == "ended") return;
@@ -274,13 +301,15 @@ class FakeTicket final : public Ticket {
   }
 
  private:
-  FakeRecord& Mine() { return accounts_.records[id_]; }
+  FakeRecord& Mine() const { return accounts_.records[id_]; }
   FakeAccounts& accounts_;
   std::string id_;
 };
 
 inline Result<std::unique_ptr<Ticket>> FakeAccounts::Open(const Principal& principal, std::string_view model,
-                                                          int64_t prompt_tokens) {
+                                                          int64_t prompt_tokens,
+                                                          std::optional<int64_t> limit) {
+  if (refuse) return std::unexpected(*refuse);
   const std::string id = fmt::format("req_{:06}", records.size() + 1);
   RequestRecord& record = records[id].record;
   record.id = id;
@@ -289,7 +318,8 @@ inline Result<std::unique_ptr<Ticket>> FakeAccounts::Open(const Principal& princ
   record.team_name = principal.team_name;
   record.model = model;
   record.state = "running";
-  record.usage.prompt = prompt_tokens;
+  record.prompt = prompt_tokens;
+  records[id].limit = limit ? limit : next_limit;
   return std::make_unique<FakeTicket>(*this, id);
 }
 

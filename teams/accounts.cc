@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <filesystem>
+#include <limits>
 
 #include "base/check.h"
 #include "base/fair_workers.h"
@@ -76,6 +77,15 @@ void Core::OnGroup(const Store::Group& group) {
   for (const RequestEntryPtr& request : group.opened) Settle(*request, status);
 }
 
+int64_t LowerLimit(RequestEntry& request, int64_t tokens) {
+  const int64_t before = request.limit.value_or(std::numeric_limits<int64_t>::max());
+  const int64_t now = std::min(before, std::max(tokens, request.counters.emitted));
+  if (now == before) return now;
+  request.limit = now;
+  if (const auto changed = request.on_limit) changed(now);  // a copy: it may end the request
+  return now;
+}
+
 class TicketImpl final : public Ticket {
  public:
   TicketImpl(std::shared_ptr<Core> core, RequestEntryPtr request)
@@ -87,7 +97,14 @@ class TicketImpl final : public Ticket {
     if (request_->durable) return ready(*request_->durable);
     request_->waiting.push_back(std::move(ready));
   }
-  void Billed(int64_t tokens) override { Count(&Counters::billed, tokens); }
+  void Billed(int64_t tokens) override {
+    Counters& counters = request_->counters;
+    const bool first = counters.input == 0 && request_->prompt > 0;
+    if (ended() || (tokens == 0 && !first)) return;
+    counters.input = request_->prompt;
+    counters.billed += tokens;
+    core_->journal->Store(request_->slot, counters);
+  }
   void Reported(int64_t tokens) override { Count(&Counters::reported, tokens); }
   void Emitted(int64_t tokens) override { Count(&Counters::emitted, tokens); }
   void Cached(int64_t prompt_tokens) override { Count(&Counters::cached, prompt_tokens); }
@@ -96,10 +113,13 @@ class TicketImpl final : public Ticket {
     Count(&Counters::computed, computed);
   }
   void Event(std::string_view kind, std::string_view why) override;
-  Usage usage() const override {
-    const Counters& counters = request_->counters;
-    return {request_->prompt, counters.cached, counters.billed, counters.reported};
+  Usage usage() const override { return penstock::UsageOf(request_->counters); }
+  TokenCounts counts() const override {
+    return {request_->prompt, request_->counters.cached, request_->counters.emitted};
   }
+  std::optional<int64_t> limit() const override { return request_->limit; }
+  int64_t SetLimit(int64_t tokens) override { return LowerLimit(*request_, tokens); }
+  void OnLimit(std::function<void(int64_t)> changed) override { request_->on_limit = std::move(changed); }
   void End(std::string_view outcome, std::string_view detail) override;
 
  private:
@@ -134,6 +154,7 @@ void TicketImpl::End(std::string_view outcome, std::string_view detail) {
   request.outcome = outcome;
   request.detail = detail;
   request.ended = now;
+  request.on_limit = nullptr;
   core_->store->End(request_);
 }
 
@@ -206,7 +227,8 @@ class AccountsImpl final : public Accounts {
   }
 
   Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
-                                       int64_t prompt_tokens) override;
+                                       int64_t prompt_tokens, std::optional<int64_t> limit) override;
+  Result<int64_t> SetLimit(std::string_view request_id, int64_t tokens) override;
   void Find(std::string_view request_id, Done<Result<RequestRecord>> done) const override;
   void UsageOf(const UsageQuery& query, TeamId asker,
                Done<Result<std::vector<UsageRow>>> done) const override;
@@ -234,7 +256,7 @@ JournalEntry EntryOf(const RequestEntry& request) {
 }
 
 Result<std::unique_ptr<Ticket>> AccountsImpl::Open(const Principal& principal, std::string_view model,
-                                                   int64_t prompt_tokens) {
+                                                   int64_t prompt_tokens, std::optional<int64_t> limit) {
   if (!healthy()) return std::unexpected(Unwritable(fault()));
   auto request = std::make_shared<RequestEntry>();
   request->opened = core_->clock.Wall();
@@ -246,6 +268,7 @@ Result<std::unique_ptr<Ticket>> AccountsImpl::Open(const Principal& principal, s
   request->key_name = principal.key_name;
   request->model = model;
   request->prompt = prompt_tokens;
+  request->limit = limit;
   const auto slot = core_->journal->Take(EntryOf(*request));
   if (!slot) {
     return Fail(Reason::kTooManyOpen, "{} requests are open, the most that can be; try again soon",
@@ -255,6 +278,15 @@ Result<std::unique_ptr<Ticket>> AccountsImpl::Open(const Principal& principal, s
   core_->requests.emplace(request->id.sequence, request);
   store().Open(request);
   return std::make_unique<TicketImpl>(core_, std::move(request));
+}
+
+Result<int64_t> AccountsImpl::SetLimit(std::string_view request_id, int64_t tokens) {
+  PENSTOCK_ASSIGN(const RequestId id, ParseId(request_id));
+  const auto found = core_->requests.find(id.sequence);
+  if (found == core_->requests.end() || found->second->id != id || found->second->ended != 0) {
+    return Fail(Code::kNotFound, "no request {} runs", request_id);
+  }
+  return LowerLimit(*found->second, tokens);
 }
 
 void AccountsImpl::Find(std::string_view request_id, Done<Result<RequestRecord>> done) const {

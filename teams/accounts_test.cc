@@ -46,7 +46,8 @@ TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
   EXPECT_EQ(ended.outcome, "stop");
   EXPECT_EQ(ended.team_name, "red");
   EXPECT_EQ(ended.model, "qwen");
-  EXPECT_EQ(ended.usage.prompt, 20);
+  EXPECT_EQ(ended.prompt, 20);
+  EXPECT_EQ(ended.usage.input, 20);
   EXPECT_EQ(ended.usage.cached, 16);
   EXPECT_EQ(ended.usage.billed, 2);
   EXPECT_EQ(ended.emitted, 3);
@@ -56,6 +57,92 @@ TEST(Accounts, ARequestRunsFromOpenToEndAndIsFoundInBothStates) {
   EXPECT_EQ(ended.trail[0].kind, "queued");
   EXPECT_EQ(ended.trail[0].why, "0 waited before it");
   EXPECT_EQ(ended.trail[1].kind, "ended");
+}
+
+// ---- the billing rule ----
+
+TEST(Billing, NothingIsBilledBeforeOutputWasAcceptedButWhatWasComputedCounts) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 20);
+  const std::string id = ticket->id();
+  ticket->Cached(16);
+  ticket->Emitted(3);
+  ticket->Charged(5000, 22);
+  EXPECT_EQ(ticket->usage().input, 0);
+  EXPECT_EQ(ticket->usage().cached, 0);
+  ticket->End("cancelled", "the client left");
+  ticket.reset();
+  for (const bool stored : {false, true}) {
+    if (stored) world.Settle();
+    const auto record = *world.Find(id);
+    EXPECT_EQ(record.prompt, 20);
+    EXPECT_EQ(record.usage.input, 0);
+    EXPECT_EQ(record.usage.cached, 0);
+    EXPECT_EQ(record.computed, 22);
+    const auto rows = *world.UsageOf({});
+    ASSERT_EQ(rows.size(), 1u);
+    EXPECT_EQ(rows[0].requests, 1);
+    EXPECT_EQ(rows[0].input, 0);
+    EXPECT_EQ(rows[0].cached_input, 0);
+    EXPECT_EQ(rows[0].chip_ns, 5000);
+  }
+}
+
+TEST(Billing, TheFirstAcceptedOutputBillsThePromptOnceAndAnEmptyAnswerDoes) {
+  World world;
+  const Principal who = world.NewPrincipal("red");
+  auto ticket = world.Open(who, "qwen", 20), empty = world.Open(who, "qwen", 7);
+  ticket->Billed(1);
+  ticket->Billed(1);
+  EXPECT_EQ(ticket->usage().input, 20);
+  empty->Billed(0);
+  EXPECT_EQ(empty->usage().input, 7);
+  EXPECT_EQ(empty->usage().billed, 0);
+  ticket->End("stop", "");
+  empty->End("stop", "");
+  world.Settle();
+  EXPECT_EQ(world.UsageOf({})->at(0).input, 27);
+}
+
+TEST(Billing, AGatewayThatIsKilledBeforeTheFirstOutputBillsNothing) {
+  TempDir dir, copy;
+  std::string waiting, streaming;
+  {
+    World world(dir.path);
+    const Principal who = world.NewPrincipal("red");
+    auto one = world.Open(who, "qwen", 20), two = world.Open(who, "qwen", 30);
+    waiting = one->id();
+    streaming = two->id();
+    one->Charged(5000, 20);
+    two->Billed(4);
+    world.Durable(*one);
+    world.Durable(*two);
+    std::filesystem::copy(dir.path, copy.path + "/killed");
+  }
+  World world(copy.path + "/killed");
+  EXPECT_EQ(world.Find(waiting)->usage.input, 0);
+  EXPECT_EQ(world.Find(waiting)->prompt, 20);
+  EXPECT_EQ(world.Find(waiting)->chip_ns, 5000);
+  EXPECT_EQ(world.Find(streaming)->usage.input, 30);
+  EXPECT_EQ(world.UsageOf({})->at(0).input, 30);
+}
+
+// ---- limits ----
+
+TEST(Limit, IsLoweredByIdAndTellsTheRequestButNeverGoesBelowWhatWasEmitted) {
+  World world;
+  auto ticket = world.Open(world.NewPrincipal("red"), "qwen", 20);
+  std::vector<int64_t> told;
+  ticket->OnLimit([&](int64_t limit) { told.push_back(limit); });
+  EXPECT_FALSE(ticket->limit());
+  EXPECT_EQ(*world->SetLimit(ticket->id(), 10), 10);
+  EXPECT_EQ(*world->SetLimit(ticket->id(), 50), 10) << "it is never raised";
+  ticket->Emitted(4);
+  EXPECT_EQ(ticket->SetLimit(2), 4);
+  EXPECT_EQ(told, (std::vector<int64_t>{10, 4}));
+  const std::string id = ticket->id();
+  ticket->End("length", "");
+  EXPECT_EQ(world->SetLimit(id, 1).error().code, Code::kNotFound);
 }
 
 TEST(Accounts, ATicketThatIsDroppedEndsAsAnErrorWithWhatWasBilled) {
@@ -317,6 +404,7 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
         database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
                          "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                          "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
+                         "ALTER TABLE requests DROP COLUMN input;"
                          "PRAGMA user_version=1"));
   }
   World world(dir.path);

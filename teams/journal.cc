@@ -42,7 +42,8 @@ struct Slot {
   uint64_t state;                                   // 0: free; else Checksum(identity)
   int64_t cached, billed, emitted, computed, chip;  // beside `state`: one cache line
   Identity identity;
-  int64_t reported;  // in version 1: the last characters of a model's name
+  int64_t input;     // before version 3: the next characters of the model's name
+  int64_t reported;  // before version 2: the last ones
 };
 static_assert(sizeof(Slot) == 256 && kHeaderBytes % sizeof(Slot) == 0, "a slot never spans two pages");
 static_assert(std::has_unique_object_representations_v<Identity>, "no padding in the checksum");
@@ -52,7 +53,8 @@ uint64_t Checksum(const Slot& slot, uint32_t version) {
   std::memcpy(words, &slot.identity, sizeof words);
   uint64_t sum = version;
   for (const uint64_t word : words) sum = Mix(sum ^ word);
-  if (version == 1) sum = Mix(sum ^ static_cast<uint64_t>(slot.reported));
+  if (version < 3) sum = Mix(sum ^ static_cast<uint64_t>(slot.input));
+  if (version < 2) sum = Mix(sum ^ static_cast<uint64_t>(slot.reported));
   return sum == 0 ? 1 : sum;
 }
 
@@ -63,7 +65,7 @@ int64_t Sane(int64_t counter) {
 
 std::optional<JournalEntry> ReadSlot(const Slot& slot, uint32_t version) {
   const Identity& identity = slot.identity;
-  const size_t longest = kJournalModelBytes + (version == 1 ? sizeof slot.reported : 0);
+  const size_t longest = kJournalModelBytes + (version < 3 ? 8 : 0) + (version < 2 ? 8 : 0);
   if (slot.state != Checksum(slot, version) || identity.model_bytes > longest) return std::nullopt;
   JournalEntry entry;
   entry.id = {identity.sequence, identity.nonce};
@@ -73,7 +75,8 @@ std::optional<JournalEntry> ReadSlot(const Slot& slot, uint32_t version) {
   entry.opened = identity.opened;
   entry.model.assign(identity.model, std::min<size_t>(identity.model_bytes, kJournalModelBytes));
   entry.counters = {Sane(slot.cached),   Sane(slot.billed), Sane(slot.emitted),
-                    Sane(slot.computed), Sane(slot.chip),   version == 1 ? 0 : Sane(slot.reported)};
+                    Sane(slot.computed), Sane(slot.chip),   version < 2 ? 0 : Sane(slot.reported)};
+  entry.counters.input = version < 3 ? (slot.billed > 0 ? entry.prompt : 0) : Sane(slot.input);
   return entry;
 }
 
@@ -157,6 +160,7 @@ void Mapped::Store(uint32_t index, const Counters& counters) {
   Put(slot.computed, counters.computed);
   Put(slot.chip, counters.chip_ns);
   if (version_ > 1) Put(slot.reported, counters.reported);
+  if (version_ > 2) Put(slot.input, counters.input);
   Put(slot.billed, counters.billed, std::memory_order_release);
   Touch();
 }

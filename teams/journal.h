@@ -4,7 +4,8 @@
 // its counters are aligned 8-byte words that are stored in place.
 //
 //   header   4,096 bytes: magic "PNSTJRN1", uint32 version, uint32 bytes of a slot, uint64 slots
-//            version 1 had no `reported`: a backup of a store of that time is written so
+//            version 2 had no `input`: a slot of it with nothing billed bills no input, any other its prompt;
+//            version 1 had no `reported` either. A backup of a store of those times is written so
 //   slot       256 bytes: state, counters, identity, model; see Slot in journal.cc
 //
 // A slot's state word is stored last and is a checksum of the slot's identity: 0 is free, anything that
@@ -34,18 +35,19 @@ namespace penstock {
 
 struct Counters {
   int64_t cached = 0, billed = 0, emitted = 0, computed = 0, chip_ns = 0, reported = 0;
+  int64_t input = 0;  // of the prompt's tokens, those that are billed: none or all
 };
 
 struct JournalEntry {
   RequestId id;
   int64_t team = 0, key = 0;
-  int64_t prompt = 0;
-  Nanos opened = 0;   // wall
-  std::string model;  // its first kJournalModelBytes: longer names are whole in the open record
+  int64_t prompt = 0;  // its size, billed or not
+  Nanos opened = 0;    // wall
+  std::string model;   // its first kJournalModelBytes: longer names are whole in the open record
   Counters counters;
 };
-constexpr size_t kJournalModelBytes = 144;
-constexpr uint32_t kJournalVersion = 2;
+constexpr size_t kJournalModelBytes = 136;
+constexpr uint32_t kJournalVersion = 3;
 
 struct JournalContents {
   std::vector<JournalEntry> open;

@@ -37,8 +37,9 @@ TEST(Journal, WhatWasStoredIsReadBackWithoutAnySync) {
   const std::string path = dir.path + "/journal";
   auto journal = *Journal::Create(path, 8);
   const auto one = journal->Take(Entry(1)), two = journal->Take(Entry(2));
-  journal->Store(*one,
-                 {.cached = 64, .billed = 5, .emitted = 6, .computed = 90, .chip_ns = 1234, .reported = 2});
+  journal->Store(
+      *one,
+      {.cached = 64, .billed = 5, .emitted = 6, .computed = 90, .chip_ns = 1234, .reported = 2, .input = 75});
   journal->Free(*two);
   EXPECT_EQ(journal->taken(), 1u);
 
@@ -58,6 +59,7 @@ TEST(Journal, WhatWasStoredIsReadBackWithoutAnySync) {
   EXPECT_EQ(entry.counters.computed, 90);
   EXPECT_EQ(entry.counters.chip_ns, 1234);
   EXPECT_EQ(entry.counters.reported, 2);
+  EXPECT_EQ(entry.counters.input, 75);
 }
 
 TEST(Journal, OfTheFirstVersionIsReadAndWritten) {
@@ -74,6 +76,24 @@ TEST(Journal, OfTheFirstVersionIsReadAndWritten) {
   EXPECT_EQ(contents.open[0].model, "qwen");
   EXPECT_EQ(contents.open[0].counters.billed, 6);
   EXPECT_EQ(contents.open[0].counters.reported, 0) << "it had no room for it";
+}
+
+TEST(Journal, ASlotOfAnOlderVersionBillsItsPromptOnlyIfOutputWasBilled) {
+  for (const uint32_t version : {1U, 2U}) {
+    TempDir dir;
+    const std::string path = dir.path + "/journal";
+    auto journal = *Journal::Create(path, 8, version);
+    JournalEntry long_name = Entry(2);
+    long_name.model = std::string(300, 'm');
+    journal->Store(*journal->Take(Entry(1)), {.cached = 64, .emitted = 6, .chip_ns = 1234});
+    journal->Store(*journal->Take(long_name), {.cached = 64, .billed = 5, .input = 3});
+    const auto contents = *ReadJournalFile(path);
+    EXPECT_EQ(contents.damaged, 0u);
+    ASSERT_EQ(contents.open.size(), 2u);
+    EXPECT_EQ(contents.open[0].counters.input, 0);
+    EXPECT_EQ(contents.open[0].prompt, 75);
+    EXPECT_EQ(contents.open[1].counters.input, 75);
+  }
 }
 
 TEST(Journal, SlotsAreUsedAgainAndNoneIsHandedOutTwice) {
@@ -127,12 +147,12 @@ TEST(Journal, ADamagedSlotIsNotRead) {
   auto journal = *Journal::Create(dir.path + "/journal", 1);
   journal->Take(Entry(1));
   const std::string good = Bytes(dir.path + "/journal");
-  constexpr size_t kSlot = 4096, kCounters = kSlot + 8, kIdentity = kSlot + 48, kReported = kSlot + 248;
+  constexpr size_t kSlot = 4096, kCounters = kSlot + 8, kIdentity = kSlot + 48, kInput = kSlot + 240;
   for (size_t at = kSlot; at < good.size(); ++at) {
     std::string bad = good;
     bad[at] = static_cast<char>(bad[at] ^ 0x80);
     const auto contents = *Read(bad);
-    const bool in_counters = (at >= kCounters && at < kIdentity) || at >= kReported;
+    const bool in_counters = (at >= kCounters && at < kIdentity) || at >= kInput;
     EXPECT_EQ(contents.open.size(), in_counters ? 1u : 0u) << at;
     EXPECT_EQ(contents.damaged, in_counters ? 0u : 1u) << at;
     for (const auto& entry : contents.open) {

@@ -108,7 +108,7 @@ Result<Reports> Reports::Open(const std::string& path) {
   PENSTOCK_TRY(ConfigureReader(reports.database_));
   PENSTOCK_ASSIGN(reports.find_, reports.database_.Prepare(
                                      "SELECT nonce, team, key, model, opened, ended, outcome, detail, prompt,"
-                                     " cached, billed, emitted, computed, chip_ns, trail, reported"
+                                     " cached, billed, emitted, computed, chip_ns, trail, reported, input"
                                      " FROM requests WHERE sequence=?1"));
   PENSTOCK_ASSIGN(reports.ended_,
                   reports.database_.Prepare("SELECT 1 FROM requests WHERE sequence=?1 AND ended<>0"));
@@ -117,7 +117,7 @@ Result<Reports> Reports::Open(const std::string& path) {
                                             " sum(output), sum(chip_ns), sum(reported) FROM usage"
                                             " WHERE hour>=?1 AND hour<?2 GROUP BY team, key, model"));
   PENSTOCK_ASSIGN(reports.rows_,
-                  reports.database_.Prepare("SELECT team, key, model, count(*), sum(prompt), sum(cached),"
+                  reports.database_.Prepare("SELECT team, key, model, count(*), sum(input), sum(cached),"
                                             " sum(billed), sum(chip_ns), sum(reported) FROM requests"
                                             " WHERE sequence>=?1 AND sequence<?2 AND ended<>0"
                                             " GROUP BY team, key, model"));
@@ -143,7 +143,9 @@ Result<RequestRecord> Reports::Find(const RequestId& id) {
   record.state = record.ended == 0 ? "running" : "ended";
   record.outcome = find_.Text(6);
   record.detail = find_.Text(7);
-  record.usage = {find_.Int(8), find_.Int(9), find_.Int(10), find_.Int(15)};
+  record.prompt = find_.Int(8);
+  record.usage = {
+      .input = find_.Int(16), .cached = find_.Int(9), .billed = find_.Int(10), .reported = find_.Int(15)};
   record.emitted = find_.Int(11);
   record.computed = find_.Int(12);
   record.chip_ns = find_.Int(13);
@@ -195,14 +197,14 @@ Result<std::vector<UsageSums>> Reports::ReadUsage(const UsageQuery& query,
     PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
     ended_.Reset();
     if (stored) continue;
-    const Counters& c = request->counters;
+    const penstock::Usage used = UsageOf(request->counters);
     UsageRow one;
     one.requests = 1;
-    one.input = request->prompt;
-    one.cached_input = c.cached;
-    one.output = c.billed;
-    one.reported = c.reported;
-    one.chip_ns = c.chip_ns;
+    one.input = used.input;
+    one.cached_input = used.cached;
+    one.output = used.billed;
+    one.reported = used.reported;
+    one.chip_ns = request->counters.chip_ns;
     tally.Begin(*span);
     tally.Add(request->team, request->key, request->model, one);
   }

@@ -5,6 +5,13 @@
 
 namespace penstock {
 
+Usage UsageOf(const Counters& counters) {
+  return {.input = counters.input,
+          .cached = counters.input > 0 ? counters.cached : 0,
+          .billed = counters.billed,
+          .reported = counters.reported};
+}
+
 RequestRecord RecordOf(const RequestEntry& request) {
   RequestRecord record;
   record.id = request.text_id;
@@ -16,8 +23,8 @@ RequestRecord RecordOf(const RequestEntry& request) {
   record.state = request.ended == 0 ? "running" : "ended";
   record.outcome = request.outcome;
   record.detail = request.detail;
-  record.usage = {request.prompt, request.counters.cached, request.counters.billed,
-                  request.counters.reported};
+  record.usage = UsageOf(request.counters);
+  record.prompt = request.prompt;
   record.emitted = request.counters.emitted;
   record.computed = request.counters.computed;
   record.chip_ns = request.counters.chip_ns;

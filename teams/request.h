@@ -35,8 +35,10 @@ struct RequestEntry {
   size_t dropped_events = 0;
 
   // the owner's thread only
-  std::optional<Status> durable;  // what became of the open record
+  std::optional<Status> durable;  // whether the open record could be written
   std::vector<std::function<void(Status)>> waiting;
+  std::optional<int64_t> limit;  // see Ticket::limit
+  std::function<void(int64_t)> on_limit;
 
   // guarded by the store's mutex: where its open record is queued
   uint64_t queued_group = 0;
@@ -44,6 +46,8 @@ struct RequestEntry {
 };
 using RequestEntryPtr = std::shared_ptr<RequestEntry>;
 
+// What of a request's counters is billed.
+Usage UsageOf(const Counters& counters);
 RequestRecord RecordOf(const RequestEntry& request);
 
 // The trail as text, one event a line: wall nanoseconds, kind, why, separated by tabs.

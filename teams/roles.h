@@ -1,4 +1,4 @@
-// Roles: what each may do, and upon whom. One table: every route asks it, GET /v1/seat shows it.
+// Roles: what each may do, and to whose things. One table: every route checks it, GET /v1/seat shows it.
 //
 // A capability is what is done; a reach is upon whose things. Pure.
 #pragma once
@@ -15,15 +15,15 @@ namespace penstock {
 
 enum class Capability : uint8_t {
   kReadSeat,      // who this key is
-  kCreateLogins,  // further secrets for the own seat, each revocable by itself
+  kCreateLogins,  // further secrets for the own key, each of which can be revoked separately
   kUseModels,     // generate, and list what may be used
   kReadUsage,     // what was used
-  kReadRequests,  // what became of a request: its counters and story, never its text
+  kReadRequests,  // a request's outcome, counters and trace, never its text
   kReadLive,      // what runs and waits now
   kReadTeams,
   kCreateTeams,
   kReadKeys,    // names and states; secrets are never read
-  kManageKeys,  // create and rotate: whoever may gets a secret
+  kManageKeys,  // create and rotate: both return a secret
   kRevokeKeys,
   kReadStatus,     // engines, queue, store
   kManageModels,   // list with paths, rescan, load, unload
@@ -53,7 +53,7 @@ bool IsOfATeam(Role role);
 // Whether a key of the role `maker` may make, or renew, one of the role `made`.
 bool MayMake(Role maker, Role made);
 
-// Whose things somebody reaches. Copies what it needs of the principal.
+// Whose things a principal reaches. Copies what it needs of the principal.
 struct Scope {
   Reach reach = Reach::kNone;
   TeamId own_team = 0;

@@ -74,7 +74,8 @@ Status AddLogins(Database& database) {
 )sql");
 }
 
-// Who brought the store to which version, and when: what an older program is told that meets a newer store.
+// Which program upgraded the store to which version, and when: older programs name it when they refuse a
+// newer store.
 Status AddUpgrades(Database& database) {
   return database.Execute(R"sql(
   CREATE TABLE upgrades(
@@ -85,7 +86,7 @@ Status AddUpgrades(Database& database) {
 )sql");
 }
 
-// Whether a team's text may go to engines outside the organisation: no, until somebody says yes.
+// Whether a team's text may go to engines outside the organisation: no by default.
 Status AddExternal(Database& database) {
   return database.Execute("ALTER TABLE teams ADD COLUMN external INTEGER NOT NULL DEFAULT 0");
 }
@@ -96,10 +97,16 @@ Status AddReported(Database& database) {
   return database.Execute("ALTER TABLE usage ADD COLUMN reported INTEGER NOT NULL DEFAULT 0");
 }
 
+// What of a prompt is billed, apart from its size. Until now every request that had ended was billed it.
+Status AddInput(Database& database) {
+  PENSTOCK_TRY(database.Execute("ALTER TABLE requests ADD COLUMN input INTEGER NOT NULL DEFAULT 0"));
+  return database.Execute("UPDATE requests SET input=prompt WHERE ended<>0");
+}
+
 // kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
 using Step = Status (*)(Database&);
 constexpr Step kSteps[] = {
-    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported,
+    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported, AddInput,
 };
 
 Status RunSteps(Database& database, int64_t from) {

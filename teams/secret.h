@@ -1,5 +1,5 @@
 // Key secrets: "sk-penstock-" and 40 characters of base62 (238 bits). Only their SHA-256 is kept, which
-// is enough for secrets that nobody can guess; finding a digest in a hash table tells nothing about how
+// is enough for secrets that cannot be guessed; finding a digest in a hash table tells nothing about how
 // much of a guess was right.
 #pragma once
 

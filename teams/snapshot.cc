@@ -15,8 +15,9 @@
 namespace penstock {
 namespace {
 
-constexpr int64_t kReportedSince = 5;  // the store's version that counts what upstreams report
-constexpr int kJournalReads = 20;      // a slot that changes hands while it is read looks damaged
+// The store's versions from which on there is a column `reported`, and one `input`.
+constexpr int64_t kReportedSince = 5, kInputSince = 6;
+constexpr int kJournalReads = 20;  // a slot that changes hands while it is read looks damaged
 
 std::string StoreFile(const std::string& dir) {
   return dir + "/penstock.db";
@@ -64,7 +65,7 @@ Result<std::optional<JournalEntry>> FromEndedRow(Statement& row, int64_t sequenc
   entry.model = row.Text(3);
   entry.opened = row.Int(4);
   entry.prompt = row.Int(5);
-  entry.counters = {row.Int(6), row.Int(7), row.Int(8), row.Int(9), row.Int(10), row.Int(11)};
+  entry.counters = {row.Int(6), row.Int(7), row.Int(8), row.Int(9), row.Int(10), row.Int(11), row.Int(12)};
   row.Reset();
   return entry;
 }
@@ -85,9 +86,10 @@ Result<std::vector<JournalEntry>> SlotsFor(const Database& copy, const Database&
   }
   PENSTOCK_ASSIGN(Statement row,
                   live.Prepare(fmt::format("SELECT nonce, team, key, model, opened, prompt, cached, billed,"
-                                           " emitted, computed, chip_ns, {} FROM requests"
+                                           " emitted, computed, chip_ns, {}, {} FROM requests"
                                            " WHERE sequence=?1 AND ended<>0",
-                                           version < kReportedSince ? "0" : "reported")));
+                                           version < kReportedSince ? "0" : "reported",
+                                           version < kInputSince ? "prompt" : "input")));
   for (const int64_t sequence : open) {
     PENSTOCK_ASSIGN(auto entry, FromEndedRow(row, sequence));
     if (entry) slots.push_back(*std::move(entry));
@@ -98,7 +100,9 @@ Result<std::vector<JournalEntry>> SlotsFor(const Database& copy, const Database&
 // As the program that wrote the store reads it: it may be the one that the backup is for.
 Status WriteJournal(const std::string& path, const std::vector<JournalEntry>& slots, int64_t version) {
   PENSTOCK_ASSIGN(const auto journal, Journal::Create(path, std::max<size_t>(slots.size(), 1),
-                                                      version < kReportedSince ? 1 : kJournalVersion));
+                                                      version < kReportedSince ? 1
+                                                      : version < kInputSince  ? 2
+                                                                               : kJournalVersion));
   for (const JournalEntry& entry : slots) PENSTOCK_CHECK(journal->Take(entry).has_value());
   return {};
 }

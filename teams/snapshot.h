@@ -1,8 +1,8 @@
-// Snapshot: the store as of one moment, copied beside whoever writes it.
+// Snapshot: the store as of one moment, copied while another process may write it.
 //
 // The copy is of one read transaction, so the writer never waits for it and everything in it fits together.
 // Requests that were open at that moment stay open in it, and its journal holds a slot for each, with the
-// counters of a moment later: whoever starts on the copy ends them as after a kill (teams/recovery.h).
+// counters of a moment later: a gateway that starts on the copy ends them as after a kill (teams/recovery.h).
 //
 // Threads and processes: any; nothing here writes the source or takes its lock.
 #pragma once
@@ -24,7 +24,7 @@ struct StoreCounts {
 // Errors: kNotFound (no store in FROM), kCorrupt, kIo.
 Status CopyStore(const std::string& from, const std::string& to);
 
-// Reads the whole store of a directory that nobody has open. Errors: kCorrupt names the file and the defect.
+// Reads the whole store of a directory that is not in use. Errors: kCorrupt names the file and the defect.
 Result<StoreCounts> CheckStore(const std::string& dir);
 
 // The version of a directory's store, in use or not; 0: there is none.

@@ -51,7 +51,7 @@ class Statement {
 class Database {
  public:
   enum class Mode : uint8_t { kReadWrite, kReadOnly };
-  // Errors: kCorrupt, kIo, each with the file and the way out.
+  // Errors: kCorrupt, kIo, each with the file and how to fix it.
   static Result<Database> Open(const std::string& path, Mode mode);
 
   Status Execute(const std::string& sql);
@@ -70,7 +70,7 @@ class Database {
   std::unique_ptr<sqlite3, CloseHandle> handle_;
 };
 
-// What SQLite last said on this connection, as an Error that names the file and the way out.
+// What SQLite last said on this connection, as an Error that names the file and how to fix it.
 Error SqliteError(sqlite3* handle);
 
 }  // namespace penstock

@@ -31,13 +31,16 @@ Result<RequestWriter> RequestWriter::Prepare(Database& database) {
                                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)"));
   PENSTOCK_ASSIGN(
       writer.end_,
-      database.Prepare("INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
-                       " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported)"
-                       " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)"
-                       " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
-                       " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
-                       " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
-                       " trail=excluded.trail, reported=excluded.reported WHERE ended=0"));
+      database.Prepare(
+          "INSERT INTO requests(sequence, nonce, team, key, model, opened, prompt,"
+          " ended, outcome, detail, cached, billed, emitted, computed, chip_ns, trail, reported,"
+          " input)"
+          " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,"
+          " ?18)"
+          " ON CONFLICT(sequence) DO UPDATE SET ended=excluded.ended, outcome=excluded.outcome,"
+          " detail=excluded.detail, cached=excluded.cached, billed=excluded.billed,"
+          " emitted=excluded.emitted, computed=excluded.computed, chip_ns=excluded.chip_ns,"
+          " trail=excluded.trail, reported=excluded.reported, input=excluded.input WHERE ended=0"));
   PENSTOCK_ASSIGN(
       writer.usage_,
       database.Prepare(
@@ -58,9 +61,10 @@ Status RequestWriter::Open(const RequestEntry& r) {
 Status RequestWriter::End(const RequestEntry& r) {
   const std::string trail = FormatTrail(r.trail);
   const Counters& c = r.counters;
+  const Usage usage = UsageOf(c);
   PENSTOCK_TRY(end_.Bind(r.id.sequence, static_cast<int64_t>(r.id.nonce), r.team, r.key, r.model, r.opened,
-                         r.prompt, r.ended, r.outcome, r.detail, c.cached, c.billed, c.emitted, c.computed,
-                         c.chip_ns, trail, c.reported)
+                         r.prompt, r.ended, r.outcome, r.detail, usage.cached, c.billed, c.emitted,
+                         c.computed, c.chip_ns, trail, c.reported, usage.input)
                    .Run());
   if (database_->Changes() == 1) Add(r);
   return {};
@@ -73,11 +77,12 @@ void RequestWriter::Add(const RequestEntry& r) {
   });
   if (sum == sums_.end()) sum = sums_.insert(sum, Sum{hour, r.team, r.key, r.model, 0, 0, 0, 0, 0, 0});
   ++sum->requests;
-  sum->input += r.prompt;
-  sum->cached += r.counters.cached;
-  sum->output += r.counters.billed;
+  const Usage usage = UsageOf(r.counters);
+  sum->input += usage.input;
+  sum->cached += usage.cached;
+  sum->output += usage.billed;
+  sum->reported += usage.reported;
   sum->chip_ns += r.counters.chip_ns;
-  sum->reported += r.counters.reported;
 }
 
 Status RequestWriter::WriteUsage() {
@@ -190,7 +195,7 @@ bool Store::WaitForWork(MutexLock& lock) {
     while (!Ready() && lock.WaitUntil(wake_, until) == std::cv_status::no_timeout) {
     }
     if (!Ready() && pages_in_wal_ > kIdleCheckpointPages) {
-      mutex_.Unlock();  // `lock` has it again before anybody looks
+      mutex_.Unlock();  // `lock` holds it again before the next use
       Checkpoint();
       mutex_.Lock();
     }

@@ -1,8 +1,15 @@
 // Teams, keys and usage: who may ask, and what was used. One SQLite store with one writer thread.
 //
 // Every request has a durable `open` record before its first byte reaches the client and an `end` record
-// after its last. Between them its billed counter lives in the journal (teams/journal.h), which survives a
+// after its last. Between them its billed counters live in the journal (teams/journal.h), which survives a
 // kill of this process; on the next start, what was open is ended from it.
+//
+// The billing rule: a request that delivered nothing is billed nothing. Output tokens are billed when the
+// client's socket accepted them. The whole prompt is billed with the first output that the socket accepted;
+// an answer that is sent whole, or that has no output tokens, bills it when the answer was accepted. So a
+// request that was refused, timed out in the queue, was abandoned while it waited, met a fault of the store
+// or a gateway that was killed before the first byte is billed nothing, whatever was computed for it. What
+// was computed is always counted as chip time of its team: cancelling is no free computing.
 //
 // Nothing here waits for the disk: what is written completes once it is durable, what is read once a reader
 // thread has read it.
@@ -32,15 +39,15 @@ std::string_view RoleName(Role role);
 
 struct Scope;  // teams/roles.h
 
-// Who a key speaks for. Plain data: a copy stays valid after the key is revoked.
+// Whom a key speaks for. Plain data: a copy stays valid after the key is revoked.
 struct Principal {
-  KeyId key = 0;    // the seat: the first of the keys that renewed each other; usage and requests are its
+  KeyId key = 0;    // the key's identity (Key::seat): usage and requests are recorded under it
   TeamId team = 0;  // 0: the operator, no team
   std::string team_name, key_name;
   Role role = Role::kDeveloper;
   std::vector<std::string> models;  // that the key is scoped to; empty: all
   bool external = false;            // of its team; the operator's own text: true
-  KeyId shown = 0;                  // the very key that was shown: the seat's, its renewal's, or a login
+  KeyId shown = 0;                  // the key whose secret was sent: the first one, its renewal, or a login
   // "qwen" allows its variants "qwen:q4" and so on; "qwen:q4" only itself.
   bool MayUse(std::string_view model) const;
 };
@@ -61,9 +68,9 @@ struct Key {
   std::vector<std::string> models;
   Nanos created = 0, expires = 0;  // wall; expires 0: never
   Nanos revoked = 0;               // 0: not
-  KeyId seat = 0;                  // the first of the keys that renewed each other; `id` if there is no other
-  KeyId parent = 0;                // that it renews or logs in for; 0: none
-  bool login = false;              // made by `penstock login`: ends with its parent at the latest
+  KeyId seat = 0;      // identity: the id of the first in a chain of renewed keys; `id` if it was not renewed
+  KeyId parent = 0;    // that it renews or logs in for; 0: none
+  bool login = false;  // made by `penstock login`: ends with its parent at the latest
 };
 
 struct NewKey {
@@ -79,16 +86,16 @@ struct CreatedKey {
   std::string secret;  // "sk-penstock-…": shown once, stored as its SHA-256 only
 };
 
-// Token counts as OpenAI's usage has them.
+// What is billed, in tokens (the billing rule above).
 struct Usage {
-  int64_t prompt = 0;  // input tokens, cached ones included
-  int64_t cached = 0;  // of `prompt`, from the prefix cache
+  int64_t input = 0;   // the prompt, cached tokens included; 0 until output was accepted
+  int64_t cached = 0;  // of `input`, from the prefix cache
   int64_t billed = 0;  // output tokens accepted by the client's socket
   // Of `billed`, those of answers in which an engine had a part that counts as its upstream does.
   int64_t reported = 0;
 };
 
-// The three counters of one request, and its story.
+// The counters of one request, and its trace.
 struct RequestRecord {
   std::string id;  // x-request-id
   TeamId team = 0;
@@ -98,7 +105,8 @@ struct RequestRecord {
   std::string outcome;  // "" while running; "stop", "length", "cancelled", "error", "gateway_restarted"
   std::string detail;   // why, for people
   Usage usage;
-  int64_t emitted = 0;   // tokens that engines handed over
+  int64_t prompt = 0;    // the prompt's size in tokens, billed or not
+  int64_t emitted = 0;   // output tokens that engines handed over
   int64_t computed = 0;  // tokens computed, reruns included
   int64_t chip_ns = 0;
   Nanos opened = 0, ended = 0;  // wall
@@ -127,8 +135,14 @@ struct UsageQuery {
   Nanos zone = 0;    // of the clock by which they begin: east of UTC
 };
 
-// Move-only: the right to run one request, and the duty to end it. A Ticket that is destroyed un-ended
-// ends itself as "error" with what was billed.
+// How many tokens a request has so far.
+struct TokenCounts {
+  int64_t prompt = 0, cached = 0;  // `cached`: of the prompt, from the prefix cache
+  int64_t emitted = 0;             // output, over all choices together
+};
+
+// The right to run one request, and the duty to end it: the one place where its tokens are counted. A Ticket
+// that is destroyed before its end ends itself as "error" with what was billed.
 class Ticket {
  public:
   virtual ~Ticket() = default;
@@ -136,14 +150,28 @@ class Ticket {
   // Calls `ready` once the open record is durable (soon, or at once if it is), with an Error if the
   // store could not be written. The first byte to the client waits for it.
   virtual void WhenDurable(std::function<void(Status)> ready) = 0;
-  // The client's socket took `tokens` more output tokens. Survives a kill from here on.
+  // The client's socket accepted output that holds `tokens` more tokens, perhaps none. The first call bills
+  // the prompt, too. Survives a kill from here on.
   virtual void Billed(int64_t tokens) = 0;
   virtual void Reported(int64_t tokens) = 0;  // of those billed: see Usage
+  // The request takes `tokens` more output tokens from its engines. REQUIRES: within the limit.
   virtual void Emitted(int64_t tokens) = 0;
   virtual void Cached(int64_t prompt_tokens) = 0;
   virtual void Charged(Nanos chip_time, int64_t computed) = 0;
   virtual void Event(std::string_view kind, std::string_view why) = 0;
   virtual Usage usage() const = 0;
+  virtual TokenCounts counts() const = 0;
+
+  // The most output tokens that the request may have, over all choices together; none: as many as it asks
+  // for.
+  virtual std::optional<int64_t> limit() const = 0;
+  // Lowers the limit while the request runs; never raises it, and never goes below what was emitted already.
+  // Returns the limit that holds from now on: the request ends with "length" at exactly that token, if it
+  // gets so far. REQUIRES: tokens >= 0.
+  virtual int64_t SetLimit(int64_t tokens) = 0;
+  // `changed` is called from within SetLimit, whoever calls that, until the request's end.
+  virtual void OnLimit(std::function<void(int64_t limit)> changed) = 0;
+
   // Posts the end. Later calls on this ticket are ignored.
   virtual void End(std::string_view outcome, std::string_view detail) = 0;
 };
@@ -159,7 +187,7 @@ class Accounts {
 
   // ---- who ----
   // `bearer` is the secret itself. Errors: kUnauthenticated (missing, unknown, revoked, expired: each
-  // says which and the way out). Memory only: never waits for the store.
+  // says which and how to fix it). Memory only: never waits for the store.
   virtual Result<Principal> Authenticate(std::string_view bearer) const = 0;
   virtual void CreateTeam(std::string_view name, Done<Result<Team>> done) = 0;
   virtual std::vector<Team> Teams() const = 0;
@@ -167,9 +195,9 @@ class Accounts {
   virtual void SetExternal(TeamId team, bool external, Done<Result<Team>> done) = 0;
   virtual void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) = 0;
   virtual std::vector<Key> Keys(std::optional<TeamId> team) const = 0;
-  // A new secret for the same seat; the old one, and the logins made from it, work for `overlap` longer.
+  // A new secret for the same identity; the old one, and the logins made from it, work for `overlap` longer.
   virtual void RotateKey(KeyId key, Nanos overlap, Done<Result<CreatedKey>> done) = 0;
-  // Another secret for the same seat, which can be revoked by itself. Errors: kForbidden from a login.
+  // Another secret for the same identity, which can be revoked separately. Errors: kForbidden from a login.
   virtual void CreateLogin(KeyId key, std::string_view name, Done<Result<CreatedKey>> done) = 0;
   // The key, and the logins made from it, are refused from this call on.
   virtual void RevokeKey(KeyId key, Done<Status> done) = 0;
@@ -180,10 +208,13 @@ class Accounts {
   virtual Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const = 0;
 
   // ---- what ----
-  // Opens a request: takes a journal slot and queues its open record. Errors: kUnavailable when the
-  // store cannot be written (says why), kOverloaded when no journal slot is free.
+  // Opens a request: takes a journal slot and queues its open record. `limit`: see Ticket::limit. Errors:
+  // kUnavailable when the store cannot be written (says why), kOverloaded when no journal slot is free.
   virtual Result<std::unique_ptr<Ticket>> Open(const Principal& principal, std::string_view model,
-                                               int64_t prompt_tokens) = 0;
+                                               int64_t prompt_tokens,
+                                               std::optional<int64_t> limit = std::nullopt) = 0;
+  // Ticket::SetLimit of a request that runs. Errors: kInvalid (no request id), kNotFound (it does not run).
+  virtual Result<int64_t> SetLimit(std::string_view request_id, int64_t tokens) = 0;
   // A request of any state. Errors: kInvalid (no request id), kNotFound.
   virtual void Find(std::string_view request_id, Done<Result<RequestRecord>> done) const = 0;
   // Of ended requests, by the time at which they were opened. `asker`: whose reports wait for each other;
@@ -204,7 +235,7 @@ struct AccountsOptions {
   std::function<void(std::function<void()>)> post;
 };
 // Opens or creates the store, upgrades nothing newer than itself, ends what a killed process left open.
-// Errors: kCorrupt (damaged, with the way out), kConflict (another process has it), kUnsupported (made by
+// Errors: kCorrupt (damaged; says how to fix it), kConflict (another process has it), kUnsupported (made by
 // a newer version).
 Result<std::unique_ptr<Accounts>> OpenAccounts(AccountsOptions options, const Clock& clock);
 

@@ -15,8 +15,9 @@
 namespace penstock {
 namespace {
 
-// Whoever can read the data directory is the operator: where operator.key is missing (first start, or the
-// file was lost), a new key is created and written there. Runs before the gateway opens the same store.
+// Anyone who can write the data directory is an operator. If operator.key is missing (at the first start, or
+// when the file was lost), this creates a new key and writes it there, before the gateway opens the same
+// store.
 Status EnsureOperatorKeyFile(const DataDir& data) {
   if (std::filesystem::exists(data.OperatorKeyFile())) return {};
   Mailbox mailbox;

@@ -62,7 +62,7 @@ struct Time {
 
 struct Flag {
   static Status Parse(bool& out, std::string_view text) {
-    if (text != "true" && text != "false") return Wants("true or false", text);
+    if (text != "true" && text != "false") return MustBe("true or false", text);
     out = text == "true";
     return {};
   }
@@ -92,7 +92,7 @@ struct List {
   }
 };
 
-// "ours=theirs,…"; a name alone is called the same there.
+// "ours=theirs,…"; a single name means that both are the same.
 struct Names {
   using Map = std::map<std::string, std::string, std::less<>>;
   static Status Parse(Map& out, std::string_view text) {
@@ -113,11 +113,11 @@ struct Names {
   }
 };
 
-// ---- kinds with a value of their own: checked where they are read, so that a mistake is found at the start
+// ---- types whose values are checked when they are read, so that a mistake is found at startup
 
 Status OneOfWords(std::string& out, std::string_view text, std::span<const std::string_view> words) {
   if (std::ranges::find(words, text) == words.end())
-    return Wants(fmt::format("one of {}", fmt::join(words, ", ")), text);
+    return MustBe(fmt::format("one of {}", fmt::join(words, ", ")), text);
   out = text;
   return {};
 }
@@ -131,7 +131,7 @@ struct LogPlace : Text {
 struct Level {
   static Status Parse(LogLevel& out, std::string_view text) {
     const auto level = ParseLogLevel(text);
-    if (!level.has_value()) return Wants("one of error, warning, info, debug, trace", text);
+    if (!level.has_value()) return MustBe("one of error, warning, info, debug, trace", text);
     out = *level;
     return {};
   }
@@ -154,7 +154,7 @@ struct HostAndPort : Text {
   static Status Parse(std::string& out, std::string_view text) {
     const size_t colon = text.rfind(':');
     if (colon == std::string_view::npos || colon == 0 || !ParseNumber(text.substr(colon + 1), 65535))
-      return Wants("HOST:PORT, such as 127.0.0.1:8700", text);
+      return MustBe("HOST:PORT, such as 127.0.0.1:8700", text);
     out = text;
     return {};
   }
@@ -170,7 +170,7 @@ struct CoreList : Text {
 
 struct NumaNode : Text {
   static Status Parse(std::string& out, std::string_view text) {
-    if (!text.empty() && !ParseNumber(text, 1023)) return Wants("the number of a NUMA node", text);
+    if (!text.empty() && !ParseNumber(text, 1023)) return MustBe("the number of a NUMA node", text);
     out = text;
     return {};
   }
@@ -194,7 +194,7 @@ struct ServerUrl : Text {
 struct Launch : Text {
   static Status Parse(std::string& out, std::string_view text) {
     if (!text.empty() && text.find("{port}") == std::string_view::npos) {
-      return Wants("a command with {port} for its port, such as vllm serve MODEL --port {port}", text);
+      return MustBe("a command with {port} for its port, such as vllm serve MODEL --port {port}", text);
     }
     out = text;
     return {};
@@ -398,8 +398,7 @@ Status SetEngineSetting(Config& config, std::string_view name, std::string_view 
   const size_t dot = rest.find('.');
   if (dot == std::string_view::npos) {
     return Fail(Reason::kBadSetting,
-                "{}: each engine has a table of its own: [engines.NAME], or --set engines.NAME.{}=…", name,
-                rest);
+                "{}: each engine has its own table: [engines.NAME], or --set engines.NAME.{}=…", name, rest);
   }
   const std::string_view engine = rest.substr(0, dot), key = rest.substr(dot + 1);
   PENSTOCK_TRY(CheckEngineName(engine));
@@ -443,7 +442,7 @@ Status CheckEngineName(std::string_view name) {
   };
   if (!name.empty() && name.size() <= 32 && std::ranges::all_of(name, fits)) return {};
   return Fail(Reason::kBadSetting,
-              "engines.{}: an engine's name has letters, digits, - and _, at most 32 of them", name);
+              "engines.{}: the name of an engine has at most 32 letters, digits, - and _", name);
 }
 
 Status SetSetting(Config& config, std::string_view name, std::string_view text) {

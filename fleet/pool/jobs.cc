@@ -13,43 +13,55 @@ constexpr Nanos kForgetCancelled = 5 * kSecond;  // an engine that never says th
 
 }  // namespace
 
-Status Pool::MayQueue(const Job& job) const {
-  const std::string& model = job.submit.model();
+Status Pool::Counted(Status status) {
+  if (!status) ++stats_.refused;
+  return status;
+}
+
+Status Pool::CheckModel(std::string_view model, std::string_view team_name, bool external_allowed) const {
   if (draining_) return Fail(Reason::kStopping, "Penstock is being stopped; send the request again soon");
   if (!Offers(model)) return std::unexpected(Unserved(model));
   if (auto error = Hopeless(model)) return std::unexpected(*std::move(error));
-  if (!job.external_allowed && OnlyExternal(model)) {
-    return std::unexpected(
-        Error{Code::kForbidden,
-              fmt::format("model {} is served outside the organisation only, and team {} does not send its "
-                          "text there; an operator can allow it: penstock team set {} --external yes",
-                          model, job.owner_name, job.owner_name),
-              Reason::kExternalForbidden});
-  }
-  if (queue_.waiting() >= options_.max_waiting) {
-    return std::unexpected(
-        Error{Code::kOverloaded,
-              fmt::format("{} requests wait already, the most that may; try again soon", queue_.waiting()),
-              Reason::kQueueFull});
-  }
-  if (job.submit.prompt_size() > 1'000'000 && job.submit.ByteSizeLong() > kMaxFrame / 2) {
+  if (external_allowed || !OnlyExternal(model)) return {};
+  return Fail(
+      Reason::kExternalForbidden,
+      "model {} is served outside the organisation only, and team {} does not send its text there; an "
+      "operator can allow it: penstock team set {} --external yes",
+      model, team_name, team_name);
+}
+
+Status Pool::CheckRoom(size_t jobs) const {
+  if (queue_.waiting() + jobs <= options_.max_waiting) return {};
+  return Fail(Reason::kQueueFull, "{} requests wait already, the most that may; try again soon",
+              queue_.waiting());
+}
+
+Status Pool::CheckSize(const wire::Submit& submit) {
+  if (submit.prompt_size() > 1'000'000 && submit.ByteSizeLong() > kMaxFrame / 2) {
     return Fail(Code::kTooLarge, "a prompt of {} tokens cannot be sent to an engine; shorten it",
-                job.submit.prompt_size());
+                submit.prompt_size());
   }
-  if (job.submit.choices() > LiveJob::kMostChoices) {
-    return Fail(Code::kInvalid, "{} choices were asked for; the most is {}", job.submit.choices(),
+  if (submit.choices() > LiveJob::kMostChoices) {
+    return Fail(Code::kInvalid, "{} choices were asked for; the most is {}", submit.choices(),
                 LiveJob::kMostChoices);
   }
   return {};
 }
 
+Status Pool::MayRun(std::string_view model, std::string_view team_name, bool external_allowed) {
+  return Counted(CheckModel(model, team_name, external_allowed));
+}
+
+Status Pool::HasRoom(size_t jobs) {
+  return Counted(CheckRoom(jobs));
+}
+
 Result<JobId> Pool::Submit(Job job, Nanos now) {
   now_ = now;
   PENSTOCK_CHECK(!job.owner.empty());
-  if (Status may = MayQueue(job); !may) {
-    ++stats_.refused;
-    return std::unexpected(std::move(may).error());
-  }
+  PENSTOCK_TRY(MayRun(job.submit.model(), job.owner_name, job.external_allowed));
+  PENSTOCK_TRY(HasRoom(1));
+  PENSTOCK_TRY(Counted(CheckSize(job.submit)));
   const TeamKey team = job.owner.back();
   if (std::string& name = teams_[team].name; name != job.owner_name) name = std::move(job.owner_name);
   auto live = std::make_unique<LiveJob>();

@@ -76,6 +76,9 @@ class Pool {
   // Messages of engines that are gone are ignored.
   void Heard(EngineKey engine, const wire::FromEngine& message, Nanos now);
 
+  // As in Fleet. Refusals are counted; nothing else changes.
+  Status MayRun(std::string_view model, std::string_view team_name, bool external_allowed);
+  Status HasRoom(size_t jobs);
   // Errors: as Fleet::Submit. REQUIRES: job.owner is not empty.
   Result<JobId> Submit(Job job, Nanos now);
   // Nothing is told about the job afterwards; what is in the queue of actions already is to be dropped.
@@ -152,7 +155,10 @@ class Pool {
   void FailHopeless();
 
   // ---- jobs.cc ----
-  Status MayQueue(const Job& job) const;
+  Status Counted(Status status);
+  Status CheckModel(std::string_view model, std::string_view team_name, bool external_allowed) const;
+  Status CheckRoom(size_t jobs) const;
+  static Status CheckSize(const wire::Submit& submit);
   LiveJob* Find(JobId id);
   LiveJob* FindAt(const Member& member, uint64_t wire_id);
   void TellEventOf(const LiveJob& job, JobEvent event, std::string why);

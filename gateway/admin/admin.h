@@ -1,8 +1,8 @@
 // The admin dialect: teams, keys, usage, requests, models and the pool's state, as JSON over HTTP.
 //
-// Every route wants `Authorization: Bearer` with a key whose role may go there (teams/roles.h is the table;
-// GET /v1/seat tells); another gets 403. What lies outside a role's reach, another team's key or usage, is
-// 404 as if it were not there. Bodies and answers are JSON objects; times are Unix seconds (0: never, not
+// Every route needs `Authorization: Bearer` with a key whose role allows it (teams/roles.h is the table;
+// GET /v1/seat lists it); other keys get 403. What lies outside a role's reach, another team's key or usage,
+// is 404 as if it were not there. Bodies and answers are JSON objects; times are Unix seconds (0: never, not
 // yet), tokens are integers, `chip_ms` is milliseconds of measured chip time. Errors look like OpenAI's:
 // {"error":{"message","type","param","code"}}.
 //
@@ -19,7 +19,7 @@
 // GET    /admin/v1/keys?team=NAME        → {"data":[Key]}
 // POST   /admin/v1/keys/{key}/rotate     {"overlap"?: seconds the old secret still works, 0} → 200 Created,
 // with
-//          "old":{"id","prefix","expires"}. The new key keeps the old one's seat: what was used stays its
+//          "old":{"id","prefix","expires"}. The new key keeps the old one's identity: what was used stays its
 //          usage
 // DELETE /admin/v1/keys/{key}            → 200 {"id","revoked":true}; the logins made from it end, too
 //          {key}: its id, or its secret's prefix
@@ -42,6 +42,8 @@
 //            "outcome":""|"stop"|"length"|"cancelled"|"error"|"gateway_restarted","detail",
 //            "usage":{"prompt_tokens","completion_tokens","total_tokens",
 //                     "prompt_tokens_details":{"cached_tokens"}},
+//              usage is what is billed: all of it is 0 until the client has accepted output
+//            "prompt_size":tokens of the prompt, billed or not,
 //            "reported_tokens","exact_usage",                                   (as in usage)
 //            "emitted_tokens","computed_tokens","chip_ms","opened","ended",     (opened, ended: fractional)
 //            "trail":[{"at":fractional seconds,"kind","why"}]}
@@ -92,7 +94,7 @@
 // GET    /v1/seat                        → {"object":"seat","role","team":"" where there is none,
 //            "key":{"id","name","prefix","expires","login"},"models":[its scope; empty:
 //            all],"may":["usage.read",…]}
-// POST   /v1/logins                      {"name"?} → 201 Created: one more secret for the asking key's seat,
+// POST   /v1/logins                      {"name"?} → 201 Created: one more secret for the caller's key,
 // which is
 //            listed and revoked as keys are, and ends with that key. From a login itself: 403
 #pragma once

@@ -2,7 +2,6 @@
 #include "gateway/admin/engines.h"
 
 #include "engine/wire_error.h"
-
 #include "fleet/registry/guarantees.h"
 #include "gateway/admin/routes.h"
 #include "gateway/request/model_json.h"

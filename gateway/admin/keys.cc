@@ -50,7 +50,7 @@ Done<Result<Team>> SendTeam(Call& call, int status) {
   };
 }
 
-// Whether the caller may be given the secret of such a key: nobody gets one that may more than their own.
+// Whether the caller may get the secret of such a key: it must not allow more than the caller's own key.
 Status MayGive(const Accounts& accounts, const Call& call, std::string_view team, Role role,
                const std::vector<std::string>& models) {
   const Principal& maker = call.principal;

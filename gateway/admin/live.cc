@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kMostRequests = 500;
 
-// A key that is scoped to some models is told of those; whoever sees all teams is told of all.
+// A key that is limited to some models sees those; a key that sees all teams sees all models.
 bool MayKnow(const Call& call, std::string_view model) {
   return call.scope.reach == Reach::kAll || call.principal.MayUse(model);
 }
@@ -43,7 +43,7 @@ void AppendModels(const Models& models, const Call& call, const std::vector<Engi
   writer.EndArray();
 }
 
-// The weights and the KV of a model on an engine. Why one failed names files: the operator's to read.
+// The weights and the KV of a model on an engine. Errors may name files, so only operators see them.
 void AppendEngineModel(const wire::ModelState& state, bool with_error, JsonWriter& writer) {
   writer.Object().Field("name", state.name()).Field("state", ModelStateName(state.state()));
   if (with_error) writer.Field("error", ErrorOf(state).message);
@@ -76,7 +76,8 @@ void AppendEngine(const Call& call, const EngineView& engine, JsonWriter& writer
   writer.EndArray().EndObject();
 }
 
-// What a team used since the start is for those who may read its usage: a developer reads the own key's.
+// Usage since the start is shown to keys that may read the whole team's usage: a developer reads only the own
+// key's.
 void AppendTeam(const TeamQueueView& team, bool with_usage, JsonWriter& writer) {
   writer.Object().Field("team", team.name).Field("running", team.running).Field("waiting", team.waiting);
   if (with_usage) {
@@ -86,7 +87,7 @@ void AppendTeam(const TeamQueueView& team, bool with_usage, JsonWriter& writer) 
   writer.EndObject();
 }
 
-// Those that the scope covers by name, the own one always; of the others what waits and runs in all.
+// The teams that the scope covers, and always the own one, by name; the others as one sum.
 void AppendTeams(const Fleet& fleet, const Call& call, JsonWriter& writer) {
   const auto own_team = static_cast<uint64_t>(call.principal.team);
   const bool all = call.scope.reach == Reach::kAll;
@@ -116,10 +117,11 @@ void AppendRequests(const StatusContext& context, const Call& call, size_t most,
   writer.Key("requests").Object().Key("data").Array();
   for (const LiveRequest& request : context.status.live) {
     if (!call.scope.Covers(request.team, request.key) || ++total > most) continue;
-    writer.Object().Field("id", request.id).Field("model", request.model);
+    const TokenCounts counts = request.ticket->counts();
+    writer.Object().Field("id", request.ticket->id()).Field("model", request.model);
     writer.Field("team", request.team_name.empty() ? "operator" : request.team_name);
-    writer.Field("state", request.state).Field("prompt_tokens", request.prompt);
-    writer.Field("tokens", request.tokens).Field("age_ms", (now - request.arrived) / kMillisecond);
+    writer.Field("state", request.state).Field("prompt_tokens", counts.prompt);
+    writer.Field("tokens", counts.emitted).Field("age_ms", (now - request.arrived) / kMillisecond);
     writer.EndObject();
   }
   writer.EndArray().Field("total", static_cast<int64_t>(total)).EndObject();
@@ -137,7 +139,7 @@ void AppendPool(const StatusContext& context, JsonWriter& writer) {
   writer.Field("waiting", static_cast<int64_t>(context.fleet.Waiting())).EndObject();
 }
 
-// How many requests the asker wants listed; nothing when it is no number.
+// How many requests to list; nothing if it is not a number.
 std::optional<size_t> MostRequests(const HttpRequest& request) {
   const std::string text = QueryValue(request, "requests");
   if (text.empty()) return kMostRequests;

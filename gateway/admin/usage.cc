@@ -50,7 +50,7 @@ Result<Nanos> ZoneOf(const HttpRequest& request) {
   return seconds * kSecond;
 }
 
-// What a scope covers, before the asker narrows it.
+// What a scope covers, before the query narrows it.
 UsageQuery Covered(const Scope& scope) {
   UsageQuery query;
   if (scope.reach == Reach::kSubtree) query.team = scope.own_team;
@@ -98,15 +98,15 @@ std::string RequestJson(const RequestRecord& record) {
   writer.Object().Field("id", record.id).Field("object", "request").Field("team", record.team_name);
   writer.Field("key", record.key_name).Field("model", record.model).Field("state", record.state);
   writer.Field("outcome", record.outcome).Field("detail", record.detail);
-  writer.Key("usage").Object().Field("prompt_tokens", record.usage.prompt);
+  writer.Key("usage").Object().Field("prompt_tokens", record.usage.input);
   writer.Field("completion_tokens", record.usage.billed);
-  writer.Field("total_tokens", record.usage.prompt + record.usage.billed);
+  writer.Field("total_tokens", record.usage.input + record.usage.billed);
   writer.Key("prompt_tokens_details")
       .Object()
       .Field("cached_tokens", record.usage.cached)
       .EndObject()
       .EndObject();
-  writer.Field("reported_tokens", record.usage.reported);
+  writer.Field("prompt_size", record.prompt).Field("reported_tokens", record.usage.reported);
   writer.Field("exact_usage", ExactWord(record.usage.reported == 0));
   writer.Field("emitted_tokens", record.emitted).Field("computed_tokens", record.computed);
   writer.FieldNumber("chip_ms", Millis(record.chip_ns));
@@ -156,7 +156,7 @@ void SendRequest(const Accounts& accounts, Call& call) {
         const bool unknown =
             !record && (record.error().code == Code::kNotFound || record.error().code == Code::kInvalid);
         const bool theirs = record && !call->scope.Covers(record->team, record->key);
-        if (unknown || theirs) {  // somebody else's request and none at all look the same
+        if (unknown || theirs) {  // another key's request looks as if it did not exist
           return call->SendError(Error{CodeOf(Reason::kRequestUnknown),
                                        fmt::format("there is no request '{}' that this key may see; one that "
                                                    "was refused before it ran leaves no record",

@@ -1,5 +1,5 @@
 // Fields: the members of one JSON object, read by name and type. The first fault is kept, with the name of
-// the field at fault; members that nobody asked for are listed at the end.
+// the field at fault; members that were not read are listed at the end.
 #pragma once
 
 #include <boost/json.hpp>

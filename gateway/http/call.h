@@ -1,6 +1,6 @@
 // Call: one request on its way through a handler; Route: which requests a handler gets.
 //
-// A handler gets the call by reference and answers it once, now or later: whoever answers later moves the
+// A handler gets the call by reference and answers it once, now or later: to answer later, it moves the
 // call away, which owns all that it holds. Handlers are closures over exactly what they need; each room makes
 // its own (dialects/openai/routes.h, admin/routes.h). Threads: the io thread.
 #pragma once

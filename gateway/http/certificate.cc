@@ -56,7 +56,7 @@ bool AddExtension(X509* certificate, int kind, const std::string& value) {
   return extension && X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 
-// RFC 5280: a serial number that nobody else has, positive.
+// RFC 5280: a unique positive serial number.
 bool SetSerial(X509* certificate) {
   std::array<unsigned char, 16> bytes{};
   if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) return false;

@@ -11,7 +11,7 @@ namespace penstock::gateway {
 enum class Method : uint8_t { kGet, kHead, kPost, kDelete, kOptions, kOther };
 std::string_view MethodName(Method method);
 
-// The headers that anybody here reads, and no others: the rest is parsed, counted and dropped.
+// The headers that some handler reads; all others are parsed, counted and dropped.
 struct HttpRequest {
   Method method = Method::kOther;
   std::string path, query;  // percent-decoded path; raw query, without '?'

@@ -44,7 +44,8 @@ void HttpConnection::Run() {
 
 // ---- TLS ----
 
-// Who speaks plain HTTP to a TLS port is told so in plain HTTP. The first byte tells; it stays where it is.
+// A client that speaks plain HTTP to a TLS port gets an answer in plain HTTP. The first byte shows which it
+// is; it is not consumed.
 void HttpConnection::LookForHandshake() {
   socket_.async_wait(TcpSocket::wait_read, [self = shared_from_this()](const boost::system::error_code& ec) {
     if (self->state_ == State::kClosed) return;
@@ -138,7 +139,7 @@ void HttpConnection::OnRead(size_t bytes) {
 }
 
 // Serves what is in the buffer, then waits for more: for the next request's bytes, or for the end of file
-// that tells of a client's leaving.
+// that shows that the client left.
 void HttpConnection::Pump() {
   if (pumping_) return;
   pumping_ = true;
@@ -212,7 +213,7 @@ void HttpConnection::Listen(std::shared_ptr<Listener> listener) {
     listener_ = std::move(listener);
     return;
   }
-  // The client left before anybody listened.
+  // The client left before there was a listener.
   boost::asio::post(socket_.get_executor(), [listener = std::move(listener)] {
     listener->OnGone("the client closed the connection");
   });
@@ -304,7 +305,7 @@ void HttpConnection::AwaitWritable() {
 }
 
 void HttpConnection::FlushQueue() {
-  const auto listener = listener_;  // may be dropped by what it does when it hears of its piece
+  const auto listener = listener_;  // the listener may drop itself in OnAccepted
   while (state_ == State::kReplying && !output_.empty()) {
     const size_t sent = TrySend(std::string_view(output_.front().bytes).substr(sent_));
     if (sent > 0) Touch(limits_.write_timeout);

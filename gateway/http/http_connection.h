@@ -1,8 +1,8 @@
 // HttpConnection: one client's socket, its requests one after another.
 //
-// Reading goes on while a request runs: end of file is how a client's leaving is noticed, and bytes of a
+// Reading goes on while a request runs: end of file shows that the client has left, and bytes of a
 // pipelined request wait in the buffer. One response at a time; the next request is parsed when it is done.
-// Threads: the io thread. Owned by its pending reads and writes, and by whoever replies.
+// Threads: the io thread. Owned by its pending reads and writes, and by the request's handler.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -35,11 +35,11 @@ class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
   // Called when the header is there, before the body is read: an error refuses the request at once, so
-  // that nobody without a key can make us hold megabytes.
+  // that clients without a key cannot make us hold megabytes.
   virtual std::optional<HttpResponse> Refuse(const HttpRequest& request) = 0;
   // Must lead to one response through `reply`, now or later. `request` may be moved from.
   virtual void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) = 0;
-  // What a client is told whose request could not be read.
+  // The response to a request that could not be read.
   virtual HttpResponse ErrorPage(const ApiError& error) = 0;
 };
 

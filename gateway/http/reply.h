@@ -2,7 +2,7 @@
 //
 // Bytes go to the socket at once where it takes them; what it does not take waits in order. Every piece
 // carries a cookie, and is *accepted* when the socket has taken all of it: before that, nothing of the next
-// piece is tried. So whoever bills by acceptance is never more than one piece behind the client.
+// piece is tried. So billing by acceptance is never more than one piece behind the client.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ class Reply {
   };
 
   virtual ~Reply() = default;
-  // Until the response is complete, the reply keeps `listener` alive and tells it of the client.
+  // Until the response is complete, the reply keeps `listener` alive and reports to it what the client does.
   virtual void Listen(std::shared_ptr<Listener> listener) = 0;
 
   // Each returns true when the socket took everything at once: OnAccepted is not called for it then.

@@ -93,7 +93,7 @@ std::optional<HttpResponse> Router::Refuse(const HttpRequest& request) {
 void Router::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
   Found found = Find(request);
   const Route& route = *found.route;
-  auto principal = Authorise(route, request);  // asked again: a key may be revoked meanwhile
+  auto principal = Authorise(route, request);  // checked again: the key may have been revoked since
   Call call{.request = std::move(request),
             .principal = {},
             .scope = {},

@@ -15,7 +15,7 @@
 namespace penstock::gateway {
 
 // "127.0.0.1:8700" or "[::1]:8700" as a bound, listening socket. Port 0: any. Errors name the address and
-// the way out.
+// how to fix it.
 Result<int> ListenTcp(std::string_view address);
 
 class Server {
@@ -39,7 +39,7 @@ class Server {
   void StopAccepting();
   // Closes those that have none under way, and each that has when it is answered.
   void CloseIdle();
-  // Closes every connection; who replies on one hears that the client is gone.
+  // Closes every connection; listeners get OnGone.
   void CutAll(std::string_view why);
 
  private:

@@ -102,7 +102,7 @@ Result<std::unique_ptr<TlsContext>> TlsContext::Load(const std::string& certific
   SSL_CTX_set_mode(
       ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
-  // A key that wants a passphrase is refused: nobody is there to be asked.
+  // A key with a passphrase is refused: nothing could answer the prompt.
   SSL_CTX_set_default_passwd_cb(ssl, [](char*, int, int, void*) { return -1; });
   if (SSL_CTX_use_certificate_chain_file(ssl, certificate.c_str()) != 1) {
     return Fail(Reason::kBadSetting, "the TLS certificate {} cannot be used ({}); it must be a PEM file",

@@ -16,11 +16,11 @@ namespace penstock::gateway {
 
 // One generation under way. The generation owns what is viewed here, keeps it up to date and takes it out.
 struct LiveRequest {
-  std::string_view id, model, team_name;
+  const Ticket* ticket = nullptr;  // its id and its tokens so far
+  std::string_view model, team_name;
   TeamId team = 0;
   KeyId key = 0;
   std::string_view state = "waiting";  // "waiting", "running", "paused"
-  int64_t prompt = 0, tokens = 0;      // output tokens so far, all choices
   Nanos arrived = 0;                   // monotonic
 };
 using LiveRequests = std::list<LiveRequest>;  // in the order in which they came

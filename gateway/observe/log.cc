@@ -20,7 +20,7 @@ void WriteAll(int fd, std::string_view rest) {
   while (!rest.empty()) {
     const ssize_t written = ::write(fd, rest.data(), rest.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;  // nobody reads: a log is not worth stopping for
+    if (written <= 0) return;  // the pipe is closed: keep running without a log
     rest.remove_prefix(static_cast<size_t>(written));
   }
 }
@@ -122,7 +122,7 @@ void Log::Ended(const RequestEnd& end) {
       .Field("model", end.model)
       .Field("outcome", end.outcome);
   if (!end.detail.empty()) writer.Field("detail", end.detail);
-  writer.Field("prompt_tokens", end.usage.prompt).Field("cached_tokens", end.usage.cached);
+  writer.Field("prompt_tokens", end.usage.input).Field("cached_tokens", end.usage.cached);
   writer.Field("completion_tokens", end.usage.billed);
   if (end.first_token > 0) writer.FieldNumber("ttft_ms", Millis(end.first_token));
   writer.FieldNumber("duration_ms", Millis(end.duration)).EndObject();

@@ -24,7 +24,7 @@ class Log {
   // Something that an operator should know: "started", "draining". `detail` is for people.
   void Note(std::string_view event, std::string_view detail);
   void Warn(std::string_view event, std::string_view detail);
-  // What is worth a line only to somebody who looks for something. `detail` is made only if it is wanted.
+  // For debugging. `detail` is formatted only if the level is on.
   template <class... Args>
   void Debug(std::string_view event, fmt::format_string<Args...> detail, Args&&... args) {
     if (!logger_->should_log(LogLevel::debug)) return;

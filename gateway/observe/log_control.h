@@ -1,5 +1,5 @@
 // LogControl: how much the gateway and the engines say in their logs, changed while they run. A change can
-// return by itself after a while, so that nobody leaves a busy cloud talking.
+// return by itself after a while, so that a busy cloud is not left at a verbose level.
 //
 // Threads: the io thread.
 #pragma once

@@ -29,7 +29,7 @@ double ResidentBytes() {
   return read == 2 ? static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
-// Families whose values are read at the scrape: an engine that is gone leaves no series behind.
+// Families whose values are read at the scrape: engines that left have no series.
 class Scrape {
  public:
   using Labels = std::vector<prometheus::ClientMetric::Label>;
@@ -125,7 +125,7 @@ void AddFleet(const FleetStats& fleet, Scrape& scrape) {
   counter("penstock_canaries_wrong_total", "Times that an engine was found to answer wrongly",
           fleet.canaries_wrong);
   counter("penstock_quarantines_total", "Times that an engine was left alone for a while", fleet.quarantines);
-  scrape.Counter("penstock_canary_chip_seconds_total", "Chip time of canaries: nobody's",
+  scrape.Counter("penstock_canary_chip_seconds_total", "Chip time of canaries, charged to no team",
                  static_cast<double>(fleet.canary_chip_ns) / kSecond);
   counter("penstock_jobs_failed_total", "Jobs that ended with an error", fleet.failed);
   counter("penstock_jobs_timed_out_total", "Jobs that waited too long", fleet.timed_out);
@@ -178,7 +178,7 @@ void Metrics::Ended(const RequestEnd& end) {
                               {"outcome", end.outcome}});
   }
   counter->Increment();
-  series.input->Increment(static_cast<double>(end.usage.prompt - end.usage.cached));
+  series.input->Increment(static_cast<double>(end.usage.input - end.usage.cached));
   series.cached->Increment(static_cast<double>(end.usage.cached));
   series.output->Increment(static_cast<double>(end.usage.billed));
   series.duration->Observe(static_cast<double>(end.duration) / kSecond);

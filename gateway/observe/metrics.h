@@ -18,7 +18,7 @@
 
 namespace penstock::gateway {
 
-// One generation's end, as metrics and the log tell it.
+// One generation's end, for metrics and the log.
 struct RequestEnd {
   std::string id, team, key, model;  // `model` empty: not an installed one
   std::string_view endpoint;         // "chat", "completions"

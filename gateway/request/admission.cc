@@ -34,11 +34,7 @@ Status Available(const GenerationContext& context, const ModelEntry& entry) {
   const std::string& name = entry.model.name;
   if (context.status.draining)
     return Fail(Reason::kStopping, "the server is stopping; try again in a moment");
-  if (!context.accounts.healthy()) {
-    return Fail(Reason::kStoreUnwritable,
-                "usage cannot be stored ({}), so nothing new is admitted; tell the operator",
-                context.accounts.fault());
-  }
+  if (!context.accounts.healthy()) return std::unexpected(Unstored(context.accounts.fault()));
   if (!entry.served)
     return Fail(Reason::kModelNotReady, "the model '{}' is unloaded; an operator can load it", name);
   if (entry.text != nullptr) return {};
@@ -47,31 +43,24 @@ Status Available(const GenerationContext& context, const ModelEntry& entry) {
   return Fail(Reason::kModelFailedToLoad, "the model '{}' cannot be served: {}", name, entry.error);
 }
 
-ApiError AlreadyUsed(const std::string& before) {
-  return ToApiError(
-      {Code::kConflict,
-       fmt::format("this Idempotency-Key was used by request {}; GET /v1/requests/{} tells what "
-                   "became of it (answers are not replayed)",
-                   before, before),
-       Reason::kIdempotencyUsed});
-}
-
 }  // namespace
 
+Error Unstored(std::string_view why) {
+  return {Code::kUnavailable,
+          fmt::format("usage cannot be stored ({}), so no request is answered; tell the operator", why),
+          Reason::kStoreUnwritable};
+}
+
 ApiResult<const ModelEntry*> Admit(GenerationContext& context, const Principal& principal,
-                                   std::string_view model, std::string_view idempotency_key) {
+                                   std::string_view model) {
   const ModelEntry* const entry = context.models.Find(model);
   if (entry == nullptr) return std::unexpected(NoSuchModel(context, principal, model));
   if (!principal.MayUse(model) && context.models.VariantsFor(principal, model).empty()) {
     return std::unexpected(NotYourModel(context, principal, model));
   }
-  if (const Status available = Available(context, *entry); !available) {
-    return std::unexpected(ToApiError(available.error()));
-  }
-  if (idempotency_key.empty()) return entry;
-  const std::string* const before =
-      context.idempotency.Find(principal.key, idempotency_key, context.clock.Monotonic());
-  if (before != nullptr) return std::unexpected(AlreadyUsed(*before));
+  Status may = Available(context, *entry);
+  if (may) may = context.fleet.MayRun(model, principal.team_name, principal.external);
+  if (!may) return std::unexpected(ToApiError(may.error()));
   return entry;
 }
 

@@ -1,4 +1,9 @@
-// Admission: whether a request may run at all, before anything is spent on it.
+// Admission: whether a request may run, before anything is spent on it.
+//
+// The whole order, and where each step is: authenticate and role (http/router.cc); limits on size and time
+// (http/); the model's name, the key's scope, the team's permission for engines outside (here); the
+// Idempotency-Key (idempotency.h); the exact prompt (prompt.h); room in the queue, the ticket, and the queue
+// (generation.cc, OnEncoded). The ticket's record is the first trace of a request: a refusal leaves none.
 #pragma once
 
 #include <string_view>
@@ -8,9 +13,12 @@
 namespace penstock::gateway {
 
 // The model's entry, whose text is loaded. Errors, in this order: 404 (no such model: lists the key's),
-// 403 (not this key's), 503 (stopping, store fault, unloaded, being loaded or broken), 409 (a repeated
-// Idempotency-Key; empty: none).
+// 403 (not this key's), 503 (stopping, store fault, unloaded, being loaded or broken), 403 (served outside
+// the organisation only, which the key's team does not allow).
 ApiResult<const ModelEntry*> Admit(GenerationContext& context, const Principal& principal,
-                                   std::string_view model, std::string_view idempotency_key);
+                                   std::string_view model);
+
+// Why nothing runs or is delivered while the store cannot be written.
+Error Unstored(std::string_view why);
 
 }  // namespace penstock::gateway

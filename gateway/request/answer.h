@@ -37,13 +37,13 @@ class Renderer {
  public:
   virtual ~Renderer() = default;
   virtual std::string_view content_type(bool stream) const = 0;
-  // What computes the answer, before anything of it is written; again when something else goes on with it.
+  // What computes the answer: called before anything is written, and again when another engine continues it.
   virtual void SetFingerprint(std::string_view fingerprint) = 0;
   virtual void Piece(const Delta& delta, std::string& out) = 0;
   virtual void ChoiceEnd(uint32_t choice, std::string_view finish, std::string& out) = 0;
   virtual void StreamEnd(const AnswerUsage& usage, std::string& out) = 0;
   virtual void StreamError(const ApiError& error, std::string& out) = 0;
-  // Something that clients skip, to show that the request is alive.
+  // Something that clients ignore: it shows that the request is alive.
   virtual void KeepAlive(std::string_view note, std::string& out) = 0;
   virtual void Whole(const std::vector<ChoiceAnswer>& choices, const AnswerUsage& usage,
                      std::string& out) = 0;

@@ -3,51 +3,19 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <deque>
+#include <optional>
 
 #include "gateway/request/admission.h"
 #include "gateway/request/cookie.h"
+#include "gateway/request/delivery.h"
+#include "gateway/request/job.h"
 #include "gateway/request/prompt.h"
 
 namespace penstock::gateway {
 namespace {
 
-constexpr uint32_t kCredits = 256;  // tokens a choice may be ahead of its client
-constexpr uint32_t kGrantAt = 64;   // accepted tokens that are worth a message to the engine
+constexpr uint32_t kGrantAt = 64;  // accepted tokens that are worth a message to the engine
 constexpr Nanos kKeepAlive = 10 * kSecond;
-
-std::string_view FinishName(wire::Finish finish) {
-  return finish == wire::LENGTH ? "length" : "stop";
-}
-
-std::string_view EventName(JobEvent event) {
-  switch (event) {
-    case JobEvent::kQueued:
-      return "queued";
-    case JobEvent::kSent:
-      return "sent";
-    case JobEvent::kAdmitted:
-      return "admitted";
-    case JobEvent::kPaused:
-      return "paused";
-    case JobEvent::kResumed:
-      return "resumed";
-    case JobEvent::kRequeued:
-      return "requeued";
-  }
-  return "";
-}
-
-std::string_view LiveState(JobEvent event) {
-  switch (event) {
-    case JobEvent::kQueued:
-    case JobEvent::kRequeued:
-      return "waiting";
-    case JobEvent::kPaused:
-      return "paused";
-    default:
-      return "running";
-  }
-}
 
 class Generation final : public Reply::Listener, public std::enable_shared_from_this<Generation> {
  public:
@@ -71,17 +39,17 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
   struct Part final : JobSink {
     Part(Generation& owner, uint32_t first) : owner(owner), first(first) {}
     void OnEvent(JobEvent event, std::string_view why) override {
-      if (!owner.ticket_ || owner.ended_) return;
+      if (owner.ended_) return;
       owner.ticket_->Event(EventName(event), why);
       owner.live_->state = LiveState(event);
     }
     void OnPlaced(const Placed& placed) override {
       owner.reported_ |= !placed.exact_usage;
-      if (owner.renderer_) owner.renderer_->SetFingerprint(FingerprintOf(placed));
+      owner.delivery_->renderer().SetFingerprint(FingerprintOf(placed));
     }
     void OnTokens(const wire::TokenEvent& event) override { owner.OnTokens(*this, event); }
     void OnCharge(Nanos chip_time, uint32_t computed) override {
-      if (owner.ticket_) owner.ticket_->Charged(chip_time, computed);
+      owner.ticket_->Charged(chip_time, computed);
     }
     void OnFailed(const Error& error) override {
       job = 0;
@@ -91,30 +59,34 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
     uint32_t first;  // its first choice's index in the answer
     JobId job = 0;   // 0: none, or ended
     uint32_t choices_left = 0;
+    int64_t emitted = 0;
     bool cached = false;  // its choices share one prompt, which is counted once
   };
-  struct Choice {
-    ReasoningSplitter splitter;
-    ChoiceAnswer answer;
+  // What a choice's client has to accept before it is billed, and granted to the engine again.
+  struct Pending {
     uint32_t unbilled = 0, ungranted = 0;
-    bool begun = false, ended = false;
     Nanos last_event = 0;
   };
 
   void Encode(const ModelEntry& entry);
   void OnEncoded(ApiResult<EncodedPrompts> encoded);
-  std::optional<ApiError> Submit(EncodedPrompts encoded);
-  std::optional<ApiError> Open(int64_t prompt_tokens);
+  Status Open(const EncodedPrompts& encoded);
+  void Submit(EncodedPrompts encoded);
   void OnDurable(const Status& status);
   void OnTokens(Part& part, const wire::TokenEvent& event);
   void Take(Part& part, const wire::TokenEvent& event);
-  void Count(Part& part, Choice& choice, const wire::TokenEvent& event);
-  void Stream(Part& part, uint32_t index, const wire::TokenEvent& event, bool last);
-  void Collect(uint32_t index, const wire::TokenEvent& event);
-  void Split(Choice& choice, const wire::TokenEvent& event);
+  void Count(Part& part, uint32_t index, const wire::TokenEvent& event);
+  void Deliver(Part& part, uint32_t index, std::string_view text, const Logprobs& logprobs,
+               wire::Finish finish);
+  void Write(Part& part, uint32_t index);
   void SendWhole();
   void Accepted(const Cookie& cookie);
   void Grant(uint32_t index, uint32_t tokens);
+  void OnLimit(int64_t limit);
+  bool PastLimit(int64_t more) const;
+  void Cut();
+  void StopEngines();
+  AnswerUsage UsageNow() const;
   Part& PartOf(uint32_t choice) { return parts_[choice / request_.chat.choices]; }
   void Refuse(const ApiError& error);
   void Fail(const ApiError& error);
@@ -127,28 +99,32 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
   const Nanos arrived_;
   ModelTextPtr text_;
   uint32_t context_ = 0;
+  std::optional<IdempotencyKeys::Hold> hold_;  // on the request's Idempotency-Key
   std::unique_ptr<Ticket> ticket_;
   LiveRequests::iterator live_;  // valid while the ticket is open
-  std::unique_ptr<Renderer> renderer_;
+  std::optional<Delivery> delivery_;
   std::deque<Part> parts_;
-  std::vector<Choice> choices_;
+  std::vector<Pending> pending_;                           // by choice
   std::vector<std::pair<Part*, wire::TokenEvent>> early_;  // tokens that came before the record was durable
-  AnswerUsage usage_;
+  int64_t reasoning_tokens_ = 0;
   bool reported_ = false;  // an engine had a part in it that counts as its upstream does
-  size_t choices_left_ = 0;
-  bool durable_ = false, ended_ = false, cut_by_length_ = false;
+  bool durable_ = false, ended_ = false;
   Nanos first_token_ = 0, last_write_ = 0;
-  std::string out_, reasoning_, answer_;  // scratch
+  std::string out_;  // scratch
 };
 
 void Generation::Begin() {
   reply_->Listen(shared_from_this());
-  const auto entry = Admit(shared_, request_.principal, request_.chat.model, request_.idempotency_key);
-  if (!entry) return Refuse(entry.error());
-  Encode(**entry);
+  const auto admitted = Admit(shared_, request_.principal, request_.chat.model);
+  if (!admitted) return Refuse(admitted.error());
+  if (!request_.idempotency_key.empty()) {
+    auto hold = shared_.idempotency.Reserve(request_.principal.key, request_.idempotency_key,
+                                            shared_.clock.Monotonic());
+    if (!hold) return Refuse(ToApiError(hold.error()));
+    hold_ = *std::move(hold);
+  }
+  Encode(**admitted);
 }
-
-// ---- to the engine ----
 
 void Generation::Encode(const ModelEntry& entry) {
   text_ = entry.text;
@@ -166,81 +142,68 @@ void Generation::Encode(const ModelEntry& entry) {
   });
 }
 
+// The last steps of admission: room in the queue, the ticket, and then the queue. Nothing comes between them,
+// so what has a ticket is taken by the queue, and what is refused has left no record.
 void Generation::OnEncoded(ApiResult<EncodedPrompts> encoded) {
   if (ended_) return;
   if (!encoded) return Refuse(encoded.error());
-  const int64_t prompt_tokens = encoded->tokens();
-  auto error = Submit(*std::move(encoded));
-  if (!error) error = Open(prompt_tokens);
-  if (error) return Refuse(*error);
-  usage_.prompt = prompt_tokens;
-  shared_.log.Debug("opened", "{}: {} tokens of prompt, {} choices", ticket_->id(), prompt_tokens,
-                    choices_.size());
-  if (!request_.idempotency_key.empty()) {
-    shared_.idempotency.Remember(request_.principal.key, request_.idempotency_key, ticket_->id(),
-                                 shared_.clock.Monotonic());
+  if (const Status room = shared_.fleet.HasRoom(encoded->prompts.size()); !room) {
+    return Refuse(ToApiError(room.error()));
   }
+  if (const Status opened = Open(*encoded); !opened) return Refuse(ToApiError(opened.error()));
+  shared_.log.Debug("opened", "{}: {} tokens of prompt, {} choices", ticket_->id(), encoded->tokens(),
+                    delivery_->choices());
+  Submit(*std::move(encoded));
+  if (ended_) return;
+  ticket_->OnLimit([weak = weak_from_this()](int64_t limit) {
+    if (const auto self = weak.lock()) self->OnLimit(limit);
+  });
   ticket_->WhenDurable([weak = weak_from_this()](const Status& status) {
     if (const auto self = weak.lock()) self->OnDurable(status);
   });
 }
 
-std::optional<ApiError> Generation::Submit(EncodedPrompts encoded) {
-  const ChatRequest& chat = request_.chat;
-  choices_.resize(encoded.prompts.size() * chat.choices);
-  choices_left_ = choices_.size();
-  for (Choice& choice : choices_) choice.splitter = ReasoningSplitter(encoded.start);
-  const uint64_t seed = chat.seed.value_or(shared_.seeds());
-  for (size_t i = 0; i < encoded.prompts.size(); ++i) {
-    for (uint32_t c = 0; c < chat.choices && chat.echo; ++c) {
-      choices_[i * chat.choices + c].answer.text = encoded.echoes[i];
-    }
-    Part& part = parts_.emplace_back(*this, static_cast<uint32_t>(i * chat.choices));
-    part.choices_left = chat.choices;
-    Job job{.submit = ToSubmit(*text_, chat, std::move(encoded.prompts[i]), i, context_, seed),
-            .variants = shared_.models.VariantsFor(request_.principal, chat.model),
-            .owner = {static_cast<uint64_t>(request_.principal.team)},
-            .owner_name = request_.principal.team_name,
-            .external_allowed = request_.principal.external,
-            .deadline = arrived_ + shared_.queue_timeout};
-    if (chat.kind == ChatRequest::Kind::kChat && shared_.fleet.WantsText())
-      job.submit.set_chat(fmt::format("{{\"messages\":{}{}}}", chat.messages, chat.template_members));
-    job.submit.set_prefix_scope(fmt::format("team{}", request_.principal.team));
-    job.submit.set_credits(chat.stream ? kCredits : 0);
-    const auto id = shared_.fleet.Submit(std::move(job), std::shared_ptr<JobSink>(shared_from_this(), &part));
-    if (!id) return ToApiError(id.error());
-    part.job = *id;
-  }
-  return std::nullopt;
+Status Generation::Open(const EncodedPrompts& encoded) {
+  const Principal& principal = request_.principal;
+  PENSTOCK_ASSIGN(ticket_, shared_.accounts.Open(principal, request_.chat.model, encoded.tokens()));
+  if (hold_) hold_->Confirm(ticket_->id());
+  live_ = shared_.status.live.insert(shared_.status.live.end(), {.ticket = ticket_.get(),
+                                                                 .model = request_.chat.model,
+                                                                 .team_name = principal.team_name,
+                                                                 .team = principal.team,
+                                                                 .key = principal.key,
+                                                                 .arrived = arrived_});
+  delivery_.emplace(request_.chat, encoded.prompts.size(), encoded.start, encoded.echoes,
+                    request_.renderer(request_.chat, ticket_->id()));
+  pending_.resize(delivery_->choices());
+  return {};
 }
 
-std::optional<ApiError> Generation::Open(int64_t prompt_tokens) {
-  auto ticket = shared_.accounts.Open(request_.principal, request_.chat.model, prompt_tokens);
-  if (!ticket) return ToApiError(ticket.error());
-  ticket_ = *std::move(ticket);
-  live_ = shared_.status.live.insert(shared_.status.live.end(), {.id = ticket_->id(),
-                                                                 .model = request_.chat.model,
-                                                                 .team_name = request_.principal.team_name,
-                                                                 .team = request_.principal.team,
-                                                                 .key = request_.principal.key,
-                                                                 .prompt = prompt_tokens,
-                                                                 .arrived = arrived_});
-  renderer_ = request_.renderer(request_.chat, ticket_->id());
-  return std::nullopt;
+void Generation::Submit(EncodedPrompts encoded) {
+  const JobFacts facts{.context = shared_,
+                       .request = request_,
+                       .text = *text_,
+                       .model_context = context_,
+                       .seed = request_.chat.seed.value_or(shared_.seeds()),
+                       .limit = ticket_->limit(),
+                       .deadline = arrived_ + shared_.queue_timeout};
+  for (size_t i = 0; i < encoded.prompts.size(); ++i) {
+    Part& part = parts_.emplace_back(*this, static_cast<uint32_t>(i * request_.chat.choices));
+    part.choices_left = request_.chat.choices;
+    const auto id = shared_.fleet.Submit(MakeJob(facts, std::move(encoded.prompts[i]), i),
+                                         std::shared_ptr<JobSink>(shared_from_this(), &part));
+    if (!id) return Fail(ToApiError(id.error()));
+    part.job = *id;
+  }
 }
 
 void Generation::OnDurable(const Status& status) {
   if (ended_) return;
-  if (!status) {
-    return Fail(
-        ToApiError({Code::kUnavailable, fmt::format("usage cannot be stored ({}), so nothing was run; tell "
-                                                    "the operator",
-                                                    status.error().message)}));
-  }
+  if (!status) return Fail(ToApiError(Unstored(status.error().message)));
   durable_ = true;
   if (request_.chat.stream) {
     HttpResponse head;
-    head.content_type = renderer_->content_type(true);
+    head.content_type = delivery_->renderer().content_type(true);
     head.headers = Headers() + "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
     reply_->Start(head);
     last_write_ = shared_.clock.Monotonic();
@@ -248,6 +211,7 @@ void Generation::OnDurable(const Status& status) {
   for (const auto& [part, event] : std::exchange(early_, {})) {
     if (!ended_) Take(*part, event);
   }
+  if (!ended_ && PastLimit(1)) Cut();
 }
 
 std::string Generation::Headers() const {
@@ -276,122 +240,133 @@ void Generation::OnTokens(Part& part, const wire::TokenEvent& event) {
 
 void Generation::Take(Part& part, const wire::TokenEvent& event) {
   const uint32_t index = part.first + event.choice();
-  if (event.choice() >= request_.chat.choices || choices_[index].ended) {
+  if (event.choice() >= request_.chat.choices || !delivery_->IsOpen(index)) {
     return Fail(
         ToApiError({Code::kInternal, "the engine answered a choice that was not asked for, or had ended"}));
   }
-  Count(part, choices_[index], event);
+  if (PastLimit(event.new_tokens())) return Cut();  // these were on their way when the limit fell
+  Count(part, index, event);
   const wire::Finish finish = event.finish();
-  choices_[index].ended = finish != wire::NONE;
   if (finish != wire::NONE && --part.choices_left == 0) part.job = 0;
   if (finish == wire::ERROR || finish == wire::CANCELLED) {
     return Fail(ToApiError({Code::kInternal, "the engine gave up this request", Reason::kEngineGaveUp}));
   }
-  if (finish != wire::NONE) --choices_left_;
-  cut_by_length_ |= finish == wire::LENGTH;
-  Split(choices_[index], event);
-  if (request_.chat.stream) {
-    Stream(part, index, event, choices_left_ == 0);
-  } else {
-    Collect(index, event);
-  }
+  Deliver(part, index, event.text(), event.logprobs(), finish);
+  if (!ended_ && PastLimit(1)) Cut();
 }
 
-void Generation::Count(Part& part, Choice& choice, const wire::TokenEvent& event) {
+void Generation::Count(Part& part, uint32_t index, const wire::TokenEvent& event) {
   const Nanos now = shared_.clock.Monotonic();
-  if (event.new_tokens() > 0 && first_token_ == 0) {
+  const uint32_t tokens = event.new_tokens();
+  if (tokens > 0 && first_token_ == 0) {
     first_token_ = now;
     ticket_->Event("first_token", "");
   }
-  if (choice.last_event > 0) shared_.metrics.InterToken(now - choice.last_event);
-  choice.last_event = now;
-  if (event.cached_tokens() > 0 && !std::exchange(part.cached, true)) {
-    ticket_->Cached(event.cached_tokens());
-    usage_.cached += event.cached_tokens();
-  }
+  Pending& pending = pending_[index];
+  if (pending.last_event > 0) shared_.metrics.InterToken(now - pending.last_event);
+  pending.last_event = now;
+  pending.unbilled += tokens;
+  pending.ungranted += tokens;
+  if (event.cached_tokens() > 0 && !std::exchange(part.cached, true)) ticket_->Cached(event.cached_tokens());
   if (event.has_reported()) {
     ticket_->Event("reported", fmt::format("the engine's server counts {} + {} tokens",
                                            event.reported().prompt(), event.reported().completion()));
   }
-  ticket_->Emitted(event.new_tokens());
-  usage_.completion += event.new_tokens();
-  live_->tokens = usage_.completion;
-  if (choice.splitter.thinking()) usage_.reasoning += event.new_tokens();
+  ticket_->Emitted(tokens);
+  part.emitted += tokens;
+  if (delivery_->IsReasoning(index)) reasoning_tokens_ += tokens;
 }
 
-// Parts the event's text into reasoning_ and answer_.
-void Generation::Split(Choice& choice, const wire::TokenEvent& event) {
-  choice.splitter.Feed(event.text(), reasoning_, answer_);
-  if (event.finish() == wire::NONE || choice.splitter.off()) return;
-  std::string reasoning, answer;
-  choice.splitter.End(reasoning, answer);
-  reasoning_ += reasoning;
-  answer_ += answer;
+void Generation::Deliver(Part& part, uint32_t index, std::string_view text, const Logprobs& logprobs,
+                         wire::Finish finish) {
+  out_.clear();
+  delivery_->Add(index, text, logprobs, finish, out_);
+  if (request_.chat.stream) return Write(part, index);
+  if (delivery_->done()) SendWhole();
 }
 
-void Generation::Stream(Part& part, uint32_t index, const wire::TokenEvent& event, bool last) {
-  Choice& choice = choices_[index];
-  choice.unbilled += event.new_tokens();
-  choice.ungranted += event.new_tokens();
-  if (!choice.begun && !choice.answer.text.empty()) answer_.insert(0, choice.answer.text);  // echo
-  const bool silent = answer_.empty() && reasoning_.empty() && event.logprobs().empty();
-  if (silent && event.finish() == wire::NONE) {
-    Grant(index, std::exchange(choice.ungranted, 0));  // nothing that the client could be slow to take
+// Hands out_ to the client.
+void Generation::Write(Part& part, uint32_t index) {
+  Pending& pending = pending_[index];
+  if (out_.empty()) {
+    Grant(index, std::exchange(pending.ungranted, 0));  // nothing that the client could be slow to take
     return;
   }
-  out_.clear();
-  if (!silent || !choice.begun) {
-    renderer_->Piece({.choice = index,
-                      .text = answer_,
-                      .reasoning = reasoning_,
-                      .logprobs = &event.logprobs(),
-                      .first = !choice.begun},
-                     out_);
-    choice.begun = true;
-  }
-  if (event.finish() != wire::NONE) renderer_->ChoiceEnd(index, FinishName(event.finish()), out_);
-  if (last) renderer_->StreamEnd(usage_, out_);
+  const bool last = delivery_->done();
+  if (last) delivery_->EndStream(UsageNow(), out_);
   const Cookie cookie{.choice = index,
-                      .bill = std::exchange(choice.unbilled, 0),
-                      .grant = part.job == 0 ? 0 : std::exchange(choice.ungranted, 0),
+                      .bill = std::exchange(pending.unbilled, 0),
+                      .grant = part.job == 0 ? 0 : std::exchange(pending.ungranted, 0),
                       .last = last};
   last_write_ = shared_.clock.Monotonic();
   const bool accepted = last ? reply_->Finish(out_, cookie.Pack()) : reply_->Write(out_, cookie.Pack());
   if (accepted) Accepted(cookie);
 }
 
-void Generation::Collect(uint32_t index, const wire::TokenEvent& event) {
-  ChoiceAnswer& answer = choices_[index].answer;
-  answer.text += answer_;
-  answer.reasoning += reasoning_;
-  answer.logprobs.MergeFrom(event.logprobs());
-  if (event.finish() != wire::NONE) answer.finish = FinishName(event.finish());
-  if (choices_left_ == 0) SendWhole();
+AnswerUsage Generation::UsageNow() const {
+  const TokenCounts counts = ticket_->counts();
+  return {.prompt = counts.prompt,
+          .cached = counts.cached,
+          .completion = counts.emitted,
+          .reasoning = reasoning_tokens_};
 }
 
 void Generation::SendWhole() {
-  std::vector<ChoiceAnswer> answers;
-  answers.reserve(choices_.size());
-  for (Choice& choice : choices_) answers.push_back(std::move(choice.answer));
   HttpResponse response;
-  response.content_type = renderer_->content_type(false);
+  response.content_type = delivery_->renderer().content_type(false);
   response.headers = Headers();
-  renderer_->Whole(answers, usage_, response.body);
+  delivery_->Whole(UsageNow(), response.body);
   const Cookie cookie{.last = true};
   if (reply_->Send(response, cookie.Pack())) Accepted(cookie);
 }
 
-// ---- the client took it ----
+// ---- the limit ----
 
+// Whether `more` output tokens are more than the request may have.
+bool Generation::PastLimit(int64_t more) const {
+  const auto limit = ticket_->limit();
+  return limit && ticket_->counts().emitted + more > *limit;
+}
+
+void Generation::OnLimit(int64_t limit) {
+  if (ended_) return;
+  const int64_t left = limit - ticket_->counts().emitted;
+  if (left <= 0) {
+    if (durable_) Cut();  // else once it is durable
+    return;
+  }
+  for (const Part& part : parts_) {
+    if (part.job != 0) shared_.fleet.Limit(part.job, static_cast<uint64_t>(part.emitted + left));
+  }
+}
+
+// Ends every choice that is open with "length".
+void Generation::Cut() {
+  const auto self = shared_from_this();
+  StopEngines();
+  for (uint32_t index = 0; index < delivery_->choices() && !ended_; ++index) {
+    if (delivery_->IsOpen(index)) Deliver(PartOf(index), index, {}, Logprobs(), wire::LENGTH);
+  }
+}
+
+void Generation::StopEngines() {
+  for (Part& part : parts_) {
+    if (part.job != 0) shared_.fleet.Cancel(std::exchange(part.job, 0));
+  }
+}
+
+// ---- the client accepted it ----
+
+// The only place that bills (teams/teams.h has the rule).
 void Generation::Accepted(const Cookie& cookie) {
   if (ended_) return;
-  const int64_t tokens = request_.chat.stream ? cookie.bill : usage_.completion;
-  if (tokens > 0) ticket_->Billed(tokens);
+  const int64_t tokens = request_.chat.stream ? cookie.bill : ticket_->counts().emitted;
+  ticket_->Billed(tokens);
   if (tokens > 0 && reported_) ticket_->Reported(tokens);
-  if (cookie.last) return End(200, cut_by_length_ ? "length" : "stop", "");
-  Choice& choice = choices_[cookie.choice];
-  choice.ungranted += cookie.grant;
-  if (choice.ungranted >= kGrantAt) Grant(cookie.choice, std::exchange(choice.ungranted, 0));
+  if (cookie.last) return End(200, delivery_->outcome(), "");
+  Pending& pending = pending_[cookie.choice];
+  pending.ungranted += cookie.grant;
+  if (pending.ungranted >= kGrantAt) Grant(cookie.choice, std::exchange(pending.ungranted, 0));
 }
 
 void Generation::Grant(uint32_t index, uint32_t tokens) {
@@ -405,7 +380,7 @@ void Generation::OnTick(Nanos now) {
   out_.clear();
   const std::string note =
       first_token_ > 0 ? "waiting" : fmt::format("waiting; {} jobs in the queue", shared_.fleet.Waiting());
-  renderer_->KeepAlive(note, out_);
+  delivery_->renderer().KeepAlive(note, out_);
   reply_->Write(out_, Reply::kNoCookie);
 }
 
@@ -424,9 +399,6 @@ void Generation::Fail(const ApiError& error) {
   if (ended_) return;
   const auto self = shared_from_this();
   const auto reply = reply_;
-  if (usage_.completion == 0 && !request_.idempotency_key.empty()) {
-    shared_.idempotency.Forget(request_.principal.key, request_.idempotency_key);
-  }
   const bool streaming = durable_ && request_.chat.stream;
   const std::string id = ticket_ ? ticket_->id() : "";
   const HttpResponse response = request_.render_error(error);
@@ -436,15 +408,13 @@ void Generation::Fail(const ApiError& error) {
     return;
   }
   out_.clear();
-  renderer_->StreamError(error, out_);
+  delivery_->renderer().StreamError(error, out_);
   reply->Finish(out_, Reply::kNoCookie);
 }
 
 void Generation::End(int status, std::string_view outcome, std::string_view detail) {
   if (std::exchange(ended_, true)) return;
-  for (Part& part : parts_) {
-    if (part.job != 0) shared_.fleet.Cancel(std::exchange(part.job, 0));
-  }
+  StopEngines();
   RequestEnd end;
   if (ticket_) {
     end.id = ticket_->id();
@@ -452,6 +422,8 @@ void Generation::End(int status, std::string_view outcome, std::string_view deta
     shared_.status.live.erase(live_);
     ticket_->End(outcome, detail);
   }
+  // A request that delivered nothing may be sent again under its Idempotency-Key.
+  if (hold_ && (!ticket_ || end.usage.input == 0)) hold_->Release();
   end.team = request_.principal.team_name;
   end.key = request_.principal.key_name;
   if (shared_.models.Find(request_.chat.model) != nullptr) end.model = request_.chat.model;

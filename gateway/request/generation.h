@@ -1,11 +1,11 @@
 // Generation: one request for text, from its validated form to its last byte and its bill.
 //
-//   encode → submit to the fleet → open the ticket → (durable) → tokens → accepted → billed → … → end
+//   admit → encode → open the ticket → submit to the fleet → (durable) → tokens → accepted → billed → … → end
 //
 // The first byte waits until the open record is durable, so every id that a client has seen can be asked
-// for after a crash. A token is billed when the client's socket took it, before the next event is written.
-// The engine may be 256 tokens a choice ahead of that, so a slow reader pauses its own generation only.
-// Threads: the io thread, but for encoding long prompts.
+// for after a crash. Tokens are billed when the client's socket accepted them, before the next event is
+// written; the rule for the prompt is in teams/teams.h. The engine may be 256 tokens a choice ahead of that,
+// so a slow reader pauses its own generation only. Threads: the io thread, except for encoding long prompts.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -29,8 +29,8 @@
 
 namespace penstock::gateway {
 
-// Bodies up to this are parsed and tokenised where they arrive; longer ones on the pool, so that they hold
-// nobody up.
+// Bodies up to this are parsed and tokenised where they arrive; longer ones on the pool, so that they
+// delay no other request.
 constexpr size_t kInlineBody = 8 << 10;
 
 // What generations need of the gateway. Everything outlives them.

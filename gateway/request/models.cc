@@ -66,8 +66,8 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
   return text;
 }
 
-// What engines are asked before they get requests: plain text that any model goes on from, in tokens that its
-// tokenizer makes. Short: an engine answers them in a few steps.
+// What engines are asked before they get requests: plain text that any model can continue, as tokens of the
+// model's own tokenizer. Short, so that an engine answers in a few steps.
 static std::vector<CanaryPrompt> CanariesOf(const ModelText& text) {
   std::vector<CanaryPrompt> prompts;
   for (const std::string_view words :
@@ -150,7 +150,8 @@ void Models::OnText(ModelEntry& entry, ModelTextPtr text) {
     if (&other == &entry || FamilyOf(name) != family || !other.text || other.text->reads == text->reads)
       continue;
     entry.error = fmt::format(
-        "it reads text otherwise than {}, so it is no variant of the same model; install it under another "
+        "it tokenises text differently from {}, so it is no variant of the same model; install it under "
+        "another "
         "name "
         "than {}:…",
         name, family);
@@ -195,7 +196,7 @@ void Models::Refresh() {
     }
     entry.longest = all_there ? longest : std::max(entry.longest, longest);
     entry.context = Least(Least(entry.model.context, entry.text ? entry.text->context : 0), entry.longest);
-    entry.ready = entry.ready && fleet_.Ready(name);  // and its answers are known to be right
+    entry.ready = entry.ready && fleet_.Ready(name);  // its answers were checked
     if (entry.text) entry.error = entry.ready ? "" : failed;
   }
 }

@@ -21,15 +21,15 @@
 
 namespace penstock::gateway {
 
-// How one model reads and writes.
+// How one model's text becomes tokens, and back.
 struct ModelText {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat;  // nullptr: the model has no template, so it cannot chat
-  std::string bos_token, eos_token;    // as templates want them
+  std::string bos_token, eos_token;    // for templates
   Token bos = -1;
   bool add_bos = false;           // to a plain completion's prompt
   bool thinks = false;            // the template knows <think>
-  uint64_t reads = 0;             // a hash of how it reads: variants of a model have the same
+  uint64_t reads = 0;             // a hash of its tokenisation: variants of a model have the same
   std::vector<Token> end_tokens;  // each ends a generation
   uint32_t context = 0;           // the model's own limit
 };
@@ -45,12 +45,12 @@ struct ModelEntry {
   std::string error;
   bool served = true;    // false: unloaded by an operator
   bool ready = false;    // an engine has it and its text is loaded
-  uint32_t longest = 0;  // text that one of the engines has memory for, also while that one is away
+  uint32_t longest = 0;  // the longest sequence that an engine has memory for, also while that engine is down
   uint32_t context = 0;
 };
 
-// system_fingerprint: another one where another file, or other arithmetic, may give another answer. Engines
-// that keep one numeric contract have the same.
+// system_fingerprint: differs if another file or other arithmetic may give another answer. Engines of the
+// same numeric contract have the same.
 std::string FingerprintOf(const Placed& placed);
 
 struct ModelsChange {
@@ -66,7 +66,7 @@ class Models {
   ModelsChange Install(std::vector<InstalledModel> models);
   // Offers or withdraws an installed model. Errors: kNotFound.
   Status SetServed(std::string_view name, bool served);
-  // Asks the fleet what became of the models.
+  // Asks the fleet for the models' states.
   void Refresh();
 
   // The model of that name; else, of a family that is asked for as a whole, a variant: one that is ready if

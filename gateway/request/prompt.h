@@ -13,7 +13,7 @@ namespace penstock::gateway {
 
 struct EncodedPrompts {
   std::vector<std::vector<Token>> prompts;  // one for a chat
-  std::vector<std::string> echoes;          // each prompt's text, if the request wants it back
+  std::vector<std::string> echoes;          // each prompt's text, if the request asks for an echo
   ReasoningSplitter::State start = ReasoningSplitter::State::kOff;
   int64_t tokens() const;
 };
@@ -23,7 +23,8 @@ struct EncodedPrompts {
 // or the prompt leaves no room for an answer (context_length_exceeded). Threads: any.
 ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context);
 
-// What an engine is asked for prompt number `index`; `request`, `credits` and the scope are the caller's.
+// The message to the engine for prompt number `index`; the caller fills in `request`, `credits` and the
+// scope.
 wire::Submit ToSubmit(const ModelText& text, const ChatRequest& request, std::vector<Token> prompt,
                       size_t index, uint32_t context, uint64_t seed);
 

@@ -1,4 +1,4 @@
-// ReasoningSplitter: parts what a model thinks aloud (<think>…</think>) from what it answers.
+// ReasoningSplitter: separates a model's reasoning (<think>…</think>) from its answer.
 //
 // Where the text starts comes from the rendered prompt, not from a request's flag: Qwen3's template may
 // close the thinking itself, R1's and Qwen3-Thinking's open it, and else the model may.

@@ -1,4 +1,4 @@
-"""The benches' judges: a bench with missing or bad rows must be short."""
+"""The judges themselves: a bench with missing or bad rows must not pass."""
 import json
 import subprocess
 import sys

@@ -130,7 +130,7 @@ void AppendTemplateMember(std::string_view name, const json::value& value, ChatR
   request.template_members += json::serialize(value);
 }
 
-// Whether the model thinks aloud: chat_template_kwargs (vLLM), enable_thinking (DashScope) and
+// Whether the model returns its reasoning: chat_template_kwargs (vLLM), enable_thinking (DashScope) and
 // reasoning_effort (OpenAI), the more explicit one first. Only "none" of the efforts has a meaning for
 // models that either think or do not.
 void ReadThinking(Fields& fields, ChatRequest& request) {
