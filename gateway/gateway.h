@@ -35,7 +35,7 @@ struct GatewayOptions {
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
   Nanos watchdog = 10 * kSecond;        // 0: none
-  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
+  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in PoolOptions
   LogLevel log_level = LogLevel::info;                               // at the start
   std::vector<InstalledModel> models;
   // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:

@@ -29,6 +29,7 @@ class FakeFleet final : public Fleet {
   Status Listen(const std::string&) override { return {}; }
   void Serve(ServedModel model) override { served.insert(model.name); }
   void Withdraw(const std::string& name) override { served.erase(name); }
+  void SetCanaries(const std::string&, std::vector<CanaryPrompt>) override {}
   Status MayRun(std::string_view, std::string_view, bool external_allowed) override {
     if (only_external && !external_allowed) return Fail(Reason::kExternalForbidden, "outside only");
     return {};
@@ -52,6 +53,7 @@ class FakeFleet final : public Fleet {
     return served.contains(std::string(model)) && !broken_models.contains(std::string(model));
   }
   bool AnyReady() const override { return !served.empty(); }
+  bool WantsText() const override { return false; }
   std::vector<EngineView> Engines() const override {
     EngineView engine;
     engine.name = "cpu0";
@@ -82,7 +84,7 @@ class FakeFleet final : public Fleet {
   std::vector<TeamQueueView> Queue() const override { return queue; }
   size_t Waiting() const override { return 3; }
   size_t Running() const override { return jobs.size(); }
-  const FleetStats& Stats() const override { return stats; }
+  FleetStats Stats() const override { return stats; }
   void SetLogLevel(std::string_view word) override { log_levels.emplace_back(word); }
   void Drain(std::function<void()>) override {}
 
