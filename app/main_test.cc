@@ -1,4 +1,5 @@
-// The test binary is also its own children: the supervisor and the inspection start /proc/self/exe.
+// The test binary is also the program of its child processes: the supervisor and the model inspection start
+// /proc/self/exe.
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -14,10 +15,9 @@
 
 namespace {
 
-// Writes its pid to `file`, then waits for SIGTERM ("wait"), waits through it ("stubborn"), or refuses to
-// start
-// ("useless"; "once": from its second life on). "cores" and "memory" wait, too, and tell their affinity and
-// policy.
+// Writes its pid to `file`, then does what `mode` names. "wait" waits for SIGTERM; "stubborn" ignores
+// SIGTERM; "useless" refuses to start; "once" refuses from its second start on. "cores" and "memory" write
+// their CPU affinity or memory policy to a file and wait for SIGTERM.
 int RunChild(const std::string& mode, const std::string& file) {
   sigset_t terminate;
   sigemptyset(&terminate);
@@ -47,12 +47,12 @@ int RunChild(const std::string& mode, const std::string& file) {
   int signal = 0;
   sigwait(&terminate, &signal);
   while (mode == "stubborn") pause();
-  usleep(20'000);  // so that the order of two ends shows in the files' times
+  usleep(20'000);  // so that the files' times show which of two processes ended first
   std::ofstream(file + ".ended") << "1";
   return 0;
 }
 
-// Ends with 0 when a process after `old` wrote its pid to `file`; with 1 where the file is "never".
+// Returns 0 when a process other than `old` wrote its pid to `file`; returns 1 if the file is "never".
 int Await(const std::string& file, const std::string& old) {
   if (file == "never") return 1;
   for (;; usleep(10'000)) {

@@ -1,11 +1,11 @@
-// penstock: one program, a private AI cloud.
+// The penstock program: parses the command line, loads the settings and runs the chosen command.
 #include "app/commands/commands.h"
 #include "app/settings/table.h"
 
 namespace penstock {
 namespace {
 
-// Every setting is a flag of every command; only those that one often wants are shown.
+// Every setting is a flag of every command; --help shows only the ones that are used often.
 void AddSettings(CLI::App& app, Cli& cli) {
   app.add_option("--config", cli.input.file, "read settings from this file")
       ->type_name("FILE")
@@ -35,7 +35,7 @@ void AddSettings(CLI::App& app, Cli& cli) {
              cli.input.flags[pair.substr(0, equals)] = pair.substr(std::min(equals + 1, pair.size()));
            }
          },
-         "any setting by name; `penstock config` lists them")
+         "set any setting by name; `penstock config` lists them")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
       ->group("Settings");
@@ -47,11 +47,11 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.footer(
-      "A first try:\n"
+      "Quick start:\n"
       "  penstock model pull smollm2-135m\n"
       "  penstock up\n"
       "  penstock chat smollm2-135m \"Why is the sky blue?\"\n\n"
-      "`penstock COMMAND --help` shows each command with an example.");
+      "`penstock COMMAND --help` describes each command with an example.");
   Cli cli;
   AddSettings(app, cli);
   AddUpCommand(app, cli);

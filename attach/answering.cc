@@ -1,4 +1,4 @@
-// One choice's answer: its turn, the request to the upstream, what comes of it, its end.
+// The answer of one choice: waiting for its turn, the request to the upstream, its output, its end.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -19,8 +19,8 @@ constexpr auto kTuple = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kLongestError = 64 << 10;
 constexpr Nanos kRest = 200 * kMillisecond;
 
-// What an upstream refuses with a 4xx another kind of engine may do. 401, 403 and 404 are about our key and
-// our name for the model: the client can do nothing about them.
+// Another kind of engine may accept what an upstream refuses with a 4xx. 401, 403 and 404 concern our key and
+// our name for the model: the client cannot fix them.
 Code CodeOfStatus(int status) {
   if (status == 413) return Code::kTooLarge;
   const bool ours = status == 401 || status == 403 || status == 404;
@@ -29,7 +29,7 @@ Code CodeOfStatus(int status) {
 
 }  // namespace
 
-// Sends what the limit lets in.
+// Sends waiting requests up to the limit.
 void Driver::Pump() {
   if (const Nanos now = Now(); now < hold_until_) {
     later_.expires_after(std::chrono::nanoseconds(hold_until_ - now));
@@ -104,7 +104,7 @@ asio::awaitable<void> Driver::Run(ChoicePtr choice) {
   Pump();
 }
 
-// The upstream has no room: it is asked again later, by which nobody loses anything.
+// The upstream has no room: the request is sent again later, unseen by the client.
 bool Driver::TryLater(const ChoicePtr& choice, int64_t retry_after, const std::string& said) {
   const Nanos now = Now();
   concurrency_.Refused(choice->sent, now);
@@ -134,7 +134,7 @@ asio::awaitable<Status> Driver::Answer(Choice& choice, Upstream::Call& call) {
     co_return Fail(CodeOfStatus(status), "it answers {}: {}", status, text);
   }
   if (call.head().content_type() != "text/event-stream") {
-    // Some answer whole although a stream was asked for.
+    // Some servers send a whole answer although a stream was requested.
     if (call.head().content_type() != "application/json")
       co_return Fail(Code::kUnavailable, "it answers with {}, not with events",
                      call.head().content_type().empty() ? "no type" : call.head().content_type());
@@ -184,8 +184,8 @@ asio::awaitable<Status> Driver::Answer(Choice& choice, Upstream::Call& call) {
   co_return Status();
 }
 
-// Nothing more is read while the reader has had all that it granted: the upstream's own buffers fill, and it
-// waits. What one piece held beyond that is told.
+// Stops reading while the client has no credits left, so that the upstream's buffers fill and it waits.
+// Tokens beyond the credits that were already read are reported.
 asio::awaitable<void> Driver::WaitForCredit(Choice& choice) {
   const std::weak_ptr<char> alive = alive_;
   while (!choice.ended && choice.credits > 0 && choice.output.emitted() >= choice.credits) {
@@ -257,8 +257,8 @@ void Driver::TakeChunk(Choice& choice, const UpstreamChunk& chunk) {
     step.computed[request.id] += more;
     computed_ += more;
   }
-  // Where the upstream cannot know that this is the end, it is let go at once: at a stop string or token that
-  // the client named.
+  // Closes the upstream request at once where the upstream cannot know that this is the end: at a stop string
+  // or token that the client named.
   const auto& ends = request.model->words.end_tokens;
   const bool knows = choice.end == wire::LENGTH || std::ranges::any_of(ends, [&](Token token) {
                        return choice.stop == std::to_string(token);
@@ -287,7 +287,7 @@ void Driver::TakeIds(Choice& choice, const UpstreamChunk& chunk) {
   }
 }
 
-// An end by our rules is told when the upstream has told its count, too.
+// An end by our rules is reported when the upstream has also reported its usage.
 void Driver::NoteEnd(Choice& choice, wire::TokenEvent& event) {
   if (event.finish() == wire::NONE) return;
   choice.done = true;
@@ -297,12 +297,12 @@ void Driver::NoteEnd(Choice& choice, wire::TokenEvent& event) {
   event.clear_stop();
 }
 
-// The upstream says that the answer is over, and no rule of ours had ended it.
+// The upstream ended the answer before a rule of ours did.
 void Driver::EndAsUpstream(Choice& choice) {
   const Request& request = *choice.request;
   if (choice.done) return Settle(choice);
   if (choice.finish == "length") return End(choice, wire::LENGTH);
-  // An end token is a token, as it is of our own engines. Upstreams tell it in their count alone.
+  // The end token counts as a token, as in our own engines. Upstreams show it only in their usage.
   wire::TokenEvent& event = EventOf(choice);
   const bool wants_logprobs = request.rules.logprobs;
   const bool ends = std::ranges::find(request.rules.stop_tokens, request.model->words.eos) !=
@@ -321,7 +321,7 @@ void Driver::EndAsUpstream(Choice& choice) {
   End(choice, wire::STOP);
 }
 
-// Ends a choice before its rules do.
+// Ends a choice before its rules end it.
 void Driver::FailChoice(Choice& choice, const Error& error) {
   End(choice, wire::ERROR, &error);
 }
@@ -340,7 +340,7 @@ void Driver::End(Choice& choice, wire::Finish finish, const Error* error) {
   Settle(choice);
 }
 
-// A choice whose end is in its event: lets go of the upstream.
+// Reports the end of a choice and closes its upstream request.
 void Driver::Settle(Choice& choice) {
   if (std::exchange(choice.ended, true)) return;
   Leave(choice);

@@ -42,7 +42,7 @@ wire::Hello MakeHello(const AttachOptions& options, const Url& url) {
   return hello;
 }
 
-// What the gateway says, handed to the io thread; a model's vocabulary is read on this one, for it takes a
+// Passes the gateway's commands to the io thread; reads a model's vocabulary on this one, because it takes a
 // second.
 class Obeying {
  public:
@@ -64,6 +64,8 @@ class Obeying {
             break;
           case Connection::Event::Kind::kDrain:
             Drain();
+            break;
+          case Connection::Event::Kind::kWake:
             break;
         }
       }

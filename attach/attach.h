@@ -1,6 +1,6 @@
 // Attached engines: a server that speaks OpenAI's API (vLLM, SGLang, llama-server, Ollama, …) as one more
-// engine process. It dials the gateway as every engine does, and talks HTTP behind it: so HTTP and its
-// troubles stay out of the gateway.
+// engine process. It dials the gateway as every engine does, and talks HTTP behind it: so HTTP upstreams and
+// their faults stay outside the gateway.
 #pragma once
 
 #include <cstdint>

@@ -1,21 +1,22 @@
 // Concurrency: how many requests an upstream is given at once, learnt from how it answers.
 //
-// The queue belongs to Penstock, where it is fair; what waits in an upstream waits in the order of arrival.
-// So an upstream gets as many as it begins at once and no more. Additive increase, multiplicative decrease:
+// Requests should queue in Penstock, where the queue is fair; an upstream serves its queue in order of
+// arrival. So an upstream gets only as many requests as it starts at once. Additive increase, multiplicative
+// decrease:
 //
 //   more    an answer begins, while the limit was in use
 //   fewer   429 or 503; or a request waited in the upstream: its answer began only after another one had
 //   ended,
 //           and late: after several times what it takes at best
 //
-// Late alone tells of no queue: who begins many at once computes all their prompts first. The best time is
-// kept by the length of the prompt (in powers of two), and counts once for each request that had not begun
-// either. As many as lately ran at once, all begun, are no queue: a delay never takes the limit below that.
-// After one, nothing more is tried for a while, as what is tried waits. Both memories fade, for chips change;
-// that of the proof sooner, or a queue that stays would become what is expected. One queue is told by many
-// late answers: after a decrease, only requests that were sent since can cause the next one. Threads: one.
-// Time is told. Source: Jacobson and Karels 1988 (AIMD); Brakmo and Peterson, TCP Vegas, 1994 (delay as
-// evidence).
+// A late answer alone does not prove a queue: a server that starts many requests at once computes all their
+// prompts first. So the best time is kept by prompt length (in powers of two), and counts once for each
+// request that had not started either. A delay never lowers the limit below the number of requests that
+// recently ran at once. After a decrease, the limit is not raised for a while. Old measurements expire,
+// because hardware changes; the number that ran at once expires sooner, so that a lasting queue does not
+// become the expected state. One queue causes many late answers: after a decrease, only requests that were
+// sent later can cause the next one. Threads: one. Time is passed in. Source: Jacobson and Karels 1988
+// (AIMD); Brakmo and Peterson, TCP Vegas, 1994 (delay as evidence).
 #pragma once
 
 #include <array>
@@ -49,7 +50,7 @@ class Concurrency {
     bool room_made = false;  // one that had begun has ended since it was sent
   };
   void Begins(const Beginning& beginning);
-  // The upstream said that it has too many.
+  // The upstream refused a request because it has too many.
   void Refused(Nanos sent, Nanos now);
 
   uint32_t limit() const { return static_cast<uint32_t>(limit_); }

@@ -1,6 +1,6 @@
-// What an upstream can do, found by asking it: small real requests whose answers show whether a field was
-// honoured. What servers say of themselves, their names and versions are not looked at, for fields are
-// ignored in silence more often than refused.
+// Finds what an upstream can do: small real requests whose answers show whether a field was honoured. Server
+// names and versions are not used, because servers ignore unknown fields silently more often than they refuse
+// them.
 //
 //   top_k=1 at a temperature that makes noise gives the greedy answer, if it is honoured; so does min_p=1.
 //   A strong penalty, or a bias, changes a greedy answer. A seed twice gives one answer, two seeds two.
@@ -24,7 +24,7 @@ struct AskedModel {
   std::vector<Token> end_tokens;
 };
 
-// Errors: kUnavailable: it answers none of the ways that are known, with what it said to each.
+// Errors: kUnavailable: it answers no known kind of request; the message has its answer to each.
 boost::asio::awaitable<Result<Can>> Discover(std::shared_ptr<Upstream> upstream, AskedModel model);
 
 }  // namespace penstock

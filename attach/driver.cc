@@ -11,15 +11,14 @@
 
 #include "attach/driver_parts.h"
 #include "base/log_level.h"
-#include "engine/wire_error.h"
+#include "engine/submission.h"
 #include "model/files/assets.h"
 
 namespace penstock {
 namespace {
 
 namespace asio = boost::asio;
-constexpr uint32_t kMaxChoices = 128;
-// The fleet counts memory in pages; an upstream's is its own affair, its limit speaks for it.
+// The fleet counts memory in pages. An upstream's memory is unknown: its concurrency limit stands for it.
 constexpr uint32_t kPages = 1 << 24;
 
 }  // namespace
@@ -131,14 +130,7 @@ void Driver::Drain(std::function<void()> drained) {
 
 void Driver::Submit(const wire::Submit& submit) {
   if (const Status started = Start(submit); !started) {
-    auto& step = steps_[submit.model()];
-    for (uint32_t i = 0; i < std::clamp(submit.choices(), 1U, kMaxChoices); ++i) {
-      wire::TokenEvent& event = *step.report.add_tokens();
-      event.set_request(submit.request());
-      event.set_choice(i);
-      event.set_finish(wire::ERROR);
-      SetError(started.error(), event);
-    }
+    Refuse(submit, started.error(), steps_[submit.model()].report);
     ReportSoon();
     return;
   }
@@ -146,17 +138,12 @@ void Driver::Submit(const wire::Submit& submit) {
 }
 
 Status Driver::Start(const wire::Submit& submit) {
-  if (draining_)
-    return Fail(Code::kUnavailable, "engine {} is draining and takes no new work", options_.name);
   const auto found = models_.find(submit.model());
-  if (found == models_.end() || found->second->state.state() != wire::ModelState::READY)
-    return Fail(Reason::kModelNotReady, "model {} is not ready in engine {}", submit.model(), options_.name);
-  if (requests_.contains(submit.request()))
-    return Fail(Code::kInternal, "request {} is already running in engine {}", submit.request(),
-                options_.name);
-  if (submit.choices() > kMaxChoices)
-    return Fail(Code::kTooLarge, "{} choices; at most {} are served", submit.choices(), kMaxChoices);
-  if (submit.max_tokens() == 0) return Fail(Reason::kBadField, "max_tokens is 0; ask for at least one token");
+  const bool ready = found != models_.end() && found->second->state.state() == wire::ModelState::READY;
+  PENSTOCK_TRY(CheckSubmit(submit, {.engine = options_.name,
+                                    .draining = draining_,
+                                    .model_ready = ready,
+                                    .running = requests_.contains(submit.request())}));
   const Model& model = *found->second;
 
   auto request = std::make_shared<Request>();
@@ -166,16 +153,7 @@ Status Driver::Start(const wire::Submit& submit) {
   request->submit = submit;
   const auto limit = submit.limit() == 0 ? UINT64_MAX : submit.limit();
   request->submit.set_max_tokens(static_cast<uint32_t>(std::min<uint64_t>(submit.max_tokens(), limit)));
-  request->rules = {.pieces = model.words.pieces,
-                    .stops = {},
-                    .stop_tokens = {},
-                    .include_stop = submit.include_stop(),
-                    .logprobs = submit.sampling().top_logprobs() >= 0 && model.can->logprobs,
-                    .max_tokens = request->submit.max_tokens()};
-  std::ranges::copy_if(submit.stop(), std::back_inserter(request->rules.stops),
-                       [](const std::string& stop) { return !stop.empty(); });
-  if (!submit.ignore_eos())
-    request->rules.stop_tokens.assign(submit.stop_tokens().begin(), submit.stop_tokens().end());
+  request->rules = RulesOf(request->submit, model.words.pieces, model.can->logprobs);
 
   if (Status made = MakeChoices(request); !made) {
     request->choices.clear();  // each holds the request that holds it
@@ -195,12 +173,8 @@ Status Driver::Start(const wire::Submit& submit) {
 Status Driver::MakeChoices(const std::shared_ptr<Request>& request) {
   const wire::Submit& submit = request->submit;
   const Model& model = *request->model;
-  const uint32_t choices = std::max(submit.choices(), 1U);
-  std::vector<const wire::Resume*> resumed(choices);
-  for (const wire::Resume& resume : submit.resume()) {
-    if (resume.choice() < choices) resumed[resume.choice()] = &resume;
-  }
-  for (uint32_t i = 0; i < choices; ++i) {
+  const std::vector<const wire::Resume*> resumed = ResumesOf(submit);
+  for (uint32_t i = 0; i < resumed.size(); ++i) {
     const auto choice = request->choices.emplace_back(
         std::make_shared<Choice>(Choice{.request = request,
                                         .index = i,
@@ -262,10 +236,9 @@ void Driver::Grant(const wire::Credit& credit) {
 // Lowers Submit.limit; as if the request had been sent with it.
 void Driver::Lower(const wire::Limit& limit) {
   const auto found = requests_.find(limit.request());
-  if (found == requests_.end() || limit.tokens() == 0) return;
+  if (found == requests_.end()) return;
   const auto request = found->second;
-  const uint64_t before = request->submit.limit();
-  if (before == 0 || limit.tokens() < before) request->submit.set_limit(limit.tokens());
+  request->submit.set_limit(Lowered(request->submit.limit(), limit));
   ApplyLimit(*request);
 }
 
@@ -300,7 +273,7 @@ void Driver::ReportSoon() {
   });
 }
 
-// The time since the last time belongs to those that ran, in equal parts.
+// Divides the time since the last call equally among the requests that ran.
 void Driver::Account() {
   const Nanos now = Now();
   const auto passed = static_cast<uint64_t>(std::max<Nanos>(now - std::exchange(accounted_at_, now), 0));

@@ -1,15 +1,15 @@
-// Driver: an upstream as an engine of ours. Takes what the gateway says, asks the upstream, and reports as a
-// step of an engine does.
+// Driver: makes an upstream behave like one of our engines. It takes the gateway's commands, sends requests
+// to the upstream, and reports the answers as an engine reports steps.
 //
 //   Handle(command) → one upstream request per choice → answer → Output → StepReport, every few milliseconds
 //
-// Each choice is a request of its own: it draws from its own seed, is held by its own credits, and goes on
-// where another engine left it. What the limit (attach/concurrency.h) does not let in waits here, where
-// nothing has been sent yet; the fleet is told the limit and so soon sends no more than that.
+// Each choice is a separate upstream request: it has its own seed and credits, and can continue where another
+// engine stopped. Requests above the limit (attach/concurrency.h) wait here, unsent; the fleet is told the
+// limit and soon sends no more than that.
 //
-// An upstream that cannot be reached makes its models FAILED, in words; it is asked every second or few
-// whether it is back, and then what it can do, for it may be another one. While it answers, nobody asks
-// whether it is there. Threads: the io_context's one.
+// While an upstream cannot be reached, its models are FAILED with the reason; it is probed every few seconds.
+// When it is back, its abilities are tested again, because it may be another server. While it sends answers,
+// it is not probed. Threads: the io_context's one.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -32,7 +32,7 @@
 
 namespace penstock {
 
-// A model's words: what is read of its file. Made on another thread: it takes a second.
+// A model's vocabulary, read from its file. Made on another thread: it takes about a second.
 struct ModelWords {
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const Pieces> pieces;
@@ -57,10 +57,10 @@ class Driver {
   Driver(boost::asio::io_context& io, std::shared_ptr<Upstream> upstream, DriverOptions options, Send send);
   ~Driver();
 
-  // All but load, whose words come by Load.
+  // All commands but load: see Load.
   void Handle(const wire::ToEngine& command);
   void Load(const wire::LoadModel& load, Result<ModelWords> words);
-  // The gateway is gone: all work is cancelled and nobody is told; models stay.
+  // The gateway is gone: all work is cancelled without events; models stay.
   void Disconnected();
   // `drained` is called when nothing runs any more.
   void Drain(std::function<void()> drained);

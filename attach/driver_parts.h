@@ -1,8 +1,8 @@
 // What the driver's files share: its models, requests and choices.
 //
-//   driver.cc      what the gateway says, and what it is told
-//   answering.cc   one choice's answer, from its turn to its end
-//   watching.cc    the upstream comes and goes
+//   driver.cc      the gateway's commands, and the reports to it
+//   answering.cc   the answer of one choice, from sending the request to its end
+//   watching.cc    whether the upstream is reachable, and what it serves
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What an upstream can do, as it was found to, and the request that says in its words what a Submit wants.
+// What an upstream can do, and a Submit translated into a request for it.
 #pragma once
 
 #include <cstdint>

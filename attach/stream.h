@@ -23,7 +23,7 @@ class Stream {
   virtual boost::asio::awaitable<Status> Write(std::string_view bytes, Nanos limit) = 0;
   // 0: the peer ended.
   virtual boost::asio::awaitable<Result<size_t>> Read(std::span<char> space, Nanos limit) = 0;
-  // Whatever waits on it ends at once.
+  // Pending reads and writes end at once.
   virtual void Close() = 0;
 };
 

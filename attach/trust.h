@@ -1,5 +1,5 @@
-// Trust: which TLS servers are believed, and of one that is not, why and what to do, in words.
-// Threads: one; made before the first connection, for reading a system's authorities takes milliseconds.
+// Trust: which TLS servers are trusted; for one that is not, the reason and the remedy.
+// Threads: one; made before the first connection, because reading a system's authorities takes milliseconds.
 #pragma once
 
 #include <openssl/types.h>
@@ -21,7 +21,7 @@ class Trust {
   boost::asio::ssl::context& context() { return context_; }
   // Before the handshake: the server must prove that it is `host`, a name or an address.
   static bool Require(SSL* connection, const std::string& host);
-  // Amid it: what is wrong with the certificate that was just refused, and the way out.
+  // During it: what is wrong with the certificate that was just refused, and how to fix it.
   std::string WhyNot(X509_STORE_CTX* refused, const std::string& host) const;
 
  private:

@@ -17,7 +17,7 @@ constexpr Nanos kSilence = 300 * kSecond;  // an upstream that says nothing for 
 class Upstream : public std::enable_shared_from_this<Upstream> {
  public:
   // One request under way: its head has come; the body is read piece by piece. Destroying it before its end
-  // closes the connection, which is how an upstream hears that nobody waits any more.
+  // closes the connection, which tells the upstream to stop.
   class Call {
    public:
     explicit Call(std::shared_ptr<Upstream> upstream) : upstream_(std::move(upstream)) {}
@@ -48,7 +48,6 @@ class Upstream : public std::enable_shared_from_this<Upstream> {
       : url_(std::move(url)), key_(std::move(key)), trust_(std::move(trust)) {}
 
   // Sends a request and waits for the head of its answer; any status is an answer. An empty body: a GET.
-  // `refused`: the connection could not be made, or the server ended it without a word.
   boost::asio::awaitable<Status> Start(Call& call, std::string path, std::string body);
 
   // A whole answer, of at most 4 MB. Errors also for a status other than 200, with the body's words.

@@ -1,4 +1,4 @@
-// The upstream comes and goes: whether it is there, what it serves, and what it can do.
+// Watches the upstream: whether it is reachable, what it serves, and what it can do.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -91,12 +91,13 @@ asio::awaitable<void> Driver::Watch() {
   }
 }
 
-// It need not be asked whether it is there; one that does one thing at a time would break off what it does.
+// It needs no probe while it sends answers, and a server that handles one request at a time would abort its
+// answer.
 bool Driver::Answering() const {
   return !running_.empty() && (OneAtATime() || Now() - heard_ < options_.probe);
 }
 
-// A name that somebody wrote down is tried even if it is not listed: not every server lists what it serves.
+// A configured name is tried even if it is not listed: not every server lists all its models.
 std::string Driver::TheirName(const Model& model, const std::vector<UpstreamModel>& listed) const {
   const std::string& ours = model.load.name();
   const auto mapped = options_.names.find(ours);

@@ -1,5 +1,5 @@
 // CHECK(condition, ...): stays on in release builds and aborts with the place and a message.
-// For our own bugs only: input, model files and peers are judged by Result, never by CHECK.
+// Only for our own bugs: wrong input, model files and peers are reported with Result, never with CHECK.
 #pragma once
 
 #include <cstdio>

@@ -11,14 +11,14 @@ constexpr Nanos kMicrosecond = 1'000, kMillisecond = 1'000'000, kSecond = 1'000'
 class Clock {
  public:
   virtual ~Clock() = default;
-  virtual Nanos Monotonic() const = 0;  // never goes back; its zero means nothing
+  virtual Nanos Monotonic() const = 0;  // never goes back; its zero has no meaning
   virtual Nanos Wall() const = 0;       // since the Unix epoch, UTC
 };
 
 // The machine's clocks. Threads: any.
 const Clock& SystemClock();
 
-// Moves only when told to. Threads: one.
+// For tests and simulations: moves only on request. Threads: one.
 class ManualClock final : public Clock {
  public:
   Nanos Monotonic() const override { return now_; }

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace penstock {
@@ -18,18 +19,25 @@ FairWorkers::FairWorkers(const Options& options) : options_(options) {
   }
 }
 
-FairWorkers::~FairWorkers() {
+void FairWorkers::Stop() {
+  std::vector<Work> dropped;
   {
     MutexLock lock(mutex_);
     stop_ = true;
+    for (auto& [_, queue] : queues_) {
+      std::ranges::move(queue.waiting, std::back_inserter(dropped));
+      queue.waiting.clear();
+    }
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void FairWorkers::Add(Owner owner, Work work) {
   {
     MutexLock lock(mutex_);
+    if (stop_) return;
     Queue& queue = queues_[owner];
     if (queue.waiting.empty() && queue.running == 0) queue.spent = std::max(queue.spent, level_);
     queue.waiting.push_back(std::move(work));
@@ -62,7 +70,7 @@ void FairWorkers::Loop() {
       lock.Wait(wake_);
       continue;
     }
-    Queue& queue = next->second;  // a map's elements stay where they are
+    Queue& queue = next->second;  // the address of a map's element does not change
     level_ = std::max(level_, queue.spent);
     Work work = std::move(queue.waiting.front());
     queue.waiting.pop_front();

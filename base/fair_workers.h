@@ -1,10 +1,10 @@
 // FairWorkers: threads that do the slow work of several owners, so that no owner's work delays another's by
 // more than one piece of work.
 //
-// Each owner has a queue of its own and the time that was spent on it. A free thread takes the oldest piece
-// of the owner on which the least was spent; one that comes back from idleness begins where the others are,
-// so nothing is saved up. One owner has at most `most_of_one` threads, so with fewer than `threads` there is
-// always one that its long pieces do not occupy.
+// Each owner has its own queue and a count of the time that was spent on it. A free thread takes the oldest
+// piece of the owner on which the least time was spent. An owner that was idle begins at the level of the
+// others, so it cannot save up time. One owner uses at most `most_of_one` threads; if that is less than
+// `threads`, its long pieces always leave a thread for the others.
 //
 // Source: start-time fair queueing (Goyal et al., 1996), charged after the fact because a piece's time is not
 //         known before.
@@ -32,15 +32,16 @@ class FairWorkers {
     std::string name;     // of the threads, up to 15 bytes
     int threads = 1;      // > 0
     int most_of_one = 1;  // threads that work for one owner at the same time
-    int niceness = 0;     // of the threads: 0 is normal, 19 gives way to everything
+    int niceness = 0;     // of the threads: 0 is normal, 19 is the lowest priority
   };
   explicit FairWorkers(const Options& options);
-  // Drops what waits; waits for what runs.
-  ~FairWorkers();
+  ~FairWorkers() { Stop(); }
   FairWorkers(const FairWorkers&) = delete;
   FairWorkers& operator=(const FairWorkers&) = delete;
 
   void Add(Owner owner, Work work) EXCLUDES(mutex_);
+  // Drops what waits, on this thread, and waits for what runs; what is added later is dropped.
+  void Stop() EXCLUDES(mutex_);
   size_t waiting() const EXCLUDES(mutex_);
 
  private:

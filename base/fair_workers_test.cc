@@ -71,7 +71,7 @@ TEST(FairWorkers, TimeIsSharedNotPieces) {
   EXPECT_GT(large, 5);
 }
 
-TEST(FairWorkers, OneThreadIsLeftToTheOthers) {
+TEST(FairWorkers, OneThreadIsLeftForTheOthers) {
   FairWorkers workers({.name = "test", .threads = 2, .most_of_one = 1});
   std::promise<void> release;
   const std::shared_future<void> released = release.get_future().share();
@@ -97,7 +97,7 @@ TEST(FairWorkers, NothingIsSavedUpWhileIdle) {
   run(1, 50, alone);
   while (workers.waiting() > 0) Spend(std::chrono::milliseconds(1));
   run(1, 20, both);
-  run(2, 20, both);  // had 100 ms less so far, and gets none of it now
+  run(2, 20, both);  // has had 100 ms less so far, but does not get that time now
   while (workers.waiting() > 0) Spend(std::chrono::milliseconds(1));
   std::promise<void> last;
   workers.Add(3, [&] { last.set_value(); });
@@ -107,7 +107,7 @@ TEST(FairWorkers, NothingIsSavedUpWhileIdle) {
   EXPECT_LT(early, 15);
 }
 
-TEST(FairWorkers, WhatWaitsAtTheEndIsDropped) {
+TEST(FairWorkers, WorkThatWaitsAtTheEndIsDropped) {
   std::atomic<int> ran = 0;
   auto alive = std::make_shared<int>(0);
   {

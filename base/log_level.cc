@@ -21,7 +21,7 @@ Result<LogLevel> ParseLogLevel(std::string_view word) {
   for (const Word& known : kWords) {
     if (known.word == word) return known.level;
   }
-  return Fail(Code::kInvalid, "'{}' is no log level: error, warning, info, debug or trace", word);
+  return Fail(Code::kInvalid, "'{}' is not a log level: use error, warning, info, debug or trace", word);
 }
 
 std::string_view LogLevelName(LogLevel level) {

@@ -1,11 +1,11 @@
-// How much is said in the logs: one of a few words, the same everywhere.
+// The levels of the logs, with the same names everywhere.
 //
-//   error, warning  something is wrong; somebody should look
-//   info            what happens to the cloud, and a line for each request that ended
-//   debug           what happens to each request
+//   error, warning  something is wrong; an operator should look at it
+//   info            events of the cloud, and a line for each request that ended
+//   debug           events of each request
 //   trace           each step of an engine
 //
-// At no level does a log hold a prompt, an answer or a key.
+// No level logs a prompt, an answer or a key.
 #pragma once
 
 #include <spdlog/common.h>
@@ -18,7 +18,7 @@ namespace penstock {
 
 using LogLevel = spdlog::level::level_enum;
 
-// Errors: kInvalid: names the words there are.
+// Errors: kInvalid: lists the levels.
 Result<LogLevel> ParseLogLevel(std::string_view word);
 std::string_view LogLevelName(LogLevel level);
 

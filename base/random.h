@@ -1,4 +1,4 @@
-// Randomness that replays: every stream is a pure function of a seed and a counter.
+// Reproducible random numbers: every stream is a pure function of a seed and a counter.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ constexpr uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
-// The `counter`-th number of stream `seed`: a sequence that is preempted and recomputed draws the same.
+// The `counter`-th number of stream `seed`: a recomputed sequence gets the same numbers.
 constexpr uint64_t Draw(uint64_t seed, uint64_t counter) {
   return Mix(Mix(seed) ^ (counter * 0xd1342543de82ef95));
 }

@@ -1,11 +1,11 @@
-// Reasons: what can go wrong that a user meets, each with a short code that never changes ("PS1003") and a
-// paragraph: what happened, why, what to do. The one table; `penstock errors` and docs/errors.md are made
-// from it.
+// Reasons: the errors that users can meet, each with a short code that never changes ("PS1003") and a
+// paragraph: what happened, why, and what to do. This is the only table; `penstock errors` and docs/errors.md
+// are generated from it.
 //
 //   1xxx install and start   2xxx models   3xxx requests   4xxx teams and keys   5xxx store and backup
 //   6xxx engines
 //
-// A number is never used again for something else.
+// A number is never reused for another error.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace penstock {
 enum class Code;  // base/result.h
 
 enum class Reason : uint16_t {
-  kNone = 0,  // an error without a paragraph of its own
+  kNone = 0,  // an error without its own paragraph
 
   kPortInUse = 1001,
   kAddressUnusable = 1002,
@@ -59,6 +59,8 @@ enum class Reason : uint16_t {
   kBadHttp = 3015,
   kTooSlow = 3016,
   kTooManyOpen = 3017,
+  kKeyBodyMemory = 3018,
+  kBodyMemory = 3019,
 
   kNoKey = 4001,
   kKeyUnknown = 4002,
@@ -92,7 +94,7 @@ enum class Reason : uint16_t {
 
 struct ReasonText {
   Reason reason;
-  Code code;  // the kind of failure that it always is
+  Code code;  // the kind of failure, always the same for a reason
   std::string_view title, what, why, mend;
 };
 std::span<const ReasonText> Reasons();

@@ -1,4 +1,4 @@
-// Result<T>: a value or an Error that says what is wrong and the way out.
+// Result<T>: a value, or an Error that says what is wrong and how to fix it.
 //
 // No exception crosses a floor: third-party exceptions are caught where that library is called and
 // become an Error there. Asserts (base/check.h) are for our own bugs and never judge outside input.
@@ -18,26 +18,26 @@ namespace penstock {
 // One value per kind of failure; gateway/ maps each to an HTTP status, app/ to an exit code.
 enum class Code {
   kInvalid,          // the caller's input is wrong (400)
-  kUnauthenticated,  // no key, or one that we do not know (401)
+  kUnauthenticated,  // no key, or an unknown one (401)
   kForbidden,        // a known key that may not do this (403)
   kNotFound,         // names something that does not exist (404)
-  kConflict,         // collides with what exists or already happened (409)
+  kConflict,         // conflicts with what exists or has already happened (409)
   kTooLarge,         // over a stated limit (413)
   kOverloaded,       // try again soon: a queue or a memory is full (429)
-  kUnsupported,      // well-formed, not served by this version (400, named)
-  kCorrupt,          // a file of ours or of the user is damaged
-  kUnavailable,      // a part that must answer does not (503)
+  kUnsupported,      // well-formed, but not supported by this version (400, names the field)
+  kCorrupt,          // one of our files or of the user's is damaged
+  kUnavailable,      // a required part does not answer (503)
   kDeadline,         // ran out of time (408/504)
-  kCancelled,        // the caller went away
+  kCancelled,        // the caller cancelled or disconnected
   kIo,               // the operating system refused
-  kInternal,         // our own fault
+  kInternal,         // a bug in Penstock
 };
 std::string_view CodeName(Code code);
 
 struct Error {
   Code code = Code::kInternal;
-  std::string message;            // names the thing and the way out; fit for a user's eyes
-  Reason reason = Reason::kNone;  // where there is a paragraph about it
+  std::string message;            // for users: names the thing and how to fix it
+  Reason reason = Reason::kNone;  // kNone: there is no paragraph about it
 };
 
 template <class T>
@@ -49,7 +49,7 @@ template <class... Args>
   return std::unexpected(Error{code, fmt::format(format, std::forward<Args>(args)...)});
 }
 
-// The same, of the kind that the reason always is.
+// The same, with the reason's own code.
 template <class... Args>
 [[nodiscard]] std::unexpected<Error> Fail(Reason reason, fmt::format_string<Args...> format, Args&&... args) {
   return std::unexpected(Error{CodeOf(reason), fmt::format(format, std::forward<Args>(args)...), reason});
@@ -59,16 +59,16 @@ template <class... Args>
 [[nodiscard]] std::unexpected<Error> FailErrno(Code code, std::string_view what,
                                                Reason reason = Reason::kNone);
 
-// The same error with other words.
+// The same error with another message.
 inline Error Reworded(const Error& error, std::string message) {
   return {error.code, std::move(message), error.reason};
 }
-// For people: "[PS1003] …", or the message alone.
+// As shown to users: "[PS1003] …", or only the message.
 std::string Worded(const Error& error);
 
 }  // namespace penstock
 
-// Returns the error of `expression` from the enclosing function, or goes on.
+// Returns the error of `expression` from the enclosing function, or continues.
 #define PENSTOCK_TRY(expression)                                         \
   do {                                                                   \
     if (auto penstock_try_ = (expression); !penstock_try_.has_value()) { \

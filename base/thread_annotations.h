@@ -1,6 +1,6 @@
-// What clang's thread-safety analysis checks (-Wthread-safety, in the floors that use this): which mutex
-// guards a member, and which functions need it held. The standard library's mutexes say nothing to it, so
-// Mutex and MutexLock do, and nothing more.
+// Annotations for clang's thread-safety analysis (-Wthread-safety, in the floors that use this): which mutex
+// guards a member, and which functions require it. The standard library's mutexes have no annotations, so
+// Mutex and MutexLock add them, and nothing else.
 //
 //   Mutex mutex_;
 //   std::vector<Item> queue_ GUARDED_BY(mutex_);
@@ -33,7 +33,7 @@ class CAPABILITY("mutex") Mutex {
   std::mutex mutex_;
 };
 
-// Holds a Mutex until its end, but for the time of Unlock to Lock and of a wait.
+// Holds a Mutex until its end, except between Unlock and Lock and during a wait.
 class SCOPED_CAPABILITY MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) ACQUIRE(mutex) : lock_(mutex.mutex_) {}
@@ -44,7 +44,7 @@ class SCOPED_CAPABILITY MutexLock {
   void Unlock() RELEASE() { lock_.unlock(); }
   void Lock() ACQUIRE() { lock_.lock(); }
 
-  // Conditions are loops around these: the analysis does not see into a predicate.
+  // Use loops around these for conditions, because the analysis cannot check a predicate.
   void Wait(std::condition_variable& condition) { condition.wait(lock_); }
   template <class Duration>
   std::cv_status WaitFor(std::condition_variable& condition, Duration duration) {

@@ -1,4 +1,4 @@
-// The plainest terms, shared by every floor.
+// Basic types that every floor shares.
 #pragma once
 
 #include <cstdint>

@@ -41,8 +41,8 @@ uint64_t Read(const std::byte* begin, int64_t bytes) {
   return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
 }
 
-// The best of many short passes over one part of the memory after another: other processes share this
-// machine, and only take away.
+// The best of many short passes, each over another part of the memory: other processes on this machine only
+// reduce the result.
 double BestPass(ThreadPool& pool, const std::byte* memory) {
   constexpr int64_t kPass = kBytes / 4, kChunk = int64_t{2} << 20;
   std::atomic<uint64_t> sink{0};
@@ -58,7 +58,7 @@ double BestPass(ThreadPool& pool, const std::byte* memory) {
   return best;
 }
 
-// Sixteen independent chains hide any latency; the barrier keeps the compiler from folding them.
+// Sixteen independent chains hide the latency; the barrier prevents the compiler from merging them.
 constexpr int kChains = 16, kRounds = 10'000;
 
 __attribute__((target("avx512f,avx512vnni"))) void DotsAvx512() {
@@ -108,7 +108,7 @@ __attribute__((target("avx2,fma"))) void FmasAvx2() {
   }
 }
 
-// All workers at once; of each worker its best call, for the same reason.
+// All workers at once; takes each worker's best call, for the same reason.
 double OpsPerSecond(ThreadPool& pool, void (*loop)(), double ops_a_call) {
   std::vector<double> best(static_cast<size_t>(pool.workers()), 0.0);
   const Clock& clock = SystemClock();
@@ -132,7 +132,7 @@ double MeasureReadBandwidth(ThreadPool& pool) {
   if (memory == MAP_FAILED) return 0;
   madvise(memory, kBytes, MADV_HUGEPAGE);
   auto* bytes = static_cast<std::byte*>(memory);
-  // Touched, or every page would be the one page of zeros.
+  // Written once, because otherwise every page would map to the same page of zeros.
   pool.For(kBytes, int64_t{4} << 20, [&](int64_t begin, int64_t end, int) {
     std::memset(bytes + begin, 1, static_cast<size_t>(end - begin));
   });

@@ -71,8 +71,8 @@ std::optional<std::string> CgroupOf(const std::string& proc, const std::string& 
   return std::nullopt;
 }
 
-// Folders from the group up to the root: a limit anywhere above binds too. Inside a container the group's
-// own path may not exist under the mount, whose root then is the group.
+// Folders from the group up to the root, because limits of all ancestors also apply. In a container, the
+// group's path may not exist below the mount; then the mount's root is the group.
 std::vector<std::string> GroupAndAncestors(const std::string& mount, std::string group) {
   std::vector<std::string> folders;
   while (group.size() > 1) {

@@ -1,4 +1,4 @@
-// What this machine's CPU is: model, instruction sets, the CPUs and the memory that this process may use.
+// This machine's CPU: its model and instruction sets, and the CPUs and memory that this process may use.
 #pragma once
 
 #include <cstdint>
@@ -15,18 +15,18 @@ struct CpuFeatures {
 // As the CPU reports and the operating system enables them.
 CpuFeatures DetectCpuFeatures();
 
-std::string CpuModel();  // "AMD EPYC …"; "unknown CPU" where the system does not say
+std::string CpuModel();  // "AMD EPYC …"; "unknown CPU" if the system does not report it
 
 // CPU numbers in this thread's affinity mask, ascending; never empty.
 std::vector<int> AllowedCpus();
-// The same, cut to the cgroup's CPU quota.
+// The same, limited to the cgroup's CPU quota.
 std::vector<int> UsableCpus();
 
 struct MemoryInfo {
   int64_t total = 0;      // bytes of RAM, or the tightest cgroup limit if smaller
-  int64_t available = 0;  // what can still be allocated without swapping, under the same limits
+  int64_t available = 0;  // bytes that can still be allocated without swapping, under the same limits
 };
-// 0 where the system does not say.
+// 0 if the system does not report it.
 MemoryInfo QueryMemory();
 
 // The same, read from given roots (tests): `proc` for /proc, `cgroup` for /sys/fs/cgroup.

@@ -11,7 +11,7 @@
 namespace penstock::chip {
 namespace {
 
-// A made-up /proc and /sys/fs/cgroup.
+// A simulated /proc and /sys/fs/cgroup.
 class MemoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -31,12 +31,12 @@ class MemoryTest : public ::testing::Test {
   std::filesystem::path root_;
 };
 
-TEST_F(MemoryTest, IsTheMachinesWithoutACgroup) {
+TEST_F(MemoryTest, WithoutACgroupItIsTheMachines) {
   EXPECT_EQ(Query().total, 1000 * 1024);
   EXPECT_EQ(Query().available, 600 * 1024);
 }
 
-TEST_F(MemoryTest, IsCutToTheTightestGroupOfVersion2) {
+TEST_F(MemoryTest, IsLimitedToTheTightestGroupOfVersion2) {
   Write("proc/self/cgroup", "0::/a/b\n");
   Write("cgroup/a/memory.max", "409600\n");
   Write("cgroup/a/memory.current", "102400\n");
@@ -53,7 +53,7 @@ TEST_F(MemoryTest, CountsFilePagesThatTheKernelWouldDropAsAvailable) {
   EXPECT_EQ(Query().available, 409600 - 402600 + 200000);
 }
 
-TEST_F(MemoryTest, IsCutToTheLimitOfVersion1) {
+TEST_F(MemoryTest, IsLimitedToTheLimitOfVersion1) {
   Write("proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/job\n");
   Write("cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");  // no limit
   Write("cgroup/memory/job/memory.limit_in_bytes", "204800\n");
@@ -62,7 +62,7 @@ TEST_F(MemoryTest, IsCutToTheLimitOfVersion1) {
   EXPECT_EQ(Query().available, 200000);
 }
 
-TEST_F(MemoryTest, FallsBackToTheMountWhereTheGroupsOwnFolderIsNotVisible) {
+TEST_F(MemoryTest, FallsBackToTheMountIfTheGroupsOwnFolderIsNotVisible) {
   Write("proc/self/cgroup", "0::/docker/0123\n");
   Write("cgroup/memory.max", "204800\n");
   EXPECT_EQ(Query().total, 204800);

@@ -17,10 +17,10 @@ namespace {
 // About 50 µs: longer than the serial gaps inside a step, far shorter than a scheduler's time slice.
 constexpr int kSpins = 1500;
 
-constexpr uint64_t kOpen = uint64_t{1} << 31;  // in the gate: workers may still come in
-constexpr uint64_t kInside = kOpen - 1;        // in the gate: how many are
+constexpr uint64_t kOpen = uint64_t{1} << 31;  // in the gate: workers may still enter
+constexpr uint64_t kInside = kOpen - 1;        // in the gate: how many workers are inside
 
-// The word stays an std::atomic for the language; the kernel sees its 32 bits.
+// C++ uses the word as an std::atomic; the kernel sees its 32 bits.
 void FutexWait(std::atomic<uint32_t>& word, uint32_t expected) {
   syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
 }
@@ -38,7 +38,7 @@ bool SpinUntil(const Done& done) {
   return false;
 }
 
-// Best effort: a container may forbid it, and an unpinned worker is still right.
+// Best effort: a container may forbid it, and an unpinned worker is still correct.
 void Pin(pthread_t thread, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -99,7 +99,7 @@ void ThreadPool::WaitUntil(const Done& done) {
   caller_sleeps_.store(false);
 }
 
-// Into section `epoch`, unless it is over.
+// Enters section `epoch`, unless it is over.
 bool ThreadPool::Join(uint32_t epoch) {
   uint64_t gate = gate_.load(std::memory_order_relaxed);
   while (gate >> 32 == epoch && (gate & kOpen) != 0) {
@@ -108,7 +108,8 @@ bool ThreadPool::Join(uint32_t epoch) {
   return false;
 }
 
-// The caller may end its section as soon as the gate says that nobody is inside; the pool itself outlives us.
+// The caller may end its section as soon as the gate shows that no worker is inside; the pool itself lives
+// longer.
 void ThreadPool::Leave() {
   been_.fetch_add(1, std::memory_order_release);
   gate_.fetch_sub(1, std::memory_order_release);

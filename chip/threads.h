@@ -2,9 +2,9 @@
 //
 // A step is a few hundred short parallel sections, so a section must start and end in about a microsecond:
 // workers spin briefly between sections and then sleep on a futex, so that an idle engine costs nothing and
-// cores shared with other processes are given back. Work is dealt by an atomic cursor (For), and a section
-// ends when its work is done: a worker whose core the operating system took away delays only the chunk that
-// it holds, and one that comes too late is not waited for.
+// other processes can use the cores. Workers get work through an atomic cursor (For), and a section ends when
+// its work is done: a worker that the operating system preempted delays only its own chunk, and a section
+// does not wait for a worker that arrives too late.
 //
 // Threads: Run and For are called by one thread at a time, which takes part as worker 0. Neither may be
 //          called from inside a section.
@@ -28,17 +28,17 @@ class ThreadPool {
 
   int workers() const { return static_cast<int>(threads_.size()) + 1; }
 
-  // Pins the calling thread where worker 0 belongs. For a thread that does nothing but drive this pool.
+  // Pins the calling thread to the CPU of worker 0. For a thread that only runs this pool.
   void PinCaller() const;
 
-  // fn(worker, workers) once on every worker; returns when all have returned. fn must not throw.
+  // Calls fn(worker, workers) once on every worker; returns when all have returned. fn must not throw.
   template <class Fn>
   void Run(const Fn& fn) {
     RunErased(&fn, Erased<Fn>, /*everyone=*/true);
   }
 
-  // fn(begin, end, worker) over [0, count) in chunks of `chunk` (the last may be shorter), each once, in no
-  // order. Runs on the caller alone where there is one chunk or one worker.
+  // Calls fn(begin, end, worker) over [0, count) in chunks of `chunk` (the last may be shorter), each once,
+  // in any order. Runs only on the caller if there is one chunk or one worker.
   template <class Fn>
   void For(int64_t count, int64_t chunk, const Fn& fn) {
     if (workers() == 1 || count <= chunk) {
@@ -64,7 +64,7 @@ class ThreadPool {
     (*static_cast<const Fn*>(context))(worker, workers);
   }
 
-  // everyone: not only until nobody is in the section, but until every worker has been.
+  // everyone: waits until every worker has been in the section, not only until none is inside.
   void RunErased(const void* context, Call call, bool everyone);
   bool Join(uint32_t epoch);
   void Leave();
@@ -72,14 +72,14 @@ class ThreadPool {
   void WaitUntil(const Done& done);
   void Work(int worker);
 
-  std::vector<int> cpus_;             // worker w belongs on cpus_[w % size]; constant after construction
+  std::vector<int> cpus_;             // worker w runs on cpus_[w % size]; constant after construction
   std::vector<std::thread> threads_;  // workers 1 …; constant after construction
 
   // Written by the caller while no section is open, read by workers that joined one.
   const void* context_ = nullptr;
   Call call_ = nullptr;
 
-  // Each on its own cache line: workers poll epoch_ while others come and go.
+  // Each on its own cache line, because workers poll epoch_ while others enter and leave.
   alignas(64) std::atomic<uint32_t> epoch_{0};  // sections begun; futex word of sleeping workers
   // The gate of the newest section: its epoch << 32 | kOpen | workers inside.
   alignas(64) std::atomic<uint64_t> gate_{0};

@@ -31,7 +31,7 @@ TEST(ThreadPool, TheCallerIsWorkerZero) {
   EXPECT_EQ(zero, std::this_thread::get_id());
 }
 
-TEST(ThreadPool, ForCoversEachIndexOnceWhateverTheChunk) {
+TEST(ThreadPool, ForCoversEachIndexOnceForAnyChunkSize) {
   ThreadPool pool(3);
   for (const int64_t count : {0, 1, 2, 7, 64, 1000}) {
     for (const int64_t chunk : {1, 3, 16, 5000}) {
@@ -59,11 +59,11 @@ TEST(ThreadPool, SectionsAreOrderedForTheCaller) {
   EXPECT_EQ(std::accumulate(cells.begin(), cells.end(), int64_t{0}), 64 * 2000);
 }
 
-TEST(ThreadPool, WakesWorkersThatSlept) {
+TEST(ThreadPool, WakesSleepingWorkers) {
   ThreadPool pool(2);
   std::atomic<int> calls{0};
   for (int round = 0; round < 5; ++round) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // well past the spin
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));  // much longer than the spin
     pool.Run([&](int, int) { calls.fetch_add(1); });
   }
   EXPECT_EQ(calls.load(), 10);

@@ -1,4 +1,4 @@
-// The public HTTP API, as any client sees it.
+// A client of the public HTTP API.
 
 const KEY = 'penstock.key';
 let key = null;
@@ -13,21 +13,21 @@ export const storedKey = () => {
 export function useKey(secret) {
   key = secret;
 }
-// For this tab only, or until signed out.
+// Stores the key for this tab only or, if `always`, until the user signs out.
 export function keepKey(secret, always) {
   try {
     (always ? localStorage : sessionStorage).setItem(KEY, secret);
-  } catch { /* a browser without storage: the key lives as long as the page */ }
+  } catch { /* a browser without storage: the key is kept until the page is closed */ }
 }
 export function forgetKey() {
   try {
     sessionStorage.removeItem(KEY);
     localStorage.removeItem(KEY);
-  } catch { /* nothing was kept */ }
+  } catch { /* nothing was stored */ }
   key = null;
 }
 
-// What went wrong, in the server's words where it said any. status 0: the server was not reached.
+// A failed request, with the server's message if it sent one. status 0: the server was not reached.
 export class ApiError extends Error {
   constructor(message, { status = 0, code = null, param = null, requestId = '', retryAfter = 0 } = {}) {
     super(message);
@@ -36,14 +36,14 @@ export class ApiError extends Error {
 }
 
 async function errorOf(response) {
-  let said = {};
+  let details = {};
   try {
-    said = (await response.json()).error ?? {};
-  } catch { /* not ours: a proxy in between */ }
-  return new ApiError(said.message ?? `the server answered ${response.status} ${response.statusText}`, {
+    details = (await response.json()).error ?? {};
+  } catch { /* not from Penstock: a proxy answered */ }
+  return new ApiError(details.message ?? `The server answered ${response.status} ${response.statusText}.`, {
     status: response.status,
-    code: said.code,
-    param: said.param,
+    code: details.code,
+    param: details.param,
     requestId: response.headers.get('x-request-id') ?? '',
     retryAfter: Number(response.headers.get('retry-after') ?? 0),
   });
@@ -59,7 +59,7 @@ async function call(path, options = {}) {
     });
   } catch (error) {
     if (error.name === 'AbortError') throw error;
-    throw new ApiError('Penstock cannot be reached. Is it running, and this computer online?');
+    throw new ApiError('Cannot reach Penstock. Check that it is running and that this computer is online.');
   }
   if (!response.ok) throw await errorOf(response);
   return response;
@@ -69,8 +69,8 @@ export async function get(path, signal) {
   return (await call(path, { signal })).json();
 }
 
-// One streamed chat completion. Calls opened(requestId), note(text) for what the server says while it waits,
-// and chunk(json) for each event; returns at [DONE].
+// One streamed chat completion. Calls opened(requestId), note(text) with the server's comments while the request
+// waits, and chunk(json) for each event; returns at [DONE].
 export async function streamChat(body, { signal, opened, note, chunk }) {
   const response = await call('/v1/chat/completions', {
     method: 'POST',
@@ -88,7 +88,7 @@ export async function streamChat(body, { signal, opened, note, chunk }) {
     if (json.error) throw new ApiError(json.error.message, { status: 200, code: json.error.code, requestId });
     chunk(json);
   }
-  throw new ApiError('The connection broke off before the answer was whole.', { requestId });
+  throw new ApiError('The connection was lost before the answer was complete.', { requestId });
 }
 
 // Events are separated by an empty line; lines that start with a colon are comments.
@@ -101,7 +101,7 @@ export async function* serverSentEvents(stream) {
       piece = await reader.read();
     } catch (error) {
       if (error.name === 'AbortError') throw error;
-      throw new ApiError('The connection broke off before the answer was whole.');
+      throw new ApiError('The connection was lost before the answer was complete.');
     }
     if (piece.done) return;
     rest += piece.value.replaceAll('\r', '');

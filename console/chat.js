@@ -1,25 +1,25 @@
-// The chat: one conversation, kept in this page and nowhere else.
+// The chat: one conversation, kept only in this page.
 import { $, h, copy, keyed, setHidden, setText, tabs } from './dom.js';
 import * as api from './api.js';
 import { count, duration, rate } from './format.js';
 import { render } from './markdown.js';
 import { snippets } from './snippets.js';
-import { openStory } from './story.js';
+import { openTrace } from './trace.js';
 
-let turns = [];         // {id, role, content, …}: an answer also has its model, its facts and perhaps an error
+let turns = [];         // {id, role, content, …}: an answer also has its model, its statistics and perhaps an error
 let answering = null;   // {turn, controller}
 let language = 'curl';
 let lastId = 0;
 let onUnauthorised = () => {};
 
-// ---- what is asked ----
+// ---- the request ----
 
 const number = (id) => ($(id).value.trim() === '' ? undefined : Number($(id).value));
 
 function messages(until) {
   const system = $('system').value.trim();
-  const said = turns.slice(0, until).filter((turn) => turn.content !== '');
-  return [...(system ? [{ role: 'system', content: system }] : []), ...said.map(({ role, content }) => ({ role, content }))];
+  const sent = turns.slice(0, until).filter((turn) => turn.content !== '');
+  return [...(system ? [{ role: 'system', content: system }] : []), ...sent.map(({ role, content }) => ({ role, content }))];
 }
 
 function requestBody(asked) {
@@ -46,7 +46,7 @@ function makeTurn(turn) {
   }
   const parts = node.parts;
   parts.thoughts = h('div', { class: 'body' });
-  parts.thinking = h('details', { class: 'thinking', hidden: true }, h('summary', {}, 'Thoughts'), parts.thoughts);
+  parts.thinking = h('details', { class: 'thinking', hidden: true }, h('summary', {}, 'Reasoning'), parts.thoughts);
   node.insertBefore(parts.thinking, body);
   parts.note = h('p', { class: 'note', hidden: true });
   parts.error = h('div', { class: 'error', role: 'alert', hidden: true });
@@ -54,18 +54,18 @@ function makeTurn(turn) {
   parts.actions = h('p', { class: 'actions' },
     h('button', { type: 'button', class: 'quiet', onclick: (event) => copy(event.currentTarget, turn.content) }, 'Copy'),
     h('button', { type: 'button', class: 'quiet again', onclick: () => regenerate(turn) }, 'Regenerate'),
-    h('button', { type: 'button', class: 'quiet happened', onclick: () => openStory(turn.requestId) }, 'What happened'));
+    h('button', { type: 'button', class: 'quiet happened', onclick: () => openTrace(turn.requestId) }, 'Request trace'));
   parts.foot = h('div', { class: 'foot' }, parts.facts, parts.actions);
   node.append(parts.note, parts.error, parts.foot);
   return node;
 }
 
 const FACTS = [
-  ['first', 'First token', (turn) => turn.firstMs !== undefined && duration(turn.firstMs)],
+  ['first', 'Time to first token', (turn) => turn.firstMs !== undefined && duration(turn.firstMs)],
   ['rate', 'Tokens per second', (turn) => turn.perSecond !== undefined && rate(turn.perSecond)],
-  ['in', 'In', (turn) => turn.usage && count(turn.usage.prompt_tokens)],
+  ['in', 'Input', (turn) => turn.usage && count(turn.usage.prompt_tokens)],
   ['cached', 'Cached', (turn) => turn.usage?.prompt_tokens_details?.cached_tokens && count(turn.usage.prompt_tokens_details.cached_tokens)],
-  ['out', 'Out', (turn) => (turn.usage ? count(turn.usage.completion_tokens) : turn.pieces > 0 && count(turn.pieces))],
+  ['out', 'Output', (turn) => (turn.usage ? count(turn.usage.completion_tokens) : turn.pieces > 0 && count(turn.pieces))],
   ['id', 'Request', (turn) => turn.requestId],
 ];
 
@@ -98,12 +98,12 @@ function updateTurn(node, turn) {
 
 function noteOf(turn, busy) {
   if (busy && turn.content === '' && !turn.reasoning) return turn.note ?? 'Waiting for the first token';
-  if (turn.stopped) return 'Stopped. What came until then is kept.';
-  if (turn.finish === 'length') return 'Cut at the limit of tokens. Raise “Max tokens” to read on.';
+  if (turn.stopped) return 'Stopped. The part that was received is kept.';
+  if (turn.finish === 'length') return 'Stopped at the token limit. Raise “Max tokens” for a longer answer.';
   return '';
 }
 
-// The server's own words, and a way out.
+// The server's message, and a button to try again or to sign in.
 function updateError(node, turn) {
   setHidden(node, turn.error === undefined);
   if (turn.error === undefined || node.shows === turn.error) return;
@@ -126,7 +126,7 @@ function show() {
   showCode();
 }
 
-// Who reads the end goes on reading the end; who has scrolled up is left alone.
+// Keeps the end in view, unless the user has scrolled up.
 function following(change) {
   const thread = $('thread');
   const follows = thread.scrollHeight - thread.scrollTop - thread.clientHeight < 80;
@@ -134,7 +134,7 @@ function following(change) {
   if (follows) thread.scrollTop = thread.scrollHeight;
 }
 
-// At most once a frame, however fast tokens come.
+// Updates at most once per frame, however fast tokens arrive.
 let framed = false;
 function showSoon(turn) {
   if (framed) return;
@@ -148,7 +148,7 @@ function showSoon(turn) {
 
 const announce = (text) => { $('announce').textContent = text; };
 
-// ---- asking ----
+// ---- sending ----
 
 function send() {
   const draft = $('draft');
@@ -194,7 +194,7 @@ async function answer() {
   }
   answering = null;
   following(show);
-  tell(turn);
+  announceAnswer(turn);
   if (!turn.usage && turn.requestId?.startsWith('req_')) await learnUsage(turn);
 }
 
@@ -229,13 +229,13 @@ async function stream(turn, body, signal) {
   });
 }
 
-function tell(turn) {
-  if (turn.error) return;  // it is an alert
+function announceAnswer(turn) {
+  if (turn.error) return;  // an error is announced as an alert
   const text = $('turns').lastElementChild?.querySelector(':scope > .body:not(.thinking .body)')?.textContent ?? '';
   announce(turn.stopped ? 'Stopped.' : text.slice(0, 2000));
 }
 
-// A stream that was stopped ends without its usage; the cloud's books have it.
+// A stream that was stopped ends without its usage; the request's record has it.
 async function learnUsage(turn) {
   for (let attempt = 0; attempt < 5; ++attempt) {
     try {
@@ -246,7 +246,7 @@ async function learnUsage(turn) {
         return;
       }
     } catch {
-      return;  // refused before it ran: there is no record
+      return;  // the request was refused, so there is no record
     }
     await new Promise((done) => setTimeout(done, 300));
   }
@@ -260,13 +260,13 @@ function showCode() {
   let asked, what;
   if (draft) {
     asked = [...messages(turns.length), { role: 'user', content: draft }];
-    what = 'What “Send” would ask now.';
+    what = 'The request that “Send” would make now.';
   } else if (turns.length > 0) {
     asked = messages(turns.findLastIndex((turn) => turn.role === 'user') + 1);
-    what = 'The request behind the last answer.';
+    what = 'The request of the last answer.';
   } else {
     asked = [...messages(0), { role: 'user', content: 'Hello' }];
-    what = 'Write a message, and these lines ask the same.';
+    what = 'An example. Write a message to see its code.';
   }
   setText($('code-what'), what);
   setText($('code-text'), snippets(location.origin, requestBody(asked))[language]);
@@ -286,7 +286,7 @@ export function showModels(models, reason) {
     });
   if (!ready.some((model) => model.name === chosen)) select.value = ready[0]?.name ?? '';
   const none = ready.length === 0;
-  setText($('model-note'), none ? `No model is ready: ${reason || 'one is being loaded'}.` : contextOf(models));
+  setText($('model-note'), none ? `No model is ready: ${reason || 'a model is being loaded'}.` : contextOf(models));
   $('send').disabled = none;
   setText($('empty-title'), none ? 'No model is ready yet' : `Ask ${select.value}`);
   if (select.value !== chosen) showCode();
@@ -311,7 +311,7 @@ function togglePanel(open) {
   showCode();
 }
 
-// Where there is little room, the panel lies over the chat.
+// On small screens the panel covers the chat.
 const overTheChat = () => matchMedia('(max-width: 64rem)').matches;
 
 function closePanel() {
@@ -340,7 +340,7 @@ export function startChat(unauthorised) {
     showCode();
   });
   addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape' || $('story').open || $('view-chat').hidden) return;
+    if (event.key !== 'Escape' || $('trace').open || $('view-chat').hidden) return;
     if (overTheChat() && !$('panel').hidden) closePanel();
     else if (answering) stop();
   });

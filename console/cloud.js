@@ -1,22 +1,22 @@
-// The pool, live: models, engines, teams and requests from snapshots of GET /v1/live.
+// The cloud view: models, engines, teams and requests from snapshots of GET /v1/live.
 import { $, h, keyed, setAttribute, setHidden, setText, svg } from './dom.js';
 import { age, bytes, count, plural, rate } from './format.js';
-import { openStory } from './story.js';
+import { openTrace } from './trace.js';
 
-const ROWS = 20;          // requests on the screen at once
-const MOST = 500;         // that a snapshot lists
-const SPARK_MS = 60000;   // what the line shows
+const ROWS = 20;          // requests on one page
+const MOST = 500;         // requests that a snapshot lists at most
+const SPARK_MS = 60000;   // the time that the line shows
 const SPARK = { width: 240, height: 36 };
 
 let page = 0;
 let latest = null;
-let turn = 0, made = 0;  // each row's figures change with every other snapshot: to draw a page of them costs
-let whose = '';  // what the listed requests are to this seat: "yours"; empty: all there are
+let turn = 0, made = 0;  // a row's figures change only with every second snapshot, because drawing them takes time
+let whose = '';  // whose requests are listed: "yours"; empty: everyone's
 
 // ---- parts ----
 
-// A row of cells whose texts are kept in reach. A number has a box of its own, so that the table around it
-// need not be laid out again when it changes.
+// A row of cells, with references to their text nodes. A number has its own box, so that a change does not need
+// a new layout of the table.
 function row(columns, ...extra) {
   const node = h('tr');
   node.cells_ = columns.map((name, i) => {
@@ -45,7 +45,7 @@ function setBadge(node, state) {
   setAttribute(node, 'data-tone', STATES[state] ?? 'off');
 }
 
-// A measured part of a whole. `text` is what it says to those who do not see it.
+// A bar for a part of a whole. `text` is its value for screen readers.
 function meter(label) {
   const part = h('span', { class: 'part' });
   const node = h('div', { class: 'meter', role: 'meter', 'aria-label': label, 'aria-valuemin': 0 }, part);
@@ -62,7 +62,7 @@ function setMeter(node, value, total, text) {
 
 // ---- models ----
 
-// Each model with what it holds on the engines that have it.
+// Each model with its memory on the engines that have it.
 function modelRows(snapshot) {
   return snapshot.models.map((model) => {
     const places = snapshot.engines.flatMap((engine) => engine.models.filter((m) => m.name === model.name).map((m) => ({ ...m, engine: engine.name })));
@@ -155,7 +155,7 @@ const fits = (request, wanted) => wanted === ''
 
 const wanted = () => $('filter').value.trim().toLowerCase();
 
-// How many requests the next snapshot must list: up to the page that is shown; all, to look for some.
+// How many requests the next snapshot must list: up to the page that is shown; with a filter, all.
 export const listed = () => (wanted() === '' ? Math.min(MOST, (page + 1) * ROWS) : MOST);
 
 function showRequests(snapshot) {
@@ -168,7 +168,7 @@ function showRequests(snapshot) {
   keyed($('requests'), found.slice(page * ROWS, (page + 1) * ROWS), (request) => request.id,
     (request) => {
       const node = row(['id', '', '', '', 'number', 'number', 'number']);
-      node.cells_[0].replaceChildren(h('button', { type: 'button', class: 'link', onclick: () => openStory(request.id) }, request.id));
+      node.cells_[0].replaceChildren(h('button', { type: 'button', class: 'link', onclick: () => openTrace(request.id) }, request.id));
       node.badge = badge();
       node.cells_[3].replaceChildren(node.badge);
       setText(node.cells_[1], request.model);
@@ -183,7 +183,7 @@ function showRequests(snapshot) {
       setText(node.cells_[5], count(request.tokens));
       setText(node.cells_[6], age(request.age_ms));
     });
-  setText($('requests-none'), total === 0 ? 'Nothing runs or waits.' : number === 0 ? 'None fits the filter.' : '');
+  setText($('requests-none'), total === 0 ? 'No requests are running or waiting.' : number === 0 ? 'No request matches the filter.' : '');
   setHidden($('requests-none'), number > 0);
   setHidden($('pager'), pages < 2);
   const more = total > MOST ? `, the first ${count(MOST)} of ${count(total)}` : '';
@@ -214,19 +214,19 @@ function showSpark(snapshot) {
   spark.area.setAttribute('d', `${path}L${SPARK.width} ${SPARK.height}L${points[0].split(' ')[0]} ${SPARK.height}Z`);
 }
 
-// ---- all of it ----
+// ---- the whole view ----
 
 function showTiles(snapshot) {
   const { pool, engines } = snapshot;
   setText($('tile-rate'), rate(pool.tokens_per_second));
-  setText($('tile-computed'), pool.computed_per_second > 0 ? `${rate(pool.computed_per_second)} computed, prompts included` : '');
+  setText($('tile-computed'), pool.computed_per_second > 0 ? `${rate(pool.computed_per_second)} computed, including prompts` : '');
   setText($('tile-running'), count(pool.running));
   setText($('tile-waiting'), count(pool.waiting));
   const up = engines.filter((engine) => engine.state === 'up').length;
   setText($('tile-engines'), count(up));
   setText($('tile-engines-of'), up === engines.length ? 'all up' : `${count(engines.length - up)} down`);
   setText($('tile-running-of'), whose === '' ? `on ${plural(up, 'engine')}` : `${count(snapshot.requests.total)} ${whose}`);
-  setText($('tile-waiting-of'), pool.waiting > 0 ? 'for an engine' : 'no queue');
+  setText($('tile-waiting-of'), pool.waiting > 0 ? 'in the queue' : 'the queue is empty');
 }
 
 export function showCloud(snapshot) {
@@ -240,13 +240,13 @@ export function showCloud(snapshot) {
   showRequests(snapshot);
 }
 
-// `ask`: gets a snapshot now.
+// `ask`: requests a snapshot now.
 export function startCloud(seat, ask) {
   const [words, owner] = {
-    operator: ['Everything that runs here, once a second.', ''],
-    finance: ['Everything that runs here, once a second.', ''],
-    team_lead: [`The pool, and what runs for ${seat.team}, once a second.`, 'of your team'],
-  }[seat.role] ?? ['The pool, and what runs for your key, once a second.', 'yours'];
+    operator: ['The whole cloud, updated once a second.', ''],
+    finance: ['The whole cloud, updated once a second.', ''],
+    team_lead: [`The pool and the requests of ${seat.team}, updated once a second.`, 'of your team'],
+  }[seat.role] ?? ['The pool and the requests of your key, updated once a second.', 'yours'];
   whose = owner;
   setText($('cloud-lead'), words);
   const turn = (by) => {

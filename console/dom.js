@@ -1,9 +1,9 @@
-// Small helpers over the DOM. Text from elsewhere only ever becomes text nodes: there is no innerHTML here.
+// Small helpers for the DOM. Text from other sources only becomes text nodes: nothing here uses innerHTML.
 
 export const $ = (id) => document.getElementById(id);
 
-// h('p', {class: 'note'}, 'text', node): an element. Properties that start with "on" listen; false and null
-// are left out.
+// h('p', {class: 'note'}, 'text', node): creates an element. Properties that start with "on" add listeners; false
+// and null are ignored.
 export function h(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -23,8 +23,7 @@ export function svg(tag, properties = {}, ...children) {
   return node;
 }
 
-// Each of these touches the document only where something changed: reading what is there is free, writing
-// costs layout.
+// Each of these writes to the document only if something changed: reading is cheap, but writing needs a new layout.
 export function setText(node, text) {
   const value = String(text);
   if (node.firstChild === null) node.textContent = value;
@@ -41,8 +40,8 @@ export function setHidden(node, hidden) {
   if (node.hidden !== hidden) node.hidden = hidden;
 }
 
-// Makes the children of `parent` those of `items`, in order: a node stays with its key. make(item) gives a
-// new node, update(node, item) brings any node up to date.
+// Makes the children of `parent` match `items`, in order; each key keeps its node. make(item) creates a new node,
+// update(node, item) updates a node.
 const nodesOf = new WeakMap();  // parent → Map(key → node)
 export function keyed(parent, items, keyOf, make, update) {
   const before = nodesOf.get(parent) ?? new Map();
@@ -61,7 +60,7 @@ export function keyed(parent, items, keyOf, make, update) {
   nodesOf.set(parent, after);
 }
 
-// A row of tabs (WAI-ARIA): arrows move, the chosen one alone is in the tab order.
+// A row of tabs (WAI-ARIA): arrow keys move between them, and only the selected one is in the tab order.
 export function tabs(list, chosen = () => {}) {
   const all = [...list.querySelectorAll('[role=tab]')];
   const choose = (tab, focus) => {
@@ -88,7 +87,7 @@ export function tabs(list, chosen = () => {}) {
   choose(all.find((tab) => tab.getAttribute('aria-selected') === 'true') ?? all[0], false);
 }
 
-// What scrolls can be reached by keyboard; what does not is no stop on the way.
+// Elements that scroll can be reached by keyboard; others are not tab stops.
 export function reachWhatScrolls(nodes) {
   const look = (target) => setAttribute(target, 'tabindex', target.scrollWidth > target.clientWidth ? 0 : null);
   const observer = new ResizeObserver((entries) => entries.forEach((entry) => look(entry.target.closest('.scroll'))));
@@ -98,16 +97,16 @@ export function reachWhatScrolls(nodes) {
   }
 }
 
-// Copies, and says so on the button for a moment.
+// Copies the text, and shows that on the button for a moment.
 export async function copy(button, text) {
   const label = button.textContent;
   let done = true;
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    done = copyBySelection(text);  // no clipboard outside of https and localhost
+    done = copyBySelection(text);  // the clipboard API works only with https and on localhost
   }
-  button.textContent = done ? 'Copied' : 'Select and copy by hand';
+  button.textContent = done ? 'Copied' : 'Select the text and copy it';
   setTimeout(() => { button.textContent = label; }, 1500);
 }
 function copyBySelection(text) {

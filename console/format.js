@@ -1,13 +1,13 @@
-// Numbers for people.
+// Formats numbers for users.
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 
-// Most figures are small, and Intl is slow beside them.
+// Most numbers are small, and Intl is slow for those.
 export const count = (n) => (Number.isInteger(n) && n >= 0 && n < 1000 ? String(n) : whole.format(n));
 export const compact = (n) => (n < 10000 ? whole.format(n) : short.format(n));
 
-// 186, 18.6, 1.9: three figures are enough.
+// 186, 18.6, 1.9: three digits are enough.
 export const rate = (n) => (n >= 100 ? whole.format(n) : n >= 10 ? n.toFixed(1) : n.toFixed(n === 0 ? 0 : 1));
 
 export function bytes(n) {
@@ -30,7 +30,7 @@ export function duration(ms) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-// How long something has been running, as calmly as it can be said: "12 s", "3 min", "2 h 5 min".
+// How long something has been running, in units that change rarely: "12 s", "3 min", "2 h 5 min".
 export function age(ms) {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 60) return `${seconds} s`;

@@ -1,18 +1,18 @@
-// The console: signing in, going from view to view, and the pool's pulse.
+// The console: sign-in, navigation between views, and the state of the pool in the header.
 import { $, reachWhatScrolls, setAttribute, setHidden, setText, svg } from './dom.js';
 import * as api from './api.js';
 import { count, rate, roleName } from './format.js';
 import { showModels, startChat, stop } from './chat.js';
 import { listed, showCloud, startCloud } from './cloud.js';
-import { startStory } from './story.js';
+import { startTrace } from './trace.js';
 import { loadUsage, startUsage } from './usage.js';
 
 const VIEWS = { chat: 'Chat', cloud: 'Cloud', usage: 'Usage' };
-const NEEDS = { chat: 'models.use', usage: 'usage.read' };  // what a seat must be allowed
+const NEEDS = { chat: 'models.use', usage: 'usage.read' };  // what the key must be allowed to do
 const EVERY_MS = 1000, ELSEWHERE_MS = 5000, LOST_MS = 3000;
 
 let view = null;  // null: signed out
-let views = [];   // those of this seat
+let views = [];   // those that this key may see
 
 // ---- views ----
 
@@ -33,15 +33,15 @@ function go(moveFocus) {
   pollNow();
 }
 
-// ---- the pool's pulse ----
+// ---- the state of the pool ----
 
-const PULSE_S = 4;  // the bar's figures change no oftener: they are to be read, and to lay out the bar costs
+const PULSE_S = 4;  // the header's figures change at most this often: users must read them, and layout takes time
 let pulsed = 0;
 
 let timer = null;
-let polling = false, again = false;  // asked for while one was under way
+let polling = false, again = false;  // again: another poll was requested while one was running
 
-// A question a second where it is looked at, fewer elsewhere, none while the page is hidden.
+// Polls once a second in the cloud view, less often in other views, and never while the page is hidden.
 async function poll() {
   if (view === null || document.hidden) return;
   if (polling) {
@@ -58,7 +58,7 @@ async function poll() {
     banner('');
   } catch (error) {
     if (error.status === 401) signOut(error.message);
-    else banner(error instanceof api.ApiError ? `${error.message} Trying again.` : `This page has a fault: ${error.message}. Reload it.`);
+    else banner(error instanceof api.ApiError ? `${error.message} Trying again.` : `This page has an error: ${error.message}. Reload it.`);
     next = LOST_MS;
   }
   polling = false;
@@ -80,7 +80,7 @@ function show(snapshot) {
   const waiting = pool.waiting > 0 ? ` · ${count(pool.waiting)} waiting` : '';
   setText($('pulse-text'), snapshot.ready ? `${rate(pool.tokens_per_second)} tokens/s · ${count(pool.running)} running${waiting}` : 'Not ready');
   setAttribute($('pulse-dot'), 'data-tone', snapshot.ready ? 'good' : 'wait');
-  setAttribute($('pulse'), 'title', snapshot.ready ? 'The pool, now' : snapshot.reason);
+  setAttribute($('pulse'), 'title', snapshot.ready ? 'State of the pool' : snapshot.reason);
 }
 
 function banner(text) {
@@ -92,7 +92,7 @@ function banner(text) {
 
 // ---- signing in and out ----
 
-// `moveFocus`: somebody just signed in; the field that had the focus is gone.
+// `moveFocus`: the user has just signed in, and the field that had the focus is hidden.
 async function enter(moveFocus) {
   const seat = await api.get('/v1/seat');
   views = Object.keys(VIEWS).filter((name) => !(name in NEEDS) || seat.may.includes(NEEDS[name]));
@@ -117,14 +117,14 @@ function askForKey(error) {
   $('key').focus();
 }
 
-// Everything of the seat that leaves goes with the page.
+// Reloads the page, so that nothing of the user who signs out remains.
 function signOut(why) {
   stop();
   view = null;
   api.forgetKey();
   try {
     if (why) sessionStorage.setItem('penstock.why', why);
-  } catch { /* then it is not said why */ }
+  } catch { /* then no reason is shown */ }
   location.replace(location.pathname);
 }
 
@@ -142,7 +142,7 @@ async function signIn(event) {
   event.preventDefault();
   const secret = $('key').value.trim();
   if (secret === '') return askForKey('Paste your key first.');
-  if (!/^[\x21-\x7e]+$/.test(secret)) return askForKey('This is no key: it has characters that no key has.');
+  if (!/^[\x21-\x7e]+$/.test(secret)) return askForKey('This is not a key: it contains invalid characters.');
   $('signin-go').disabled = true;
   api.useKey(secret);
   try {
@@ -187,7 +187,7 @@ $('skip').addEventListener('click', (event) => {
   $('main').focus();
 });
 showTheme();
-startStory();
+startTrace();
 reachWhatScrolls(document.querySelectorAll('.scroll'));
 
 const kept = api.storedKey();

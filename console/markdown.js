@@ -1,9 +1,9 @@
 // A model's text as DOM nodes: paragraphs, headings, lists, quotes, tables, fenced code, bold, italics, code.
-// Links stay text: nobody should click where a model points. Nothing here ever parses HTML.
+// Links stay text, so that users cannot click a link that a model generated. Nothing here parses HTML.
 import { h, copy } from './dom.js';
 
-// The text's blocks, each with its source: [{source, kind, …}]. A stream appends, so all but the last block
-// of the last call come out equal again.
+// The text's blocks, each with its source: [{source, kind, …}]. A stream only appends, so all blocks except the
+// last are the same as in the previous call.
 export function blocks(text) {
   const lines = text.split('\n');
   const out = [];
@@ -67,7 +67,7 @@ function cells(line) {
   return line.trim().replace(/^\||\|$/g, '').split('|').map((cell) => cell.trim());
 }
 
-// A list goes on while lines are items, are indented, or follow on without an empty line.
+// A list continues while lines are items, are indented, or follow without an empty line.
 function endOfList(lines, from) {
   let end = from + 1;
   for (; end < lines.length; ++end) {
@@ -97,10 +97,10 @@ function items(lines) {
   return { ordered, start: Number.parseInt(ITEM.exec(lines[0])[2], 10) || 1, inner: list.map((item) => item.join('\n')) };
 }
 
-// ---- to nodes ----
+// ---- blocks to nodes ----
 
 const DEEPEST = 6;
-const LONGEST_INLINE = 10000;  // longer paragraphs are shown as they are
+const LONGEST_INLINE = 10000;  // longer paragraphs are shown without formatting
 
 function nodeOf(block, depth) {
   switch (block.kind) {
@@ -141,7 +141,7 @@ function codeNode({ language, text }) {
     h('pre', { tabindex: 0, role: 'region', 'aria-label': `Code${language ? `, ${language}` : ''}` }, h('code', {}, text)));
 }
 
-// Markers, longest first, and the element that each makes.
+// Markers, longest first, and the element that each one creates.
 const MARKS = [['**', 'strong'], ['__', 'strong'], ['*', 'em']];
 
 export function inline(text) {
@@ -182,7 +182,7 @@ export function inline(text) {
   return out;
 }
 
-// Brings `parent` up to date with `text`: blocks that are as they were keep their nodes.
+// Updates `parent` to show `text`; unchanged blocks keep their nodes.
 const shown = new WeakMap();  // parent → sources of its children
 export function render(parent, text) {
   const before = shown.get(parent) ?? [];

@@ -1,12 +1,12 @@
-// The chat request on the screen as lines to run elsewhere. Pure: from the request's body to text.
+// The current chat request as code in several languages. Pure functions from the request's body to text.
 
 // `body`: as it is sent, without the stream's options. `origin`: of this page.
 export function snippets(origin, body) {
   return { curl: curl(origin, body), python: python(origin, body), node: node(origin, body) };
 }
 
-// A here-document: whatever is in the text, no quoting can go wrong. Its lines are indented JSON, so none of
-// them can be its end mark.
+// Uses a here-document, so that no text needs quoting. Its lines are indented JSON, so no line can be the end
+// marker.
 function curl(origin, body) {
   return `curl -N \\
   ${origin}/v1/chat/completions \\
@@ -17,7 +17,7 @@ ${JSON.stringify({ ...body, stream: true }, null, 2)}
 JSON`;
 }
 
-// JSON's strings, numbers and lists are Python's too.
+// JSON's strings, numbers and lists are also valid Python.
 function python(origin, body) {
   const fields = Object.entries(body).map(([name, value]) => `    ${name}=${literal(value, '    ')},`);
   return `# pip install openai
@@ -58,7 +58,7 @@ for await (const chunk of stream) {
 console.log();`;
 }
 
-// A message a line.
+// One message per line.
 function literal(value, indent) {
   if (!Array.isArray(value)) return JSON.stringify(value);
   const lines = value.map((message) => {

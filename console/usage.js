@@ -1,4 +1,4 @@
-// What was used: by model and kind of token, and by team or key where the seat may see that.
+// The usage view: usage by model and kind of token, and by team or key if the user may see that.
 import { $, h, keyed, setHidden, setText, svg } from './dom.js';
 import * as api from './api.js';
 import { compact, count, duration, plural } from './format.js';
@@ -13,11 +13,11 @@ const SHOWN = ['requests', 'input_tokens', 'cached_input_tokens', 'output_tokens
 const FIELDS = [...SHOWN, 'reported_tokens'];
 
 let seat = null;
-let asking = null;  // AbortController of what is being fetched
+let asking = null;  // AbortController of the running request
 
 const seesTeams = () => seat.role === 'operator' || seat.role === 'finance';
 
-// Days begin at this browser's midnight, as of now.
+// Days begin at midnight in this browser's current time zone.
 const zone = () => -60 * new Date().getTimezoneOffset();
 
 function path(since, { each }) {
@@ -52,10 +52,10 @@ function showRows(rows, period) {
   setText($('sum-input'), compact(sum.input_tokens));
   setText($('sum-cached'), sum.cached_input_tokens ? `${compact(sum.cached_input_tokens)} from the cache` : '');
   setText($('sum-output'), compact(sum.output_tokens));
-  setText($('sum-reported'), sum.reported_tokens ? `${compact(sum.reported_tokens)} as attached servers count` : '');
+  setText($('sum-reported'), sum.reported_tokens ? `${compact(sum.reported_tokens)} counted by external servers` : '');
   setText($('sum-chip'), duration(sum.chip_ms));
   showTable($('usage-models'), sumBy(rows, 'model'));
-  setText($('usage-none'), `Nothing was used in ${period.words}.`);
+  setText($('usage-none'), `No usage in ${period.words}.`);
   setHidden($('usage-none'), rows.length > 0);
   const part = seesTeams() ? 'team' : seat.role === 'team_lead' ? 'key' : null;
   setHidden($('usage-parts-box'), part === null || rows.length === 0);
@@ -66,7 +66,7 @@ function showRows(rows, period) {
 
 const CHART = { width: 720, height: 150 };
 
-// The period cut into whole hours or days, the last one of them under way.
+// The period as whole hours or days; the last one includes the current time.
 function cut(now, { step, steps }) {
   const end = Math.ceil((now + zone()) / step) * step - zone();
   return Array.from({ length: steps }, (_, i) => ({ since: end - (steps - i) * step, until: end - (steps - i - 1) * step }));
@@ -101,7 +101,7 @@ function showChart(buckets, period) {
   setText($('chart-title'), `Tokens by ${period.each}, at most ${compact(most)}`);
 }
 
-// ---- all of it ----
+// ---- the whole view ----
 
 export async function loadUsage() {
   asking?.abort();
@@ -122,7 +122,7 @@ export async function loadUsage() {
 
 export function startUsage(theSeat) {
   seat = theSeat;
-  setText($('usage-lead'), seesTeams() ? 'What all teams used.' : seat.role === 'team_lead' ? `What ${seat.team} used.` : 'What your key used.');
+  setText($('usage-lead'), seesTeams() ? 'Usage of all teams.' : seat.role === 'team_lead' ? `Usage of ${seat.team}.` : 'Usage of your key.');
   setText($('usage-parts-title'), seesTeams() ? 'By team' : 'By key');
   setText($('usage-parts-name'), seesTeams() ? 'Team' : 'Key');
   $('periods').addEventListener('change', loadUsage);

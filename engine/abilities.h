@@ -1,4 +1,4 @@
-// Abilities: what each kind of engine can do, as it says in its hello and `penstock doctor` says before.
+// Abilities: what each kind of engine can do, as sent in its hello and shown by `penstock doctor`.
 #pragma once
 
 #include "engine/wire.pb.h"
@@ -19,7 +19,7 @@ inline wire::Abilities OurAbilities() {
 // Another server behind an OpenAI-compatible API.
 inline wire::Abilities AttachedAbilities() {
   wire::Abilities abilities;
-  abilities.set_resume(true);  // by a prompt that ends with what another engine said
+  abilities.set_resume(true);  // with a prompt that includes the other engine's output
   abilities.set_many_models(true);
   abilities.set_wants_text(true);
   return abilities;

@@ -32,6 +32,7 @@ Connection::Connection(boost::asio::io_context& io, std::string socket, wire::He
       leave_(io),
       signals_(io),
       back_off_(kFirstBackOff),
+      name_(hello.engine()),
       hello_(std::move(hello)) {
   hello_.set_protocol(kProtocol);
 }
@@ -48,7 +49,7 @@ void Connection::LeaveOnSignals() {
   signals_.add(SIGINT);
   signals_.async_wait([this](error_code error, int) {
     if (error) return;
-    spdlog::info("engine {} is told to stop: it finishes what runs", hello_.engine());
+    spdlog::info("engine {} received a signal to stop; it finishes its running requests", name_);
     Leave();
     signals_.async_wait([](error_code again, int) {
       if (!again) _exit(0);  // told twice: at once
@@ -60,7 +61,7 @@ void Connection::Dial() {
   socket_.async_connect(path_, [this](error_code error) {
     if (!error) return Greet();
     if (!std::exchange(warned_, true))
-      spdlog::info("no gateway at {} yet ({}); trying on", path_, error.message());
+      spdlog::info("no gateway at {} yet ({}); retrying", path_, error.message());
     error_code ignored;
     socket_.close(ignored);
     DialLater();
@@ -82,7 +83,7 @@ void Connection::Greet() {
   down_since_ = 0;
   reader_ = FrameReader();
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     wire::FromEngine message;
     *message.mutable_hello() = hello_;
     outbox_.clear();
@@ -123,7 +124,7 @@ void Connection::Parse() {
     back_off_ = kFirstBackOff;
   }
   if (!events.empty()) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::ranges::move(events, std::back_inserter(inbox_));
     came_.notify_one();
   }
@@ -135,11 +136,11 @@ void Connection::Lose(std::string_view why) {
   socket_.close(ignored);
   bool leaving = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!std::exchange(open_, false)) return;
     leaving = leaving_;
   }
-  spdlog::warn("lost the gateway: {}", why);
+  spdlog::warn("lost the connection to the gateway: {}", why);
   down_since_ = SystemClock().Monotonic();
   went_.notify_all();
   Push({.kind = Event::Kind::kLost, .message = {}});
@@ -151,7 +152,7 @@ void Connection::Redial() {
 }
 
 void Connection::Push(Event event) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   inbox_.push_back(std::move(event));
   came_.notify_one();
 }
@@ -160,21 +161,25 @@ void Connection::Drain() {
   Push({.kind = Event::Kind::kDrain, .message = {}});
 }
 
+void Connection::Wake() {
+  Push({.kind = Event::Kind::kWake, .message = {}});
+}
+
 void Connection::Leave() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     leaving_ = true;
     if (open_) {
       wire::FromEngine message;
       message.mutable_leaving();
       Append(message);
-      if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
+      WriteSoon();
     }
   }
   boost::asio::post(io_, [this] {
     bool open = false;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       open = open_;
     }
     if (!open) return Drain();
@@ -186,8 +191,8 @@ void Connection::Leave() {
 }
 
 std::vector<Connection::Event> Connection::Take(bool wait) {
-  std::unique_lock lock(mutex_);
-  if (wait) came_.wait(lock, [this] { return !inbox_.empty(); });
+  MutexLock lock(mutex_);
+  while (wait && inbox_.empty()) lock.Wait(came_);
   return std::exchange(inbox_, {});
 }
 
@@ -213,6 +218,10 @@ void Connection::Append(const wire::FromEngine& message) {
   }
 }
 
+void Connection::WriteSoon() {
+  if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
+}
+
 void Connection::StepBegins() {
   step_since_ = SystemClock().Monotonic();
 }
@@ -230,16 +239,16 @@ void Connection::AppendHeartbeat() {
 }
 
 void Connection::Send(const wire::FromEngine& message) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Remember(message);
   if (!open_) return;
   Append(message);
-  if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
+  WriteSoon();
 }
 
 void Connection::Write() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     writing_.clear();
     if (open_) writing_.swap(outbox_);
     write_posted_ = !writing_.empty();
@@ -253,21 +262,24 @@ void Connection::Write() {
 }
 
 void Connection::WaitWritable() {
-  std::unique_lock lock(mutex_);
-  went_.wait(lock, [this] { return !open_ || outbox_.size() < kWritable; });
+  MutexLock lock(mutex_);
+  while (open_ && outbox_.size() >= kWritable) lock.Wait(went_);
 }
 
 void Connection::Flush(Nanos limit) {
-  std::unique_lock lock(mutex_);
-  went_.wait_for(lock, std::chrono::nanoseconds(limit), [this] { return !open_ || !write_posted_; });
+  MutexLock lock(mutex_);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::nanoseconds(limit);
+  while (open_ && write_posted_) {
+    if (lock.WaitUntil(went_, end) == std::cv_status::timeout) return;
+  }
 }
 
 void Connection::Beat() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (open_) {
       AppendHeartbeat();
-      if (!std::exchange(write_posted_, true)) boost::asio::post(io_, [this] { Write(); });
+      WriteSoon();
     }
   }
   beat_.expires_after(std::chrono::seconds(1));

@@ -1,8 +1,9 @@
-// Connection: the engine's end of its line to the gateway. Dials, greets, keeps the heart beating, and
-// dials again; hands the engine's thread what came and takes what is to go.
+// Connection: the engine's side of its connection to the gateway. It connects, sends the hello and
+// heartbeats, and reconnects; it passes received messages to the engine's thread and sends that thread's
+// messages.
 //
-// After the line is lost it is dialled again only when Redial is called: when the engine has let go of
-// the work that came over the old one, whose request ids mean nothing on the new one.
+// After the connection is lost, it reconnects only when Redial is called: when the engine has dropped the
+// requests of the old connection, whose ids mean nothing on the new one.
 //
 // Threads: Take, Send, Redial, WaitWritable and Flush are called by the engine's thread; everything else
 //          happens on the io_context's one thread. The two share what `mutex_` guards.
@@ -14,11 +15,11 @@
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <condition_variable>
-#include <mutex>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/thread_annotations.h"
 #include "engine/frame.h"
 #include "engine/wire.pb.h"
 
@@ -27,7 +28,7 @@ namespace penstock {
 class Connection {
  public:
   struct Event {
-    enum class Kind : uint8_t { kMessage, kLost, kDrain };
+    enum class Kind : uint8_t { kMessage, kLost, kDrain, kWake };
     Kind kind = Kind::kMessage;
     wire::ToEngine message;
   };
@@ -36,31 +37,33 @@ class Connection {
   Connection(boost::asio::io_context& io, std::string socket, wire::Hello hello);
 
   void Start();
-  // The engine is to end: tells the gateway, so that nothing new is sent, and waits for its Drain. Without a
-  // gateway, or one that does not answer in time, it drains at once. Threads: any.
+  // The engine should stop: tells the gateway, so that it sends no new requests, and waits for its Drain.
+  // Without a gateway, or if it does not reply in time, the engine drains at once. Threads: any.
   void Leave();
-  // Take gets a kDrain, as if the gateway had said so. Threads: any.
+  // Take gets a kDrain, as if the gateway had sent Drain. Threads: any.
   void Drain();
+  // Take gets a kWake. Threads: any.
+  void Wake();
 
-  // SIGTERM and SIGINT are a wish to leave; a second one ends the process at once. Before io runs.
+  // SIGTERM and SIGINT call Leave; a second one ends the process at once. REQUIRES: io does not run yet.
   void LeaveOnSignals();
 
-  // What came since the last call; with `wait`, blocks until there is something.
+  // Events since the last call; with `wait`, blocks until there is one.
   std::vector<Event> Take(bool wait);
-  // Queues a message; forgotten when the line is down, but for models and load, which the next Hello and
-  // heartbeat tell.
+  // Queues a message. Without a connection it is dropped, but models and load are remembered and sent with
+  // the next Hello and heartbeat.
   void Send(const wire::FromEngine& message);
   // Blocks while the gateway reads too slowly.
   void WaitWritable();
   void Redial();
-  // The engine's thread computes a step from now on; or does no longer. Heartbeats tell for how long.
+  // A step of the engine's thread begins, or has ended. Heartbeats report how long it has run.
   void StepBegins();
   void StepEnds() { step_since_ = 0; }
-  // For how long the step under way has run; 0: none is. Threads: any.
+  // How long the current step has run; 0: no step is running. Threads: any.
   Nanos Stepping() const;
-  // Since when the line is down, Clock::Monotonic; 0: it is up. Threads: any.
+  // When the connection was lost, Clock::Monotonic; 0: it is connected. Threads: any.
   Nanos DownSince() const { return down_since_; }
-  // Blocks until all is written, the line is lost, or `limit` has passed.
+  // Blocks until everything is written, the connection is lost, or `limit` has passed.
   void Flush(Nanos limit);
 
  private:
@@ -73,9 +76,10 @@ class Connection {
   void Beat();
   void Lose(std::string_view why);
   void Push(Event event);
-  void Remember(const wire::FromEngine& message);
-  void Append(const wire::FromEngine& message);
-  void AppendHeartbeat();
+  void Remember(const wire::FromEngine& message) REQUIRES(mutex_);
+  void Append(const wire::FromEngine& message) REQUIRES(mutex_);
+  void AppendHeartbeat() REQUIRES(mutex_);
+  void WriteSoon() REQUIRES(mutex_);
 
   boost::asio::io_context& io_;
   const std::string path_;
@@ -88,16 +92,19 @@ class Connection {
   std::string writing_;
   Nanos back_off_;
   std::atomic<Nanos> step_since_ = 0, down_since_ = 0;
-  bool warned_ = false;  // about a gateway that is not there: once
+  bool warned_ = false;  // that no gateway is there
 
-  // Guarded by mutex_.
-  std::mutex mutex_;
+  const std::string name_;  // the engine's
+
+  Mutex mutex_;
   std::condition_variable came_, went_;
-  std::vector<Event> inbox_;
-  std::string outbox_;
-  bool open_ = false, write_posted_ = false, leaving_ = false;
-  wire::Hello hello_;
-  wire::Heartbeat heartbeat_;
+  std::vector<Event> inbox_ GUARDED_BY(mutex_);
+  std::string outbox_ GUARDED_BY(mutex_);
+  bool open_ GUARDED_BY(mutex_) = false;
+  bool write_posted_ GUARDED_BY(mutex_) = false;
+  bool leaving_ GUARDED_BY(mutex_) = false;
+  wire::Hello hello_ GUARDED_BY(mutex_);
+  wire::Heartbeat heartbeat_ GUARDED_BY(mutex_);
 };
 
 }  // namespace penstock

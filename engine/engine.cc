@@ -22,13 +22,13 @@ constexpr Nanos kFlushLimit = 2 * kSecond;
 constexpr int kExitHung = 70;  // EX_SOFTWARE
 constexpr Nanos kAbandonedStep = 5 * kSecond;
 
-// Ends the process when its parent has died, or when a step takes longer than any step does, or goes on when
-// the gateway, which knows how long steps take here, has hung up.
+// Ends the process when its parent has died, when a step exceeds the limit, or when a step still runs after
+// the gateway, which knows how long steps take here, has closed the connection.
 class Watch {
  public:
   Watch(boost::asio::io_context& io, const Connection& connection, Nanos step_timeout)
       : timer_(io), connection_(connection), parent_(getppid()), step_timeout_(step_timeout) {
-    // Whatever the engine's thread does then, even a step that never ends.
+    // The kernel ends this process with its parent, even during a step that never ends.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     Look();
   }
@@ -36,13 +36,13 @@ class Watch {
  private:
   void Look() {
     if (getppid() != parent_) {
-      spdlog::warn("the parent process has died; so does this engine");
+      spdlog::warn("the parent process has died; this engine exits");
       _exit(0);
     }
     const Nanos down = connection_.DownSince(), stepping = connection_.Stepping();
     const bool abandoned = down != 0 && SystemClock().Monotonic() - down > kAbandonedStep;
     if (stepping > (abandoned ? kAbandonedStep : step_timeout_)) {
-      spdlog::error("a step has run for {} s; this engine gives up", stepping / kSecond);
+      spdlog::error("a step has run for {} s; this engine exits to be restarted", stepping / kSecond);
       _exit(kExitHung);
     }
     timer_.expires_after(std::chrono::seconds(1));
@@ -90,6 +90,8 @@ void RunLoop(EngineLoop& loop, Connection& connection) {
         case Connection::Event::Kind::kDrain:
           loop.Drain();
           break;
+        case Connection::Event::Kind::kWake:
+          break;
       }
     }
     connection.StepBegins();
@@ -110,7 +112,9 @@ Result<int> RunEngine(std::unique_ptr<Runner> runner, EngineOptions options) {
   if (options.memory_bytes == 0) options.memory_bytes = DefaultEngineMemory(chip.memory_bytes);
   boost::asio::io_context io(1);
   Connection connection(io, options.socket, MakeHello(*runner, options));
-  EngineLoop loop(*runner, options, [&](const wire::FromEngine& message) { connection.Send(message); });
+  EngineLoop loop(
+      *runner, options, [&](const wire::FromEngine& message) { connection.Send(message); },
+      [&] { connection.Wake(); });
   const Watch watch(io, connection, options.step_timeout);
   connection.LeaveOnSignals();
   connection.Start();

@@ -1,9 +1,9 @@
-// Engine: the process around one runner. Dials the gateway's Unix socket, keeps models loaded, and turns
-// the loop plan → step → emit.
+// Engine: the process around one runner. It connects to the gateway's Unix socket, keeps models loaded, and
+// runs the loop plan → step → emit.
 //
-// Exits when told to drain, and when its parent (the supervisor) dies. On SIGTERM it tells the gateway that
-// it leaves, and drains when that has stopped sending. A lost gateway connection cancels all work, keeps the
-// models, and is dialled again with back-off.
+// It exits after a Drain, and when its parent (the supervisor) dies. On SIGTERM it tells the gateway that it
+// leaves, and drains when the gateway has stopped sending. When the gateway's connection is lost, it cancels
+// all work, keeps the models, and reconnects with back-off.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,11 @@ struct EngineOptions {
   uint32_t max_sequences = 64;  // running at once
   int32_t step_tokens = 512;    // the budget of one step: prefill is chunked to what decode leaves of it
   bool prefix_cache = true;
-  uint64_t kv_bytes = 0;               // of each model that does not say; 0: as is fair
-  uint32_t context = 0;                // cap on each model's; 0: none
-  std::vector<std::string> takes{};    // the models that it is to hold, by name; empty: any
-  std::string place = "", note = "";   // where it runs, and what is to be known of it, for people
-  std::string chip = "", kernel = "";  // what it runs on, for people; empty: as the runner says
+  uint64_t kv_bytes = 0;  // most for a model that sets none; 0: the engine decides (engine/memory.h)
+  uint32_t context = 0;   // cap on each model's; 0: none
+  std::vector<std::string> takes{};    // names of the models that it should hold; empty: any
+  std::string place = "", note = "";   // where it runs, and further information, for display
+  std::string chip = "", kernel = "";  // the hardware, for display; empty: from the runner
   Nanos step_timeout = 300 * kSecond;  // a step that takes longer hangs: the process exits, to be restarted
 };
 

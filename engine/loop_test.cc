@@ -79,11 +79,15 @@ class Engine {
     Load("m", model);
   }
 
-  void Load(const std::string& name, const std::string& path) {
+  void Begin(const std::string& name, const std::string& path) {
     wire::ToEngine command;
     command.mutable_load()->set_name(name);
     command.mutable_load()->set_path(path);
     loop_.Handle(command);
+  }
+  void Load(const std::string& name, const std::string& path) {
+    Begin(name, path);
+    loop_.FinishLoads();
   }
   void Submit(const wire::Submit& submit) {
     wire::ToEngine command;
@@ -175,7 +179,7 @@ TEST(Loop, AllChoicesTogetherEndAtExactlyTheLimit) {
     engine.Submit(submit);
     engine.Run();
     EXPECT_EQ(Together(engine, 1, 3), std::pair(size_t{limit}, true)) << limit;
-    EXPECT_TRUE(engine.loop().Load().running() == 0);
+    EXPECT_EQ(engine.loop().Load().running(), 0U);
   }
 }
 
@@ -237,6 +241,40 @@ TEST(Loop, TheGatewaySaysHowMuchIsLogged) {
   EXPECT_EQ(tell("error"), spdlog::level::err);
   EXPECT_EQ(tell("of a later version"), spdlog::level::err) << "what it does not know changes nothing";
   spdlog::set_level(before);
+}
+
+TEST(Loop, OtherModelsStepWhileOneLoads) {
+  Engine engine;
+  engine.Submit(Request(1, {1, 2, 3}, 200));
+  engine.Begin("slow", "fake:slow?load_ms=300");
+  const auto state = [&] { return engine.heard.models.back().state(); };
+  EXPECT_EQ(state(), wire::ModelState::LOADING);
+  int steps = 0;
+  while (engine.Of(1).ends == 0) {
+    ASSERT_TRUE(engine.loop().Step());
+    ++steps;
+    ASSERT_EQ(state(), wire::ModelState::LOADING) << "the load was over before " << steps << " steps";
+  }
+  EXPECT_GE(steps, 200);
+  engine.loop().FinishLoads();
+  EXPECT_EQ(state(), wire::ModelState::READY);
+  EXPECT_EQ(engine.heard.models.back().name(), "slow");
+}
+
+TEST(Loop, ALoadThatIsNotWantedAnyMoreIsForgotten) {
+  Engine engine;
+  engine.Begin("n", "fake:n?load_ms=50");
+  engine.Begin("n", "fake:other?load_ms=50");  // replaced while it loads
+  engine.Begin("gone", "fake:gone?load_ms=50");
+  wire::ToEngine unload;
+  unload.mutable_unload()->set_name("gone");
+  engine.loop().Handle(unload);
+  engine.loop().FinishLoads();
+  std::vector<std::string> ready;
+  for (const auto& model : engine.heard.models) {
+    if (model.state() == wire::ModelState::READY) ready.push_back(model.path());
+  }
+  EXPECT_THAT(ready, ElementsAre("fake:m", "fake:other?load_ms=50"));
 }
 
 TEST(Loop, SixteenTogetherSayWhatEachSaysAlone) {
@@ -428,7 +466,7 @@ TEST(Loop, AFailedLoadSaysWhyAndTheNextCanSucceed) {
   EXPECT_THAT(engine.heard.models.back().error().text(), HasSubstr("tensor+x+is+short"));
   engine.Submit(Request(1, {1}, 1));
   engine.Run();
-  EXPECT_THAT(engine.Of(1).error, HasSubstr("model m is not loaded"));
+  EXPECT_THAT(engine.Of(1).error, HasSubstr("model m is not ready"));
   engine.Load("m", "fake:m");
   EXPECT_EQ(engine.heard.models.back().state(), wire::ModelState::READY);
   engine.Submit(Request(2, {1}, 1));

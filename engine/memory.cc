@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "chip/cpu.h"
 
@@ -43,17 +44,38 @@ int64_t DefaultKvBytes(int64_t left) {
   return std::clamp(left / 2, kLeastKvBytes, kDefaultKv);
 }
 
-Result<int64_t> KvBytesFor(const KvRequest& request) {
-  if (request.path.starts_with("fake:")) return request.requested;
-  const int64_t weights = WeightBytes(request.path), left = request.free - weights;
-  const int64_t wanted = std::max(request.requested, kLeastKvBytes);
-  if (left < wanted) {
-    return Fail(Reason::kEngineMemory,
-                "{}: {} MB of weights and {} MB of KV do not fit into the {} MB that this engine has left; "
-                "unload another model, take a smaller quantisation, or give the engine more memory",
-                request.path, weights / kMiB, wanted / kMiB, std::max<int64_t>(request.free, 0) / kMiB);
+Result<KvPlan> PlanKv(const KvRequest& request, std::span<const KvUse> others) {
+  const int64_t weights = WeightBytes(request.path);
+  KvPlan plan{.use = {.weights = weights}, .most = request.requested};
+  if (!request.path.starts_with("fake:")) {
+    int64_t left = request.memory - weights, promised = 0;
+    for (const KvUse& other : others) {
+      left -= other.weights + other.fixed;
+      promised = std::max(promised, other.longest);
+    }
+    if (!request.on_demand) left -= std::exchange(promised, 0);
+    const int64_t wanted = std::max(request.requested, kLeastKvBytes);
+    if (left < std::max(wanted, promised)) {
+      return Fail(Reason::kEngineMemory,
+                  "{}: {} MB of weights and {} MB of KV do not fit into the {} MB that this engine has left; "
+                  "unload another model, take a smaller quantisation, or give the engine more memory",
+                  request.path, weights / kMiB, std::max(wanted, promised) / kMiB,
+                  std::max<int64_t>(left + weights, 0) / kMiB);
+    }
+    if (request.requested == 0) plan.most = DefaultKvBytes(left);
   }
-  return request.requested > 0 ? request.requested : DefaultKvBytes(left);
+  (request.on_demand ? plan.use.most : plan.use.fixed) = plan.most;
+  return plan;
+}
+
+int64_t KvBudget(int64_t memory, std::span<const KvUse> models) {
+  int64_t left = memory, most = 0, longest = 0;
+  for (const KvUse& model : models) {
+    left -= model.weights + model.fixed;
+    most += model.most;
+    longest = std::max(longest, model.longest);
+  }
+  return std::max(std::min(left, most), longest);  // weights are measured after they were planned
 }
 
 uint64_t ResidentBytes() {

@@ -66,6 +66,7 @@ class NativeEngine : public ::testing::Test {
     load.mutable_load()->set_path(path_);
     load.mutable_load()->set_kv_bytes(setting.kv_bytes);
     loop.Handle(load);
+    loop.FinishLoads();
     for (uint64_t id : requests) {
       wire::ToEngine command;
       *command.mutable_submit() = Request(id);
@@ -105,6 +106,7 @@ class NativeEngine : public ::testing::Test {
     }
   }
 
+ protected:
   const std::string path_;
 };
 
@@ -131,6 +133,37 @@ TEST_F(NativeEngine, PreemptedEqualsNotPreempted) {
       EXPECT_EQ(said.ids, alone) << IsaName(isa) << (cache ? ", cached" : "");
     }
   }
+}
+
+// 24 models of a few hundred kB, default settings, a machine of 2 GB: each has room for its sequences, and
+// all answer.
+TEST_F(NativeEngine, ManyTinyModelsLoadWithDefaultSettings) {
+  auto runner = MakeNativeRunner({.threads = 1, .isa = kernels::SupportedIsas().back()});
+  ASSERT_TRUE(runner);
+  std::map<std::string, wire::ModelState::State> states;
+  size_t answered = 0;
+  EngineLoop loop(**runner, {.memory_bytes = uint64_t{2} << 30}, [&](const wire::FromEngine& message) {
+    if (message.has_model()) states[message.model().name()] = message.model().state();
+    for (const auto& event : message.step().tokens()) answered += event.finish() == wire::LENGTH ? 1 : 0;
+  });
+  for (int i = 0; i < 24; ++i) {
+    wire::ToEngine load;
+    load.mutable_load()->set_name(fmt::format("m{}", i));
+    load.mutable_load()->set_path(path_);
+    loop.Handle(load);
+  }
+  loop.FinishLoads();
+  EXPECT_EQ(states.size(), 24U);
+  for (const auto& [name, state] : states) EXPECT_EQ(state, wire::ModelState::READY) << name;
+  for (uint64_t i = 0; i < 24; ++i) {
+    wire::ToEngine command;
+    *command.mutable_submit() = Request(i + 1);
+    command.mutable_submit()->set_model(fmt::format("m{}", i));
+    loop.Handle(command);
+  }
+  while (loop.Step()) {
+  }
+  EXPECT_EQ(answered, 24U);
 }
 
 }  // namespace

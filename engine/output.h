@@ -1,4 +1,4 @@
-// Output: what one choice says. Tokens go in; text that a client may see comes out.
+// Output: turns the tokens of one choice into text for the client.
 //
 //   token → bytes → whole UTF-8 characters → stop strings → text
 //
@@ -20,10 +20,10 @@
 
 namespace penstock {
 
-// Cuts bytes into whole characters; what can be no character becomes U+FFFD, as in the WHATWG's decoder.
+// Cuts bytes into whole characters; invalid bytes become U+FFFD, as in the WHATWG's decoder.
 class Utf8Stream {
  public:
-  // Appends to `text` what is whole after `bytes`.
+  // Appends to `text` the characters that `bytes` completes.
   void Push(std::string_view bytes, std::string& text);
   // No more bytes come: an unfinished character becomes U+FFFD.
   void Flush(std::string& text);
@@ -38,10 +38,10 @@ class StopStrings {
  public:
   StopStrings(const std::vector<std::string>* stops, bool include) : stops_(stops), include_(include) {}
 
-  // Appends to `out` what of `text`, and of text held back before, no stop string can claim any more.
-  // Returns the index of the stop string that matched: nothing may be pushed after that.
+  // Appends to `out` the text, including what was held back, that can no longer be part of a stop string.
+  // Returns the index of the stop string that matched; then nothing more may be pushed.
   std::optional<size_t> Push(std::string_view text, std::string& out);
-  // No more text comes: what was held back is text.
+  // No more text comes: appends what was held back.
   void Flush(std::string& out);
 
  private:
@@ -50,7 +50,7 @@ class StopStrings {
   std::string held_;
 };
 
-// What is the same for all choices of a request.
+// Shared by all choices of a request.
 struct OutputRules {
   std::shared_ptr<const Pieces> pieces;
   std::vector<std::string> stops;  // none empty
@@ -66,12 +66,12 @@ class Output {
 
   // Fills in ids, text, logprobs, emitted and, if the choice ends with this token, finish and stop.
   void Take(const Sampled& sampled, wire::TokenEvent& event);
-  // Text that came without ids: it counts as `tokens`. Fills in text, emitted and, if a stop string ends the
-  // choice, finish and stop; how long it may be is for whoever counts better to say.
+  // Text without ids that counts as `tokens`. Fills in text, emitted and, if a stop string ends the choice,
+  // finish and stop. It does not apply max_tokens: the caller does.
   void TakeText(std::string_view text, uint32_t tokens, wire::TokenEvent& event);
-  // As if it had taken these and told of them: another engine did.
+  // Continues after tokens that another engine emitted, as if they had been taken here.
   void Replay(std::span<const Token> emitted);
-  // Ends it before its time: what was held back is text.
+  // Ends the choice early, with the text that was held back.
   void End(wire::Finish finish, wire::TokenEvent& event);
 
   uint32_t emitted() const { return emitted_; }

@@ -104,6 +104,7 @@ class Engine {
     command.mutable_load()->set_path(model);
     command.mutable_load()->set_kv_bytes(kv_bytes == 0 ? 1 << 20 : kv_bytes);
     loop_.Handle(command);
+    loop_.FinishLoads();
   }
   void Hear(const wire::FromEngine& message) {
     if (message.has_model() && message.model().state() != wire::ModelState::UNLOADED)

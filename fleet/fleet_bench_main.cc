@@ -105,25 +105,26 @@ class InstantEngine {
   std::thread thread_;
 };
 
-struct Load {
+struct Clients {
   Fleet& fleet;
   size_t total, submitted = 0, ended = 0, tokens = 0;
 
   struct Sink final : JobSink {
-    explicit Sink(Load& owner) : load(owner) {}
+    explicit Sink(Clients& owner) : clients(owner) {}
     void OnEvent(JobEvent, std::string_view) override {}
+    void OnPlaced(const Placed&) override {}
     void OnCharge(Nanos, uint32_t) override {}
     void OnFailed(const Error& error) override {
       fmt::print(stderr, "{}\n", error.message);
       std::exit(1);
     }
     void OnTokens(const wire::TokenEvent& event) override {
-      ++load.tokens;
-      if (event.finish() == wire::NONE) return load.fleet.Grant(job, 0, event.new_tokens());
-      ++load.ended;
-      if (load.submitted < load.total) load.SubmitOne();
+      ++clients.tokens;
+      if (event.finish() == wire::NONE) return clients.fleet.Grant(job, 0, event.new_tokens());
+      ++clients.ended;
+      if (clients.submitted < clients.total) clients.SubmitOne();
     }
-    Load& load;
+    Clients& clients;
     JobId job = 0;
   };
 
@@ -133,8 +134,8 @@ struct Load {
     job.submit.set_model("m");
     for (int i = 0; i < 75; ++i) job.submit.add_prompt(1000 + i);
     job.submit.set_max_tokens(64);
-    job.team = submitted % 4;
-    job.team_name = "team";
+    job.owner = {submitted % 4};
+    job.owner_name = "team";
     job.deadline = SystemClock().Monotonic() + 30 * kSecond;
     auto sink = std::make_shared<Sink>(*this);
     const auto id = fleet.Submit(std::move(job), sink);
@@ -154,18 +155,18 @@ int Main(bool streams, size_t count, size_t second) {
   fleet->Serve({.name = "m", .path = "m"});
   while (!fleet->Ready("m")) io.run_one();
 
-  Load load{*fleet, count};
+  Clients clients{*fleet, count};
   const Nanos start = SystemClock().Monotonic(), cpu_start = ThreadCpu();
-  for (size_t i = 0; i < outstanding; ++i) load.SubmitOne();
-  while (load.ended < count) io.run_one();
+  for (size_t i = 0; i < outstanding; ++i) clients.SubmitOne();
+  while (clients.ended < count) io.run_one();
   const double seconds = static_cast<double>(SystemClock().Monotonic() - start) / kSecond;
   const double cpu = static_cast<double>(ThreadCpu() - cpu_start) / 1000;
-  const FleetStats& stats = fleet->Stats();
+  const FleetStats stats = fleet->Stats();
   fmt::print(
       "{} jobs, {} outstanding: {:.0f} jobs/s, {:.0f} events/s; fleet's thread {:.2f} us a job, {:.2f} an "
       "event; {} frames out in {} writes, {} in\n",
-      count, outstanding, static_cast<double>(count) / seconds, static_cast<double>(load.tokens) / seconds,
-      cpu / static_cast<double>(count), cpu / static_cast<double>(load.tokens), stats.frames_out,
+      count, outstanding, static_cast<double>(count) / seconds, static_cast<double>(clients.tokens) / seconds,
+      cpu / static_cast<double>(count), cpu / static_cast<double>(clients.tokens), stats.frames_out,
       stats.writes, stats.frames_in);
   fleet.reset();  // hangs up: the engine ends
   return 0;

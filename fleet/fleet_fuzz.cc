@@ -19,6 +19,7 @@ namespace asio = boost::asio;
 
 struct Deaf final : JobSink {
   void OnEvent(JobEvent, std::string_view) override {}
+  void OnPlaced(const Placed&) override {}
   void OnTokens(const wire::TokenEvent&) override {}
   void OnCharge(Nanos, uint32_t) override {}
   void OnFailed(const Error&) override {}
@@ -70,6 +71,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     job.submit.add_prompt(1);
     job.submit.set_choices(1 + i % 2);
     job.submit.set_max_tokens(8);
+    job.owner = {1};
     (void)fleet->Submit(std::move(job), std::make_shared<Deaf>());
   }
   asio::local::stream_protocol::socket engine(io);

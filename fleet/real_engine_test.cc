@@ -49,6 +49,7 @@ class EngineProcess {
 class Reader final : public JobSink {
  public:
   void OnEvent(JobEvent event, std::string_view) override { requeues += event == JobEvent::kRequeued; }
+  void OnPlaced(const Placed&) override {}
   void OnCharge(Nanos time, uint32_t) override { chip_time += time; }
   void OnTokens(const wire::TokenEvent& event) override {
     ids.insert(ids.end(), event.ids().begin(), event.ids().end());

@@ -1,5 +1,5 @@
-// Helpers of the tests in this folder: a scripted engine on a real socket, a sink that writes down what
-// it hears, and a fleet with a clock that moves when told to.
+// Helpers of the tests in this folder: a scripted engine on a real socket, a sink that records what it hears,
+// and a fleet with a clock that moves when told to.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -165,7 +165,7 @@ class ScriptedEngine {
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
-// Writes down the story of one job.
+// Records what it is told about one job.
 class Witness : public JobSink {
  public:
   void OnEvent(JobEvent event, std::string_view why) override {
@@ -173,6 +173,7 @@ class Witness : public JobSink {
     whys.emplace_back(why);
     if (on_anything) on_anything();
   }
+  void OnPlaced(const Placed& placed) override { models.emplace_back(placed.model); }
   void OnTokens(const wire::TokenEvent& event) override {
     tokens += event.new_tokens();
     finished += event.finish() != wire::NONE;
@@ -191,6 +192,7 @@ class Witness : public JobSink {
 
   std::vector<JobEvent> events;
   std::vector<std::string> whys;
+  std::vector<std::string> models;  // that it was placed with
   uint32_t tokens = 0, finished = 0, computed = 0;
   Nanos chip_time = 0;
   std::optional<Error> error;
@@ -199,10 +201,10 @@ class Witness : public JobSink {
 
 class FleetWorld {
  public:
-  explicit FleetWorld(FleetOptions options = {}) {
+  explicit FleetWorld(PoolOptions options = {}, const std::string& truths_file = {}) {
     spdlog::set_level(spdlog::level::off);  // deaths are the daily bread here
     options.tick = kMillisecond;
-    fleet = MakeFleet(io, clock, options);
+    fleet = MakeFleet(io, clock, options, truths_file);
     const Status listening = fleet->Listen(path);
     EXPECT_TRUE(listening) << listening.error().message;
   }
@@ -253,8 +255,8 @@ class FleetWorld {
     job.submit.set_model(model);
     for (int i = 0; i < prompt; ++i) job.submit.add_prompt(i);
     job.submit.set_max_tokens(8);
-    job.team = team;
-    job.team_name = "team" + std::to_string(team);
+    job.owner = {team};
+    job.owner_name = "team" + std::to_string(team);
     return job;
   }
   std::pair<JobId, std::shared_ptr<Witness>> Submit(Job job) {

@@ -9,9 +9,12 @@
 #include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "gateway/http/server.h"
+#include "gateway/observe/watchdog.h"
+#include "gateway/request/prompt_workers.h"
 #include "gateway/wiring.h"
 
 namespace penstock {
@@ -50,10 +53,11 @@ class Process {
         fleet_(MakeFleet(io, SystemClock(),
                          {.max_waiting = options_.max_waiting,
                           .engine_timeout = options_.engine_timeout,
-                          .truths = options_.data_dir + "/canaries.json",
-                          .canary_period = options_.canary_period})),
+                          .canary_period = options_.canary_period},
+                         options_.data_dir + "/canaries.json")),
         models_(io, pool_, *fleet_, LoadModelText),
-        wiring_(io, pool_, SystemClock(), options_, *accounts_, *fleet_, models_, log_),
+        wiring_(io, prompt_workers_, SystemClock(), options_, *accounts_, *fleet_, models_, log_,
+                [this](std::string_view name, std::string_view value) { return Change(name, value); }),
         tls_(std::move(tls)),
         server_(io, listen_fd, wiring_.router, SystemClock(), Limits(options_), options_.max_connections,
                 tls_.get()),
@@ -68,10 +72,12 @@ class Process {
  private:
   static HttpConnectionLimits Limits(const GatewayOptions& options) {
     return {.http = {.header_bytes = options.max_header_bytes, .body_bytes = options.max_body_bytes},
+            .bodies = {.total = options.body_memory, .per_key = options.body_memory_per_key},
             .header_timeout = options.header_timeout,
             .body_timeout = options.body_timeout,
             .write_timeout = options.write_timeout};
   }
+  Status Change(std::string_view name, std::string_view value);
   void StartAccepting();
   void AwaitSignal();
   void Housekeep();
@@ -85,7 +91,8 @@ class Process {
   GatewayOptions options_;
   std::unique_ptr<Accounts> accounts_;
   Log log_;
-  asio::thread_pool pool_{1};
+  asio::thread_pool pool_{1};  // loads models' texts
+  PromptWorkers prompt_workers_;
   std::unique_ptr<Fleet> fleet_;
   Models models_;
   Wiring wiring_;
@@ -97,10 +104,13 @@ class Process {
   Nanos drain_until_ = 0, accept_by_ = 0;
   bool store_was_healthy_ = true, closing_ = false;
   int exit_status_ = 0;
+  std::optional<Watchdog> watchdog_;
 };
 
 // Requests that still run refer to the members below, so they end first.
 Process::~Process() {
+  watchdog_.reset();
+  prompt_workers_.Stop();
   pool_.join();
   server_.CutAll("the server stopped");
   boost::system::error_code ignored;
@@ -118,6 +128,7 @@ Status Process::Start() {
   if (tls_) wiring_.status.tls_fingerprint = tls_->fingerprint();
   tls_times_ = TimesOf(options_);
   wiring_.status.connections = [this] { return server_.connections(); };
+  if (options_.watchdog > 0) watchdog_.emplace(io_, options_.watchdog);
   models_.Install(options_.models);
   accept_by_ = SystemClock().Monotonic() + kLongestStart;
   StartAccepting();
@@ -125,6 +136,16 @@ Status Process::Start() {
   Housekeep();
   log_.Note("started",
             fmt::format("port {}, {} models, pid {}", server_.port(), models_.entries().size(), ::getpid()));
+  return {};
+}
+
+Status Process::Change(std::string_view name, std::string_view value) {
+  if (!options_.change) return Fail(Code::kUnsupported, "{} takes effect at the next start", name);
+  GatewayOptions next = options_;
+  PENSTOCK_TRY(options_.change(next, name, value));
+  wiring_.Apply(options_, next);
+  server_.SetLimits(Limits(next), next.max_connections);
+  options_ = std::move(next);
   return {};
 }
 

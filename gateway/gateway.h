@@ -1,6 +1,7 @@
 // Gateway: the process that speaks HTTP. Bytes → ChatRequest → Generation → SSE.
 //
-// One io thread runs HTTP, the fleet and the accounts; long prompts are tokenised on a small pool.
+// One io thread runs HTTP, the fleet and the accounts; prompts are rendered and tokenised on a small pool.
+// When the io thread makes no progress for `watchdog`, the process logs why and ends, to be started again.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ struct GatewayOptions {
   bool open_metrics = true;  // /metrics names every team: other machines need a key that may read the status
   size_t max_body_bytes = 16 << 20;
   size_t max_header_bytes = 32 << 10;
+  size_t body_memory = 512 << 20, body_memory_per_key = 128 << 20;  // bytes that request bodies may hold
   size_t max_connections = 20000;
   size_t max_waiting = 4096;
   Nanos header_timeout = 30 * kSecond;  // from accept or the last response to a whole header
@@ -32,9 +34,13 @@ struct GatewayOptions {
   Nanos write_timeout = 120 * kSecond;  // a client that reads nothing for so long is disconnected
   Nanos queue_timeout = 600 * kSecond;
   Nanos drain_timeout = 600 * kSecond;  // a graceful stop waits so long for what runs
-  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in FleetOptions
+  Nanos watchdog = 10 * kSecond;        // 0: none
+  Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in PoolOptions
   LogLevel log_level = LogLevel::info;                               // at the start
   std::vector<InstalledModel> models;
+  // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:
+  // no setting can be changed.
+  std::function<Status(GatewayOptions& running, std::string_view name, std::string_view value)> change;
   // Reads the data directory again (after `model pull` or `import`); called on the io thread.
   std::function<std::vector<InstalledModel>()> rescan;
 };

@@ -63,6 +63,7 @@ class Cloud {
     models_.Refresh();
   }
   ~Cloud() {
+    workers_.Stop();
     pool_.join();
     io_.restart();
     io_.poll();
@@ -119,6 +120,7 @@ class Cloud {
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{io_.get_executor()};
   boost::asio::thread_pool pool_{1};
+  PromptWorkers workers_;
   static GatewayOptions OptionsWith(bool open_metrics) {
     GatewayOptions options;
     options.open_metrics = open_metrics;
@@ -142,7 +144,9 @@ class Cloud {
                    return text;
                  }};
   Log log_{-1, SystemClock()};
-  Wiring wiring_{io_, pool_, SystemClock(), options_, *accounts, fleet, models_, log_};
+  Wiring wiring_{io_,      workers_,  SystemClock(),
+                 options_, *accounts, fleet,
+                 models_,  log_,      [](std::string_view, std::string_view) { return Status(); }};
 
  public:
   std::span<const Route> Routes() const { return wiring_.router.routes(); }
@@ -163,6 +167,7 @@ const std::vector<MatrixRow>& Matrix() {
   static const std::string kPrompt = R"({"model":"tiny","prompt":"hi"})";
   static const std::string kExternal = R"({"external":true})";
   static const std::string kLog = R"({"level":"info"})";
+  static const std::string kSetting = R"({"name":"gateway.queue_timeout","value":"1m"})";
   static const std::vector<MatrixRow> rows = {
       //                                                           none  dev lead  fin   op
       {Method::kGet, "/", "", /*                              */ {200, 200, 200, 200, 200}},
@@ -191,6 +196,7 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/admin/v1/status", "", /*               */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/log", "", /*                  */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/log", kLog, /*               */ {401, 403, 403, 403, 200}},
+      {Method::kPost, "/admin/v1/settings", kSetting, /*      */ {401, 403, 403, 403, 200}},
       {Method::kGet, "/admin/v1/engines", "", /*              */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/engines/{}/drain", "", /*    */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/engines/{}/resume", "", /*   */ {401, 403, 403, 403, 200}},

@@ -4,8 +4,10 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
+#include <chrono>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "engine/wire_error.h"
 #include "fleet/fleet.h"
@@ -27,6 +29,7 @@ class FakeFleet final : public Fleet {
   Status Listen(const std::string&) override { return {}; }
   void Serve(ServedModel model) override { served.insert(model.name); }
   void Withdraw(const std::string& name) override { served.erase(name); }
+  void SetCanaries(const std::string&, std::vector<CanaryPrompt>) override {}
   Status MayRun(std::string_view, std::string_view, bool external_allowed) override {
     if (only_external && !external_allowed) return Fail(Reason::kExternalForbidden, "outside only");
     return {};
@@ -50,6 +53,7 @@ class FakeFleet final : public Fleet {
     return served.contains(std::string(model)) && !broken_models.contains(std::string(model));
   }
   bool AnyReady() const override { return !served.empty(); }
+  bool WantsText() const override { return false; }
   std::vector<EngineView> Engines() const override {
     EngineView engine;
     engine.name = "cpu0";
@@ -80,7 +84,7 @@ class FakeFleet final : public Fleet {
   std::vector<TeamQueueView> Queue() const override { return queue; }
   size_t Waiting() const override { return 3; }
   size_t Running() const override { return jobs.size(); }
-  const FleetStats& Stats() const override { return stats; }
+  FleetStats Stats() const override { return stats; }
   void SetLogLevel(std::string_view word) override { log_levels.emplace_back(word); }
   void Drain(std::function<void()>) override {}
 
@@ -343,22 +347,22 @@ class ByteTokenizer final : public Tokenizer {
   std::string_view backend() const override { return "bytes"; }
 };
 
-// "role:content|" for each message, then `tail`; a content of "raise" is refused as templates refuse.
+// "role:content|" for each message, then `tail`; a content of "raise" is refused as templates refuse, one of
+// "sleep" takes a second.
 class PlainTemplate final : public ChatTemplate {
  public:
   explicit PlainTemplate(std::string tail) : tail_(std::move(tail)) {}
   Result<std::string> Render(std::string_view context) const override {
-    last_context = context;
     const boost::json::value value = boost::json::parse({context.data(), context.size()});
     std::string out;
     for (const auto& message : value.at("messages").as_array()) {
       const std::string content(message.at("content").as_string());
+      if (content == "sleep") std::this_thread::sleep_for(std::chrono::seconds(1));
       if (content == "raise") return Fail(Code::kInvalid, "conversation roles must alternate");
       out += std::string(message.at("role").as_string()) + ":" + content + "|";
     }
     return out + tail_;
   }
-  mutable std::string last_context;
 
  private:
   std::string tail_;

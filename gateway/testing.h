@@ -29,6 +29,10 @@ class World {
       return 0;
     });
   }
+  static Status AcceptSetting(std::string_view name, std::string_view /*value*/) {
+    if (name == "gateway.queue_timeout") return {};
+    return Fail(Code::kUnsupported, "{} takes effect at the next start", name);
+  }
   // `tail`: what the template ends with; with "<think>" in it the model is one that thinks.
   explicit World(GatewayOptions options = {}, std::string tail = "assistant:")
       : options_(std::move(options)),
@@ -43,9 +47,10 @@ class World {
                  return text;
                }),
         log_(-1, SystemClock()),
-        wiring(io_, pool_, SystemClock(), options_, accounts, fleet, models, log_),
+        wiring(io_, workers_, SystemClock(), options_, accounts, fleet, models, log_, AcceptSetting),
         server_(io_, *ListenTcp("127.0.0.1:0"), wiring.router, SystemClock(),
                 {.http = {.header_bytes = options_.max_header_bytes, .body_bytes = options_.max_body_bytes},
+                 .bodies = {.total = options_.body_memory, .per_key = options_.body_memory_per_key},
                  .header_timeout = options_.header_timeout,
                  .body_timeout = options_.body_timeout,
                  .write_timeout = options_.write_timeout},
@@ -73,6 +78,7 @@ class World {
   }
   ~World() {
     Do([this] { server_.CutAll("the test is over"); });
+    workers_.Stop();
     pool_.join();
     work_.reset();
     io_.stop();
@@ -100,6 +106,7 @@ class World {
   RequestRecord Record(const std::string& id) {
     return Ask([&] { return accounts.records[id].record; });
   }
+  size_t body_memory() const { return server_.body_memory(); }  // on the io thread
   void StopAccepting() {
     Do([this] {
       wiring.status.draining = true;
@@ -112,6 +119,7 @@ class World {
   boost::asio::io_context io_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{io_.get_executor()};
   boost::asio::thread_pool pool_{1};
+  PromptWorkers workers_;
   GatewayOptions options_;
 
  public:

@@ -14,7 +14,7 @@ void Add(std::vector<Route> more, std::vector<Route>& routes) {
 }
 
 std::vector<Route> RoutesOf(Wiring& wiring, const GatewayOptions& options, Accounts& accounts, Fleet& fleet,
-                            Models& models, Log& log, const Clock& clock) {
+                            Models& models, Log& log, SettingChange change, const Clock& clock) {
   std::vector<Route> routes = ConsoleRoutes();
   Add(StatusRoutes(wiring.pages, options.open_metrics), routes);
   Add(OpenAiRoutes(wiring.generations), routes);
@@ -23,18 +23,20 @@ std::vector<Route> RoutesOf(Wiring& wiring, const GatewayOptions& options, Accou
   Add(EngineRoutes(fleet), routes);
   Add(ModelRoutes(models, fleet, options.rescan), routes);
   Add(LogRoutes(wiring.log_control, log), routes);
+  Add(SettingRoutes(std::move(change), log), routes);
   return routes;
 }
 
 }  // namespace
 
-Wiring::Wiring(boost::asio::io_context& io, boost::asio::thread_pool& pool, const Clock& clock,
-               const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log)
+Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock& clock,
+               const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
+               SettingChange change)
     : log_control(
           io, clock, options.log_level, [&log](LogLevel level) { log.SetLevel(level); },
           [&fleet](LogLevel level) { fleet.SetLogLevel(LogLevelName(level)); }),
       generations{.io = io,
-                  .pool = pool,
+                  .workers = workers,
                   .clock = clock,
                   .accounts = accounts,
                   .fleet = fleet,
@@ -52,7 +54,14 @@ Wiring::Wiring(boost::asio::io_context& io, boost::asio::thread_pool& pool, cons
             .log_control = log_control,
             .metrics = metrics,
             .data_dir = options.data_dir},
-      router(RoutesOf(*this, options, accounts, fleet, models, log, clock), accounts, metrics, log,
-             OpenAiErrorResponse) {}
+      router(RoutesOf(*this, options, accounts, fleet, models, log, std::move(change), clock), accounts,
+             metrics, log, OpenAiErrorResponse) {}
+
+void Wiring::Apply(const GatewayOptions& before, const GatewayOptions& now) {
+  generations.queue_timeout = now.queue_timeout;
+  if (now.log_level == before.log_level) return;
+  log_control.SetGateway(now.log_level, 0);
+  log_control.SetEngines(now.log_level, 0);
+}
 
 }  // namespace penstock::gateway

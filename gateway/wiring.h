@@ -3,7 +3,6 @@
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/thread_pool.hpp>
 
 #include "gateway/admin/routes.h"
 #include "gateway/gateway.h"
@@ -14,15 +13,20 @@
 #include "gateway/observe/metrics.h"
 #include "gateway/request/generation.h"
 #include "gateway/request/models.h"
+#include "gateway/request/prompt_workers.h"
 
 namespace penstock::gateway {
 
 struct Wiring {
   // Everything outlives this; calls and generations end before it.
-  Wiring(boost::asio::io_context& io, boost::asio::thread_pool& pool, const Clock& clock,
-         const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log);
+  Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock& clock,
+         const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
+         SettingChange change);
   Wiring(const Wiring&) = delete;
   Wiring& operator=(const Wiring&) = delete;
+
+  // Takes over what can change while the gateway runs.
+  void Apply(const GatewayOptions& before, const GatewayOptions& now);
 
   Metrics metrics;
   LogControl log_control;

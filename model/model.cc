@@ -20,15 +20,15 @@ bool HasInteger(const Layer& layer) {
 }  // namespace
 
 Result<std::unique_ptr<Model>> Model::Load(ModelFiles files, WeightMode mode, const kernels::Kernels& kernels,
-                                           chip::ThreadPool& pool) {
+                                           chip::ThreadPool& pool, chip::ThreadPool& packing) {
   PENSTOCK_ASSIGN(const auto* architecture, FindArchitecture(files.config().architecture, files.path()));
   std::unique_ptr<Model> model(new Model(std::move(files), *architecture, kernels, pool));
-  PENSTOCK_TRY(model->LoadWeights(mode));
+  PENSTOCK_TRY(model->LoadWeights(mode, packing));
   return model;
 }
 
-Status Model::LoadWeights(WeightMode mode) {
-  WeightLoader loader(files_, pool_, mode);
+Status Model::LoadWeights(WeightMode mode, chip::ThreadPool& packing) {
+  WeightLoader loader(files_, packing, mode);
   PENSTOCK_TRY(LoadRope());
   PENSTOCK_ASSIGN(embedding_, files_.TakeEmbedding());
   PENSTOCK_ASSIGN(output_norm_, loader.Vector("output_norm.weight", config().hidden));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -22,10 +23,16 @@ namespace penstock {
 // Threads: one at a time; work is shared among the pool's.
 class Model {
  public:
-  // Packs every weight. `pool` and `kernels` must outlive the model.
+  // Packs every weight, on `packing`, which is not used afterwards. Runs on `pool`. Both `pool` and `kernels`
+  // must outlive the model.
   // Errors name the file, and the tensor or key that is wrong.
   static Result<std::unique_ptr<Model>> Load(ModelFiles files, WeightMode mode,
-                                             const kernels::Kernels& kernels, chip::ThreadPool& pool);
+                                             const kernels::Kernels& kernels, chip::ThreadPool& pool,
+                                             chip::ThreadPool& packing);
+  static Result<std::unique_ptr<Model>> Load(ModelFiles files, WeightMode mode,
+                                             const kernels::Kernels& kernels, chip::ThreadPool& pool) {
+    return Load(std::move(files), mode, kernels, pool, pool);
+  }
 
   const ModelConfig& config() const { return files_.config(); }
   int32_t vocabulary() const { return static_cast<int32_t>(embedding_.rows); }
@@ -42,7 +49,7 @@ class Model {
         chip::ThreadPool& pool)
       : files_(std::move(files)), architecture_(architecture), kernels_(kernels), pool_(pool) {}
 
-  Status LoadWeights(WeightMode mode);
+  Status LoadWeights(WeightMode mode, chip::ThreadPool& packing);
   Status LoadRope();
   void Embed(Token token, float* out) const;
 

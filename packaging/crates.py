@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""crates.py CARGO > FILE: the licences of the Rust crates that are linked into the program, as each crate brings them."""
+"""crates.py CARGO > FILE: the licences of the Rust crates that are linked into the program, from the crates' own files."""
 import json
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-# Read by cpack for each kind of package.
+# cpack reads this for each kind of package.
 if(CPACK_GENERATOR STREQUAL "DEB")
   set(CPACK_COMPONENTS_ALL debian)
   set(CPACK_PACKAGING_INSTALL_PREFIX /usr)

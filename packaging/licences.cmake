@@ -1,4 +1,4 @@
-# Beside each library of the tarball, the licence that its Debian package states.
+# Installs the licence of each library in the tarball, from the library's Debian package.
 file(GLOB libraries ${CMAKE_INSTALL_PREFIX}/lib/penstock/*.so*)
 list(FILTER libraries EXCLUDE REGEX "/libpenstock_")  # ours
 foreach(library ${libraries})

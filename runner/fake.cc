@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "base/thread_annotations.h"
 #include "model/files/assets.h"
 
 namespace penstock {
@@ -57,10 +58,12 @@ class FakeModel {
 
   const LoadedModel& info() const { return info_; }
 
+  void Free(PageId page) { std::fill_n(&Slot(page, 0), kPageTokens, kEmpty); }
+
   void Execute(const SequenceOp& op) {
     switch (op.kind) {
       case SequenceOp::Kind::kZeroPage:
-        std::fill_n(&Slot(op.to_page, 0), kPageTokens, kEmpty);
+        Free(op.to_page);
         break;
       case SequenceOp::Kind::kCopyPage:
         std::copy_n(&Slot(op.from_page, 0), op.tokens > 0 ? op.tokens : kPageTokens, &Slot(op.to_page, 0));
@@ -182,7 +185,7 @@ class FakeModel {
   std::map<SequenceId, std::vector<uint64_t>> aside_;
 };
 
-Result<LoadedModel> Describe(std::string_view path, std::string& error) {
+Result<LoadedModel> Describe(std::string_view path, std::string& error, Nanos& takes) {
   LoadedModel info{
       .vocabulary = 1000, .context = 4096, .pages = 4096, .page_bytes = 64 << 10, .kernel = "fake"};
   const size_t query = path.find('?');
@@ -192,6 +195,8 @@ Result<LoadedModel> Describe(std::string_view path, std::string& error) {
     if (name == "context") return Parse(value, info.context) && info.context > 0;
     if (name == "pages") return Parse(value, info.pages) && info.pages > 0;
     if (name == "aside") return Parse(value, info.aside_pages) && info.aside_pages >= 0;
+    if (name == "load_ms") return Parse(value, takes, kMillisecond) && takes >= 0;
+    if (name == "on_demand") return ParseFlag(value, info.on_demand);
     if (name == "page_bytes") return Parse(value, info.page_bytes) && info.page_bytes > 0;
     if (name == "error") error = value;
     return name == "error";
@@ -227,9 +232,12 @@ class FakeRunner final : public Runner {
 
   Result<LoadedModel> Load(const LoadOptions& options) override {
     std::string error;
+    Nanos takes = 0;
     std::vector<Token> words;
     const std::string_view path = options.path;
-    PENSTOCK_ASSIGN(LoadedModel info, Describe(path.starts_with(kScheme) ? path : std::string_view(), error));
+    PENSTOCK_ASSIGN(LoadedModel info,
+                    Describe(path.starts_with(kScheme) ? path : std::string_view(), error, takes));
+    if (takes > 0) std::this_thread::sleep_for(std::chrono::nanoseconds(takes));
     if (!error.empty()) return Fail(Code::kCorrupt, "{}: {}", path, error);
     if (!path.starts_with(kScheme)) {
       PENSTOCK_ASSIGN(const TextAssets assets, ReadTextAssets(options.path));
@@ -241,20 +249,24 @@ class FakeRunner final : public Runner {
       info.pages = static_cast<int32_t>(std::clamp<int64_t>(options.kv_bytes / info.page_bytes, 1, 1 << 20));
     }
     if (options.context > 0) info.context = std::min(info.context, options.context);
+    const MutexLock lock(mutex_);
     info.id = next_++;
     models_.emplace(info.id, FakeModel(info, std::move(words)));
     return info;
   }
 
-  void Unload(ModelId model) override { models_.erase(model); }
+  void Unload(ModelId model) override {
+    const MutexLock lock(mutex_);
+    models_.erase(model);
+  }
 
   Result<std::string> TakeState(ModelId model, SequenceId, int32_t tokens,
                                 std::span<const PageId> pages) override {
-    return models_.at(model).Take(tokens, pages);
+    return Find(model).Take(tokens, pages);
   }
   Status GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
                    std::string state) override {
-    return models_.at(model).Give(sequence, text.size(), state);
+    return Find(model).Give(sequence, text.size(), state);
   }
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override {
@@ -265,6 +277,14 @@ class FakeRunner final : public Runner {
   }
 
  private:
+  // Models that others load or unload stay where they are.
+  FakeModel& Find(ModelId model) {
+    const MutexLock lock(mutex_);
+    const auto found = models_.find(model);
+    PENSTOCK_CHECK(found != models_.end());
+    return found->second;
+  }
+
   // Sleeps until the step's chip time has passed. A step that follows closely counts from the last one's
   // end: what the engine does between steps does not slow the beat.
   void Pace(Nanos start, Nanos chip_time) {
@@ -282,8 +302,8 @@ class FakeRunner final : public Runner {
     if (Happens(options_.crash, 1)) std::abort();
     while (Happens(options_.hang, 2)) std::this_thread::sleep_for(std::chrono::hours(1));
     if (Happens(options_.fail, 3)) return Fail(Code::kInternal, "fake runner: step {} fails by plan", steps_);
-    PENSTOCK_CHECK(models_.contains(plan.model));
-    FakeModel& model = models_.at(plan.model);
+    FakeModel& model = Find(plan.model);
+    for (const FreedPage& freed : plan.freed) Find(freed.model).Free(freed.page);
     for (const SequenceOp& op : plan.ops) model.Execute(op);
     StepResult result;
     int64_t tokens = 0;
@@ -300,8 +320,9 @@ class FakeRunner final : public Runner {
   }
 
   const FakeOptions options_;
-  std::map<ModelId, FakeModel> models_;
-  ModelId next_ = 1;
+  Mutex mutex_;
+  std::map<ModelId, FakeModel> models_ GUARDED_BY(mutex_);
+  ModelId next_ GUARDED_BY(mutex_) = 1;
   uint64_t steps_ = 0;
   Nanos ended_ = 0;  // the last paced step
 };

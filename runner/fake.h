@@ -31,9 +31,10 @@ struct FakeOptions {
 // Errors: kInvalid names the option and those that exist.
 Result<FakeOptions> ParseFakeOptions(std::string_view text);
 
-// Load takes "fake:NAME?vocabulary=1000&context=4096&pages=512&page_bytes=65536&error=TEXT", all of it
-// optional, or the path of a real model, whose vocabulary it takes and of which it says plain words only.
-// kv_bytes overrides pages. A logit_bias of 100 or more forces that token.
+// Load takes
+// "fake:NAME?vocabulary=1000&context=4096&pages=512&page_bytes=65536&on_demand=1&load_ms=500&error=TEXT", all
+// of it optional, or the path of a real model, whose vocabulary it takes and of which it says plain words
+// only. kv_bytes overrides pages. A logit_bias of 100 or more forces that token.
 std::unique_ptr<Runner> MakeFakeRunner(FakeOptions options = {});
 
 }  // namespace penstock

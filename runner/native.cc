@@ -5,15 +5,16 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "base/thread_annotations.h"
 #include "chip/cpu.h"
 #include "chip/threads.h"
 #include "model/model.h"
+#include "runner/kv_size.h"
 #include "runner/sampler.h"
 
 namespace penstock {
@@ -41,10 +42,6 @@ struct Loaded {
   std::unordered_map<SequenceId, std::string> aside = {};  // given by other engines: whole pages
 };
 
-double Gigabytes(int64_t bytes) {
-  return static_cast<double>(bytes) / 1e9;
-}
-
 class NativeRunner final : public Runner {
  public:
   NativeRunner(const NativeOptions& options, Isa isa)
@@ -56,7 +53,7 @@ class NativeRunner final : public Runner {
 
   ~NativeRunner() override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       stop_ = true;
     }
     wake_.notify_one();
@@ -70,12 +67,13 @@ class NativeRunner final : public Runner {
             .kernel = kernels::IsaName(kernels_.isa),
             .contract = "penstock-1",
             .memory_bytes = 0,
-            .state = kv_type_ == kernels::KvType::kF16 ? "penstock-1 f16" : "penstock-1 f32"};
+            .state = kv_type_ == kernels::KvType::kF16 ? "penstock-1 f16" : "penstock-1 f32",
+            .kv_on_demand = true};
   }
   Result<LoadedModel> Load(const LoadOptions& options) override;
 
   void Unload(ModelId model) override {
-    const std::lock_guard lock(computing_);
+    const MutexLock lock(computing_);
     models_.erase(model);
   }
 
@@ -86,7 +84,7 @@ class NativeRunner final : public Runner {
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       plan_ = std::move(plan);
       done_ = std::move(done);
     }
@@ -94,118 +92,97 @@ class NativeRunner final : public Runner {
   }
 
  private:
-  int64_t Available() const;
-  Result<int32_t> ChoosePages(const ModelFiles& files, const LoadOptions& options, int32_t context) const;
+  Result<std::unique_ptr<Model>> Pack(ModelFiles files);
   void Drive();
   Result<StepResult> Step(const StepPlan& plan);
-  Status CheckPlan(const StepPlan& plan, const Loaded& loaded) const;
+  Status CheckPlan(const StepPlan& plan, const Loaded& loaded) const REQUIRES(computing_);
   static void Apply(const SequenceOp& op, Loaded& loaded);
-  Status SampleAll(const StepPlan& plan, std::span<float> logits, int32_t vocabulary, StepResult& result);
+  Status SampleAll(const StepPlan& plan, std::span<float> logits, int32_t vocabulary, StepResult& result)
+      REQUIRES(computing_);
 
   const kernels::KvType kv_type_;
   const kernels::Kernels& kernels_;
 
-  // Loading and computing share the pool: one at a time.
-  std::mutex computing_;
+  // Held while the pool computes: a step, or the weights of the first model.
+  Mutex computing_;
   chip::ThreadPool pool_;
-  std::vector<SamplerScratch> scratch_;  // by worker
-  std::map<ModelId, Loaded> models_;
-  ModelId next_model_ = 1;
+  std::vector<SamplerScratch> scratch_ GUARDED_BY(computing_);  // by worker
+  std::map<ModelId, Loaded> models_ GUARDED_BY(computing_);
+  ModelId next_model_ GUARDED_BY(computing_) = 1;
 
-  // Protected by mutex_: the step that the driver is to run.
-  std::mutex mutex_;
+  // The step that the driver is to run.
+  Mutex mutex_;
   std::condition_variable wake_;
-  StepPlan plan_;
-  std::function<void(Result<StepResult>)> done_;
-  bool stop_ = false;
+  StepPlan plan_ GUARDED_BY(mutex_);
+  std::function<void(Result<StepResult>)> done_ GUARDED_BY(mutex_);
+  bool stop_ GUARDED_BY(mutex_) = false;
 
   std::thread driver_;  // last: it uses all of the above
 };
 
 Result<LoadedModel> NativeRunner::Load(const LoadOptions& options) {
-  const std::lock_guard lock(computing_);
+  constexpr int32_t kWithCache = 2;  // the prefix cache may keep as much as all sequences use
   PENSTOCK_ASSIGN(auto files, ModelFiles::Open(options.path));
-  const int32_t own = files.config().context;
-  const int32_t context = options.context > 0 ? std::min(options.context, own) : own;
-  PENSTOCK_ASSIGN(const int32_t pages, ChoosePages(files, options, context));
-  PENSTOCK_ASSIGN(auto model, Model::Load(std::move(files), WeightMode::kPacked, kernels_, pool_));
-  PENSTOCK_ASSIGN(auto kv, KvPages::Create(model->config(), kv_type_, pages));
+  PENSTOCK_ASSIGN(const KvSize size, SizeKv(options, KvPages::PageBytes(files.config(), kv_type_),
+                                            files.config().context, kWithCache * options.sequences));
+  PENSTOCK_ASSIGN(auto model, Pack(std::move(files)));
+  PENSTOCK_ASSIGN(auto kv, KvPages::Create(model->config(), kv_type_, size.pages));
+  const MutexLock lock(computing_);
   const LoadedModel loaded{.id = next_model_++,
                            .vocabulary = model->vocabulary(),
-                           .context = std::min(context, pages * kPageTokens),
-                           .pages = pages,
+                           .context = size.context,
+                           .pages = size.pages,
                            .weight_bytes = model->weight_bytes(),
                            .page_bytes = kv.page_bytes(),
-                           .kernel = kernels::IsaName(kernels_.isa)};
+                           .kernel = kernels::IsaName(kernels_.isa),
+                           .on_demand = true};
   models_.emplace(loaded.id, Loaded{std::move(model), std::move(kv), loaded.context});
   return loaded;
 }
 
-// What is free and promised to no loaded model's KV memory; 0: the system does not say.
-int64_t NativeRunner::Available() const {
-  const int64_t free = chip::QueryMemory().available;
-  int64_t promised = 0;
-  for (const auto& [id, loaded] : models_) promised += loaded.kv.UntouchedBytes();
-  return free == 0 ? 0 : std::max<int64_t>(1, free - promised);
-}
-
-// As many as were asked for; else what 16 sequences of the full context want, within half of what the
-// weights leave free.
-Result<int32_t> NativeRunner::ChoosePages(const ModelFiles& files, const LoadOptions& options,
-                                          int32_t context) const {
-  constexpr int64_t kSequences = 16, kMaxPages = 1 << 26;
-  const int64_t page = KvPages::PageBytes(files.config(), kv_type_);
-  const int64_t available = Available();
-  const int64_t weights = files.bytes() + files.bytes() / 16;  // repacked; a few per cent for alignment
-  const int64_t left = available - weights - kNativeHeadroom;
-  int64_t bytes = options.kv_bytes;
-  if (bytes <= 0)
-    bytes = std::min(kSequences * PagesFor(context) * page, available == 0 ? INT64_MAX : left / 2);
-  if (available > 0 && (left < page || bytes > left)) {
-    return Fail(
-        Code::kOverloaded,
-        "{} is too large for the memory that is free: it needs {:.1f} GB of weights and {:.1f} GB of KV "
-        "memory, "
-        "{:.1f} GB are free: unload another model, use a smaller quantisation or give it less KV memory",
-        files.path(), Gigabytes(weights), Gigabytes(std::max(bytes, page)), Gigabytes(available));
+// The first model is packed by the pool that computes. While others may compute, threads of its own pack a
+// model, with the caller's low priority, on the same cores: steps push them aside.
+Result<std::unique_ptr<Model>> NativeRunner::Pack(ModelFiles files) {
+  {
+    const MutexLock lock(computing_);
+    if (models_.empty()) return Model::Load(std::move(files), WeightMode::kPacked, kernels_, pool_);
   }
-  const int64_t pages = std::min(bytes / page, kMaxPages);
-  if (pages < 1) {
-    return Fail(Code::kInvalid, "{}: {} bytes of KV memory do not hold one page of {} bytes: give it more",
-                files.path(), bytes, page);
-  }
-  return static_cast<int32_t>(pages);
+  chip::ThreadPool packing(pool_.workers());
+  return Model::Load(std::move(files), WeightMode::kPacked, kernels_, pool_, packing);
 }
 
 void NativeRunner::Drive() {
   pool_.PinCaller();
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stop_ || done_ != nullptr; });
+    while (!stop_ && done_ == nullptr) lock.Wait(wake_);
     if (done_ == nullptr) return;  // stopped, and nothing under way
     const StepPlan plan = std::move(plan_);
     const auto done = std::exchange(done_, nullptr);
-    lock.unlock();
+    lock.Unlock();
     done(Step(plan));
-    lock.lock();
+    lock.Lock();
   }
 }
 
 Result<StepResult> NativeRunner::Step(const StepPlan& plan) {
-  const std::lock_guard computing(computing_);
+  const MutexLock computing(computing_);
   const Nanos begin = SystemClock().Monotonic();
   const auto it = models_.find(plan.model);
   if (it == models_.end()) return Fail(Code::kNotFound, "model {} is not loaded in this engine", plan.model);
   Loaded& loaded = it->second;
   PENSTOCK_TRY(CheckPlan(plan, loaded));
+  for (const FreedPage& freed : plan.freed) models_.at(freed.model).kv.Free(freed.page);
   for (const SequenceOp& op : plan.ops) Apply(op, loaded);
   std::vector<Chunk> chunks;
   for (const SequenceStep& work : plan.work) {
     chunks.push_back({work.start, work.tokens, work.pages, work.sample ? 1 : 0});
   }
-  const auto logits = loaded.model->Run(chunks, loaded.kv);
   StepResult result;
-  PENSTOCK_TRY(SampleAll(plan, logits, loaded.model->vocabulary(), result));
+  if (!chunks.empty()) {
+    const auto logits = loaded.model->Run(chunks, loaded.kv);
+    PENSTOCK_TRY(SampleAll(plan, logits, loaded.model->vocabulary(), result));
+  }
   result.chip_time = SystemClock().Monotonic() - begin;
   return result;
 }
@@ -219,6 +196,11 @@ bool Given(const SequenceOp& op, const Loaded& loaded) {
 // A wrong plan would write over another sequence's memory: it costs little to look.
 Status NativeRunner::CheckPlan(const StepPlan& plan, const Loaded& loaded) const {
   const auto in_memory = [&](PageId page) { return page >= 0 && page < loaded.kv.pages(); };
+  for (const FreedPage& freed : plan.freed) {
+    const auto model = models_.find(freed.model);
+    if (model == models_.end() || freed.page < 0 || freed.page >= model->second.kv.pages())
+      return Fail(Code::kInternal, "the plan frees page {} of model {}", freed.page, freed.model);
+  }
   for (const SequenceOp& op : plan.ops) {
     const bool copies = op.kind == SequenceOp::Kind::kCopyPage,
                zeroes = op.kind == SequenceOp::Kind::kZeroPage;
@@ -274,6 +256,7 @@ void NativeRunner::Apply(const SequenceOp& op, Loaded& loaded) {
 // A page's bytes mean the same to every kernel version.
 Result<std::string> NativeRunner::TakeState(ModelId model, SequenceId /*sequence*/, int32_t tokens,
                                             std::span<const PageId> pages) {
+  const MutexLock lock(computing_);
   const KvPages& kv = models_.at(model).kv;
   std::string state;
   for (const PageId page : pages.first(static_cast<size_t>(PagesFor(tokens)))) {
@@ -284,6 +267,7 @@ Result<std::string> NativeRunner::TakeState(ModelId model, SequenceId /*sequence
 
 Status NativeRunner::GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
                                std::string state) {
+  const MutexLock lock(computing_);
   Loaded& loaded = models_.at(model);
   const int64_t bytes = loaded.kv.page_bytes() * PagesFor(static_cast<int32_t>(text.size()));
   if (static_cast<int64_t>(state.size()) != bytes) {
@@ -301,11 +285,12 @@ Status NativeRunner::SampleAll(const StepPlan& plan, std::span<float> logits, in
     if (work.sample) sampling.push_back(&work);
   }
   std::vector<Result<Sampled>> sampled(sampling.size());
+  std::span<SamplerScratch> scratch = scratch_;
   pool_.For(static_cast<int64_t>(sampling.size()), 1, [&](int64_t begin, int64_t end, int worker) {
     for (int64_t i = begin; i < end; ++i) {
       const auto row = logits.subspan(static_cast<size_t>(i * vocabulary), static_cast<size_t>(vocabulary));
       sampled[static_cast<size_t>(i)] =
-          Sample(kernels_, *sampling[static_cast<size_t>(i)], row, scratch_[static_cast<size_t>(worker)]);
+          Sample(kernels_, *sampling[static_cast<size_t>(i)], row, scratch[static_cast<size_t>(worker)]);
     }
   });
   for (auto& one : sampled) {

@@ -10,9 +10,6 @@
 
 namespace penstock {
 
-// Left to the system and to growth of buffers when a model is given its memory.
-constexpr int64_t kNativeHeadroom = int64_t{256} << 20;
-
 struct NativeOptions {
   int threads = 0;  // ≤ 0: one per usable CPU
   // Unset: the environment's PENSTOCK_ISA (reference, avx2, avx512), else the fastest that this CPU runs.

@@ -14,9 +14,11 @@
 namespace penstock {
 
 struct LoadOptions {
-  std::string path;      // GGUF file or Hugging Face folder
-  int64_t kv_bytes = 0;  // KV memory to give this model; 0: the runner chooses from what is free
-  int32_t context = 0;   // cap on the model's own context length; 0: no cap
+  std::string path;           // GGUF file or Hugging Face folder
+  int64_t kv_bytes = 0;       // most KV memory for this model; 0: no cap
+  int32_t context = 0;        // cap on the model's own context length; 0: no cap
+  int64_t longest_bytes = 0;  // most KV memory for one sequence, which caps the context; 0: no cap
+  int32_t sequences = 16;     // that may run at once: more KV memory than they can fill is of no use
 };
 
 // What a runner runs on.
@@ -28,14 +30,18 @@ struct ChipInfo {
   int64_t memory_bytes = 0;  // free for weights and KV; 0: this machine's own memory
   // Runners of the same form take over each other's sequences (TakeState, GiveState); empty: it cannot.
   std::string state = {};
+  bool kv_on_demand = false;  // LoadedModel::on_demand of its models
 };
 
-// Threads: one (the engine's loop), except that Submit's callback may come from any thread.
+// Threads: one (the engine's loop), except that Load may be called from a second thread, one load at a time,
+// while steps of other models run; and that Submit's callback may come from any thread.
 class Runner {
  public:
   virtual ~Runner() = default;
   virtual std::string_view Name() const = 0;  // "native", "ggml", "fake"
   virtual ChipInfo Chip() const { return {}; }
+  // Takes seconds to minutes, and must not hold up steps of other models for longer than a step takes. The
+  // caller gives its thread a low priority while there are others; threads that a load starts inherit it.
   // Errors name the file and the defect; a failed load leaves the runner as it was.
   virtual Result<LoadedModel> Load(const LoadOptions& options) = 0;
   // REQUIRES: no step of this model is under way.

@@ -65,10 +65,18 @@ struct SequenceOp {
   std::vector<PageId> pages = {};
 };
 
+// A page of any loaded model that nobody needs any more: it forgets what it held, and its memory goes back to
+// the system until it is written again.
+struct FreedPage {
+  ModelId model = 0;
+  PageId page = -1;
+};
+
 struct StepPlan {
-  ModelId model = 0;  // one model a step
+  ModelId model = 0;             // one model a step
+  std::vector<FreedPage> freed;  // before everything else; only of models that are `on_demand`
   std::vector<SequenceOp> ops;
-  std::vector<SequenceStep> work;
+  std::vector<SequenceStep> work;  // empty: only `freed` is to be done
 };
 
 struct TokenLogprob {
@@ -93,13 +101,16 @@ struct LoadedModel {
   ModelId id = 0;
   int32_t vocabulary = 0;
   int32_t context = 0;       // the longest sequence, tokens
-  int32_t pages = 0;         // KV pages that this model was given
+  int32_t pages = 0;         // KV pages that this model can have at most
   int64_t weight_bytes = 0;  // measured: resident
   int64_t page_bytes = 0;
   std::string kernel;       // e.g. "avx512": named in every bench row
   int32_t aside_pages = 0;  // pages' worth that it can put aside of paused sequences (SequenceOp::kSave)
   // False: it keeps a running state in place of keys and values, which no other sequence can go on from.
   bool shares_pages = true;
+  // True: a page takes memory from its first write until it is in StepPlan::freed, and the pages of all such
+  // models share one budget (Scheduler::SetKvBudget). False: the memory of all pages was taken at load.
+  bool on_demand = false;
 };
 
 }  // namespace penstock

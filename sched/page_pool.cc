@@ -32,16 +32,26 @@ void PagePool::Retain(PageId page) {
   ++p.references;
 }
 
-bool PagePool::Release(PageId page) {
+bool PagePool::Release(PageId page, uint64_t now) {
   Page& p = pages_[Index(page)];
   PENSTOCK_CHECK(p.references > 0);
   if (--p.references > 0) return false;
   if (p.remembered) {
+    p.released = now;
     Link(page);
   } else {
     recycled_.push_back(page);
   }
   return !p.remembered;
+}
+
+PageId PagePool::Evict() {
+  PENSTOCK_CHECK(cached_ > 0);
+  const PageId page = oldest_;
+  Unlink(page);
+  pages_[Index(page)].remembered = false;
+  recycled_.push_back(page);
+  return page;
 }
 
 void PagePool::MarkCached(PageId page) {

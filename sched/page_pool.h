@@ -31,8 +31,12 @@ class PagePool {
   // One more owner of a page that is in use or cached.
   void Retain(PageId page);
   // One owner less; without owners the page is cached if MarkCached was called, free otherwise. True: it is
-  // free now, and must be zeroed before another owner writes.
-  bool Release(PageId page);
+  // free now, and must be zeroed before another owner writes. `now`: see OldestCached.
+  bool Release(PageId page, uint64_t now = 0);
+  // When the least recently used cached page was released; UINT64_MAX: none is cached.
+  uint64_t OldestCached() const { return oldest_ < 0 ? UINT64_MAX : pages_[Index(oldest_)].released; }
+  // Frees that page, which the prefix cache must forget and which must be zeroed. REQUIRES: cached() > 0.
+  PageId Evict();
   // The prefix cache remembers this page's content. REQUIRES: in use.
   void MarkCached(PageId page);
 
@@ -50,7 +54,8 @@ class PagePool {
  private:
   struct Page {
     int32_t references = 0;
-    bool remembered = false;        // by the prefix cache
+    bool remembered = false;  // by the prefix cache
+    uint64_t released = 0;
     PageId older = -1, newer = -1;  // the cached list, while cached
   };
   static size_t Index(PageId page) { return static_cast<size_t>(page); }

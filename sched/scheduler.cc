@@ -3,48 +3,13 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "sched/scheduler_parts.h"
 
 namespace penstock {
 
 int32_t LongestSequence(const LoadedModel& model) {
   return static_cast<int32_t>(std::min<int64_t>(model.context, int64_t{model.pages} * kPageTokens));
 }
-
-// One model's memory and its sequences.
-struct Scheduler::Model {
-  LoadedModel info;
-  PagePool pool;
-  PrefixCache cache;
-  ByAge running, waiting;
-  // Until a step ended well that had them: what to put aside and what to forget of that, and the pages that
-  // nobody needs any more.
-  std::vector<SequenceOp> aside;
-  int32_t aside_used = 0;       // pages' worth
-  std::vector<PageId> to_zero;  // not kept any more, and not yet zeroed by a step that ended well
-  Nanos served = 0;             // chip time, lifted when it returns from idling
-
-  explicit Model(const LoadedModel& loaded) : info(loaded), pool(loaded.pages) {}
-  bool busy() const { return !running.empty() || !waiting.empty(); }
-};
-
-struct Scheduler::Owned {
-  Sequence sequence;
-  Model* model = nullptr;
-};
-
-// What a waiting sequence need not compute: pages to share, and perhaps one to copy the beginning of.
-struct Scheduler::Start {
-  std::vector<PageId> shared = {};
-  PageId copy = -1;
-  int32_t copied_tokens = 0;
-  int32_t restored_tokens = 0;  // put aside: then nothing is shared
-  PrefixCache::Serial serial = 0;
-  bool from_lead = false;
-
-  int32_t tokens() const {
-    return static_cast<int32_t>(shared.size()) * kPageTokens + copied_tokens + restored_tokens;
-  }
-};
 
 Scheduler::Scheduler(SchedulerOptions options) : options_(options) {}
 Scheduler::~Scheduler() = default;
@@ -78,11 +43,11 @@ Result<SequenceId> Scheduler::Add(NewSequence fresh) {
                 fresh.prompt.size(), fresh.max_tokens, model.info.context);
   }
   const int32_t pages = PagesFor(static_cast<int32_t>(total));
-  if (pages > model.info.pages) {
+  if (pages > MostPages(model)) {
     return Fail(Code::kTooLarge,
                 "the request needs {} pages of {} tokens and the engine has {} for this model; shorten it or "
                 "give the model more KV memory",
-                pages, kPageTokens, model.info.pages);
+                pages, kPageTokens, MostPages(model));
   }
   auto owned = std::make_unique<Owned>();
   owned->model = &model;
@@ -140,16 +105,6 @@ void Scheduler::Finish(SequenceId id) {
   sequences_.erase(it);
 }
 
-// Last page first: a page is then never evicted before those that can only be found through it.
-void Scheduler::ReleasePages(Model& model, Sequence& sequence) {
-  for (size_t i = sequence.pages.size(); i-- > 0;) {
-    if (model.pool.Release(sequence.pages[i])) model.to_zero.push_back(sequence.pages[i]);
-  }
-  sequence.pages.clear();
-  sequence.computed = sequence.remembered = 0;
-  sequence.serial = 0;
-}
-
 std::vector<Scheduler::Model*> Scheduler::ByService() {
   std::vector<Model*> models;
   for (const auto& [id, model] : models_) {
@@ -162,13 +117,15 @@ std::vector<Scheduler::Model*> Scheduler::ByService() {
 std::optional<StepPlan> Scheduler::Next() {
   PENSTOCK_CHECK(stepping_ == nullptr);
   work_.clear();
+  const bool shrunk = KeepToBudget();
   for (Model* model : ByService()) {
-    if (auto plan = NextOf(*model)) {
-      stepping_ = model;
-      return plan;
-    }
+    auto plan = NextOf(*model);
+    while (!plan && Reclaim(*model)) plan = NextOf(*model);
+    if (!plan) continue;
+    stepping_ = model;
+    return plan;
   }
-  return std::nullopt;
+  return shrunk ? FreeOnly() : std::nullopt;
 }
 
 // Slots that `model` may fill: all that are free, less what other models that wait have not yet got of
@@ -255,14 +212,16 @@ std::optional<StepPlan> Scheduler::NextOf(Model& model) {
     const int32_t slots = FreeSlots(model);
     const std::vector<WaitingView> waiting = ViewWaiting(model, slots);
     const PlanDecision decision =
-        DecideStep({.running = running, .waiting = waiting, .available_pages = model.pool.available()},
+        DecideStep({.running = running, .waiting = waiting, .available_pages = Available(model)},
                    {.step_tokens = options_.step_tokens, .free_slots = slots});
     StepPlan plan;
     plan.model = model.info.id;
     for (SequenceId id : decision.preempt) Preempt(model, id);
     plan.ops = model.aside;
     // Before anything may take them: nobody's text stays in memory, and runners see what is no longer needed.
+    plan.freed = Freed();
     for (PageId page : model.to_zero) {
+      if (model.info.on_demand) break;  // they are in plan.freed
       plan.ops.push_back({.kind = SequenceOp::Kind::kZeroPage, .to_page = page});
     }
     size_t next = 0;
@@ -292,31 +251,13 @@ void Scheduler::Preempt(Model& model, SequenceId id) {
   turns_.emplace_back(id, Turn::kPreempted);
 }
 
-// Before its pages are given back: what it computed is put aside if there is room.
-void Scheduler::Save(Model& model, Sequence& sequence) {
-  const int32_t pages = PagesFor(sequence.computed);
-  if (pages == 0 || pages > model.info.aside_pages - model.aside_used) return;
-  model.aside_used += pages;
-  sequence.saved = sequence.computed;
-  model.aside.push_back({.kind = SequenceOp::Kind::kSave,
-                         .from = sequence.id,
-                         .tokens = sequence.saved,
-                         .pages = {sequence.pages.begin(), sequence.pages.begin() + pages}});
-}
-
-void Scheduler::Drop(Model& model, Sequence& sequence) {
-  if (sequence.saved == 0) return;
-  model.aside_used -= PagesFor(std::exchange(sequence.saved, 0));
-  model.aside.push_back({.kind = SequenceOp::Kind::kDrop, .from = sequence.id});
-}
-
 bool Scheduler::Admit(Model& model, SequenceId id, StepPlan& plan) {
   Sequence& sequence = *model.waiting.at(id);
   const Start start = FindStart(model, sequence);
   const auto idle =
       std::ranges::count_if(start.shared, [&](PageId page) { return model.pool.references(page) == 0; });
   const int32_t pages = PagesFor(sequence.known()) - static_cast<int32_t>(start.shared.size());
-  if (pages + static_cast<int32_t>(idle) > model.pool.available()) return false;
+  if (pages + static_cast<int32_t>(idle) > Physical(model)) return false;
 
   sequence.pages = start.shared;
   for (PageId page : start.shared) model.pool.Retain(page);
@@ -356,15 +297,6 @@ bool Scheduler::Admit(Model& model, SequenceId id, StepPlan& plan) {
   return true;
 }
 
-PageId Scheduler::TakePage(Model& model, StepPlan& plan) {
-  const PagePool::Taken taken = model.pool.Take();
-  if (taken.evicted) {
-    model.cache.Forget(taken.page);
-    plan.ops.push_back({.kind = SequenceOp::Kind::kZeroPage, .to_page = taken.page});
-  }
-  return taken.page;
-}
-
 void Scheduler::Compute(Model& model, Sequence& sequence, int32_t tokens, StepPlan& plan) {
   tokens = std::min(tokens, sequence.remaining());
   const int32_t end = sequence.computed + tokens;
@@ -390,7 +322,9 @@ void Scheduler::Compute(Model& model, Sequence& sequence, int32_t tokens, StepPl
 
 void Scheduler::Abort() {
   // Who took one of these in the failed step ends, or goes on with what a copy put there.
-  std::erase_if(stepping_->to_zero, [&](PageId page) { return stepping_->pool.references(page) > 0; });
+  for (Model* model : Freeing()) {
+    std::erase_if(model->to_zero, [&](PageId page) { return model->pool.references(page) > 0; });
+  }
   // What was to be put aside is in no page any more.
   for (SequenceOp& op : stepping_->aside) {
     if (op.kind != SequenceOp::Kind::kSave) continue;
@@ -428,7 +362,7 @@ Status Scheduler::Commit(const StepResult& result) {
     if (sequence.credits > 0) --sequence.credits;
   }
   stepping_->served += result.chip_time;
-  stepping_->to_zero.clear();
+  for (Model* model : Freeing()) model->to_zero.clear();
   stepping_->aside.clear();
   stepping_ = nullptr;
   return {};
@@ -444,45 +378,6 @@ void Scheduler::Remember(Model& model, Sequence& sequence) {
     sequence.serial = inserted.serial;
     ++sequence.remembered;
   }
-}
-
-SchedulerStats Scheduler::Stats() const {
-  SchedulerStats stats{.running = static_cast<uint32_t>(running_),
-                       .preemptions = preemptions_,
-                       .prefix_hit_tokens = prefix_hit_tokens_,
-                       .computed_tokens = computed_tokens_,
-                       .restored_tokens = restored_tokens_};
-  for (const auto& [id, model] : models_) {
-    stats.waiting += static_cast<uint32_t>(model->waiting.size());
-    stats.free_pages += static_cast<uint32_t>(model->pool.available());
-    stats.cached_pages += static_cast<uint32_t>(model->pool.cached());
-  }
-  return stats;
-}
-
-void Scheduler::CheckIntegrity() const {
-  int32_t running = 0;
-  size_t sequences = 0;
-  for (const auto& [id, model] : models_) {
-    model->pool.CheckIntegrity();
-    std::vector<int32_t> references(static_cast<size_t>(model->info.pages), 0);
-    for (const auto& [sequence_id, sequence] : model->running) {
-      PENSTOCK_CHECK(PagesFor(sequence->computed) <= static_cast<int32_t>(sequence->pages.size()));
-      for (PageId page : sequence->pages) ++references[static_cast<size_t>(page)];
-    }
-    int32_t aside = 0;
-    for (const auto& [sequence_id, sequence] : model->waiting) {
-      PENSTOCK_CHECK(sequence->pages.empty());
-      aside += PagesFor(sequence->saved);
-    }
-    PENSTOCK_CHECK(aside == model->aside_used && aside <= model->info.aside_pages);
-    for (PageId page = 0; page < model->info.pages; ++page) {
-      PENSTOCK_CHECK(references[static_cast<size_t>(page)] == model->pool.references(page));
-    }
-    running += static_cast<int32_t>(model->running.size());
-    sequences += model->running.size() + model->waiting.size();
-  }
-  PENSTOCK_CHECK(running == running_ && sequences == sequences_.size());
 }
 
 }  // namespace penstock

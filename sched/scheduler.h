@@ -55,6 +55,12 @@ class Scheduler {
   void AddModel(const LoadedModel& model);
   // REQUIRES: no sequence of this model is left.
   void RemoveModel(ModelId model);
+  // Bytes of KV that the on-demand models (LoadedModel::on_demand) may hold together; no limit until the
+  // first call. When it shrinks, the next step frees what is over it. REQUIRES: each model's longest sequence
+  // fits.
+  void SetKvBudget(int64_t bytes);
+  // What they hold now, cached pages included.
+  int64_t HeldBytes() const;
 
   // Errors: kTooLarge if the prompt and max_tokens can never fit; kInvalid for an empty prompt or a
   // token outside the vocabulary.
@@ -111,7 +117,28 @@ class Scheduler {
   void Drop(Model& model, Sequence& sequence);
   bool Admit(Model& model, SequenceId id, StepPlan& plan);
   void Compute(Model& model, Sequence& sequence, int32_t tokens, StepPlan& plan);
+
+  // ---- shared_memory.cc ----
+  struct Want {
+    SequenceId id = 0;
+    int32_t pages = 0;
+  };
   PageId TakePage(Model& model, StepPlan& plan);
+  int64_t InUse() const;
+  int64_t Part() const;
+  int32_t MostPages(const Model& model) const;
+  int32_t Physical(const Model& model) const;
+  int32_t Available(const Model& model) const;
+  std::optional<Want> NextWant(const Model& model) const;
+  std::optional<Want> Eldest(const Model& model) const;
+  bool HoldsEldest(const Model& model, SequenceId id) const;
+  bool Reclaim(Model& model);
+  bool KeepToBudget();
+  void MakeRoom(int64_t bytes, StepPlan& plan);
+  FreedPage EvictOldest();
+  std::vector<Model*> Freeing();
+  std::vector<FreedPage> Freed() const;
+  std::optional<StepPlan> FreeOnly();
   void Remember(Model& model, Sequence& sequence);
   void ReleasePages(Model& model, Sequence& sequence);
 
@@ -124,6 +151,9 @@ class Scheduler {
   std::vector<std::pair<SequenceId, Turn>> turns_;
   SequenceId next_id_ = 1;
   int32_t running_ = 0;
+  int64_t kv_budget_ = INT64_MAX;
+  bool shrunk_ = false;    // the budget, since the last step
+  uint64_t releases_ = 0;  // so far: the clock of the prefix caches
   uint64_t preemptions_ = 0, prefix_hit_tokens_ = 0, computed_tokens_ = 0, restored_tokens_ = 0;
 };
 

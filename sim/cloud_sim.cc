@@ -1,30 +1,29 @@
 #include "sim/cloud_sim.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-#include <functional>
-#include <map>
 #include <memory>
-#include <queue>
+#include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "base/random.h"
-#include "fleet/placement/placement.h"
-#include "fleet/queue/fair_queue.h"
-#include "runner/fake.h"
-#include "sched/scheduler.h"
+#include "fleet/pool/pool.h"
+#include "sim/event_queue.h"
+#include "sim/planner_engine.h"
 
 namespace penstock {
 namespace {
 
-constexpr int kMaxRequeues = 2;
 constexpr uint64_t kMaxEvents = 50'000'000;
-constexpr int64_t kCredits = 8;
+constexpr uint32_t kCredits = 8;
 constexpr Nanos kReadInterval = 50 * kMillisecond, kRestart = kSecond;
 
 enum class Happening : uint64_t {
   kArrives = 1,
-  kReleased,
+  kSent,
   kEmits,
   kEnds,
   kDies,
@@ -33,49 +32,47 @@ enum class Happening : uint64_t {
   kStepFails
 };
 
-struct SimJob {
+struct Request {
   uint32_t team = 0;
   std::vector<Token> prompt;
-  std::vector<Token> told = {};  // of the answer
-  int64_t wanted = 1;
+  uint32_t wanted = 1;
   bool slow = false;
   Nanos arrived = 0, chip_time = 0;
-  size_t engine = 0;
-  SequenceId sequence = 0;  // 0: not in an engine
-  int requeues = 0, ends = 0;
+  JobId job = 0;  // 0: it has not arrived
+  int ends = 0;
 };
 
-struct SimEngine {
-  std::unique_ptr<Runner> runner;
-  std::unique_ptr<Scheduler> scheduler;
-  LoadedModel model;
-  std::map<SequenceId, QueuedJob> jobs;
-  bool alive = false, stepping = false;
-  uint64_t life = 0;  // an event of an earlier life means nothing
-  uint64_t runners = 0;
+// An engine's place in the cloud, through its deaths.
+struct Place {
+  EngineKey key = 0;                      // of its present life
+  std::unique_ptr<PlannerEngine> engine;  // null: dead
+  bool woken = false;
+  uint64_t lives = 0;
 };
 
 class CloudSim {
  public:
   explicit CloudSim(const SimOptions& options)
-      : options_(options), random_(options.seed), engines_(options.engines), report_{} {
+      : options_(options), random_(options.seed), pool_(Options(), 0), places_(options.engines), report_{} {
     report_.teams.resize(options.teams.size());
     backlog_since_.resize(options.teams.size() * options.teams.size());
   }
 
   SimReport Run() {
+    pool_.Serve({.name = "m", .path = "fake:m"}, now_);
     for (uint32_t team = 0; team < options_.teams.size(); ++team) {
-      queue_.SetWeight(team, options_.teams[team].weight);
-      Plan(team);
+      pool_.SetWeight(team, options_.teams[team].weight);
+      PlanRequests(team);
     }
-    for (size_t engine = 0; engine < engines_.size(); ++engine) Return(engine);
+    for (size_t place = 0; place < places_.size(); ++place) Return(place);
     while (!events_.empty()) {
-      Event event = events_.top();
-      events_.pop();
-      clock_.Advance(event.at - clock_.Monotonic());
-      event.happen();
-      Release();
+      events_.Happen(now_);
+      CarryOut();
       MeasureFairness();
+      if (const Status holds = pool_.CheckIntegrity(); !holds) {
+        Violation(holds.error().message);
+        break;
+      }
       if (++report_.events == kMaxEvents) {
         Violation("it does not end");
         break;
@@ -86,314 +83,232 @@ class CloudSim {
   }
 
  private:
-  struct Event {
-    Nanos at = 0;
-    uint64_t number = 0;  // of equal times, first made first
-    std::function<void()> happen;
-    bool operator<(const Event& other) const {
-      return std::pair(at, number) > std::pair(other.at, other.number);
-    }
-  };
-
-  void At(Nanos when, std::function<void()> happen) {
-    events_.push({.at = when, .number = numbers_++, .happen = std::move(happen)});
+  static PoolOptions Options() {
+    PoolOptions options;
+    options.max_waiting = SIZE_MAX;
+    options.engine_timeout = INT64_MAX / 2;  // engines here die, they do not fall silent
+    return options;
   }
-  void After(Nanos delay, std::function<void()> happen) { At(clock_.Monotonic() + delay, std::move(happen)); }
+  void After(Nanos delay, std::function<void()> happen) { events_.At(now_ + delay, std::move(happen)); }
   Nanos Exponential(double per_second) {
     return static_cast<Nanos>(-std::log1p(-random_.NextUniform()) / per_second *
                               static_cast<double>(kSecond));
   }
   bool Chance(double probability) { return random_.NextUniform() < probability; }
-  int32_t Around(int32_t mean) {
-    return std::max(1, mean / 2 + static_cast<int32_t>(random_.Below(static_cast<uint64_t>(mean) + 1)));
+  uint32_t Around(int32_t mean) {
+    return std::max(1U, static_cast<uint32_t>(mean) / 2 +
+                            static_cast<uint32_t>(random_.Below(static_cast<uint64_t>(mean) + 1)));
   }
   void Log(Happening what, uint64_t whom) {
     report_.log_hash = Mix(report_.log_hash ^ static_cast<uint64_t>(what));
     report_.log_hash = Mix(report_.log_hash ^ whom);
-    report_.log_hash = Mix(report_.log_hash ^ static_cast<uint64_t>(clock_.Monotonic()));
+    report_.log_hash = Mix(report_.log_hash ^ static_cast<uint64_t>(now_));
   }
   void Violation(std::string what) { report_.violations.push_back(std::move(what)); }
 
   // ---- teams ----
 
-  void Plan(uint32_t team) {
+  void PlanRequests(uint32_t team) {
     const SimTeamOptions& wish = options_.teams[team];
     Nanos at = 0;
     for (uint32_t i = 0; i < wish.requests; ++i) {
       if (wish.requests_per_second > 0) at += Exponential(wish.requests_per_second);
-      SimJob job{.team = team,
-                 .prompt = {},
-                 .wanted = Around(wish.output),
-                 .slow = Chance(options_.slow_readers),
-                 .arrived = at};
-      job.prompt.resize(static_cast<size_t>(Around(wish.prompt)));
+      Request request{.team = team,
+                      .prompt = {},
+                      .wanted = Around(wish.output),
+                      .slow = Chance(options_.slow_readers),
+                      .arrived = at};
+      request.prompt.resize(Around(wish.prompt));
       // Half of each team's prompts begin alike, as those of one application do.
       const uint64_t text = random_.Below(2) == 0 ? team : random_.Next();
-      for (size_t j = 0; j < job.prompt.size(); ++j) job.prompt[j] = static_cast<Token>(Draw(text, j) % 1000);
-      job.prompt.back() = static_cast<Token>(random_.Below(1000));
-      const QueuedJob id = jobs_.size();
-      jobs_.push_back(std::move(job));
-      At(at, [this, id] { Arrive(id); });
-      if (Chance(options_.cancelled)) At(at + Exponential(1), [this, id] { Cancel(id); });
+      for (size_t j = 0; j < request.prompt.size(); ++j)
+        request.prompt[j] = static_cast<Token>(Draw(text, j) % 1000);
+      request.prompt.back() = static_cast<Token>(random_.Below(1000));
+      const size_t index = requests_.size();
+      requests_.push_back(std::move(request));
+      events_.At(at, [this, index] { Arrive(index); });
+      if (Chance(options_.cancelled)) events_.At(at + Exponential(1), [this, index] { Cancel(index); });
     }
   }
 
-  void Arrive(QueuedJob id) {
-    Log(Happening::kArrives, id);
-    ++report_.teams[jobs_[id].team].sent;
-    queue_.Push(jobs_[id].team, id);
+  void Arrive(size_t index) {
+    Request& request = requests_[index];
+    Log(Happening::kArrives, index);
+    ++report_.teams[request.team].sent;
+    Job job;
+    job.submit.set_model("m");
+    job.submit.mutable_prompt()->Add(request.prompt.begin(), request.prompt.end());
+    job.submit.set_max_tokens(request.wanted);
+    job.submit.set_prefix_scope(fmt::format("team {}", request.team));
+    if (request.slow) job.submit.set_credits(kCredits);
+    job.owner = {request.team};
+    job.owner_name = job.submit.prefix_scope();
+    const auto id = pool_.Submit(std::move(job), now_);
+    if (!id) return End(request, &SimTeam::failed);
+    request.job = *id;
+    index_of_[*id] = index;
+    if (request.slow) After(kReadInterval, [this, index] { Read(index); });
   }
 
-  void Cancel(QueuedJob id) {
-    SimJob& job = jobs_[id];
-    if (job.ends > 0) return;
-    if (job.sequence == 0) {
-      queue_.Remove(job.team, id);
-      return End(id, &SimTeam::cancelled);
+  void Cancel(size_t index) {
+    Request& request = requests_[index];
+    if (request.ends > 0) return;
+    if (request.job > 0) pool_.Cancel(request.job, now_);
+    End(request, &SimTeam::cancelled);
+  }
+
+  void Read(size_t index) {
+    const Request& request = requests_[index];
+    if (request.ends > 0) return;
+    pool_.Grant(request.job, 0, 1, now_);
+    After(kReadInterval, [this, index] { Read(index); });
+  }
+
+  void End(Request& request, uint32_t SimTeam::* how) {
+    Log(Happening::kEnds, request.job);
+    ++(report_.teams[request.team].*how);
+    ++request.ends;
+    largest_job_ = std::max(largest_job_, request.chip_time);
+  }
+
+  // ---- the pool's actions ----
+
+  void CarryOut() {
+    while (auto action = pool_.Next()) std::visit([this](auto& what) { Do(what); }, *action);
+  }
+  void Do(const SendToEngine& send) {
+    const auto place = std::ranges::find(places_, send.engine, &Place::key);
+    if (place == places_.end() || !place->engine) return;
+    place->engine->Hear(*send.message);
+    Wake(static_cast<size_t>(place - places_.begin()));
+  }
+  void Do(const Disconnect&) {}
+  // Null: it was cancelled.
+  Request* Hearing(JobId job) {
+    Request& request = requests_[index_of_.at(job)];
+    if (request.ends > 1) Violation(fmt::format("job {} is told something after its end", job));
+    return request.ends > 0 ? nullptr : &request;
+  }
+  void Do(const TellEvent& tell) {
+    Request* request = Hearing(tell.job);
+    if (request == nullptr) return;
+    if (tell.event == JobEvent::kRequeued) {
+      Log(Happening::kRequeued, tell.job);
+      ++report_.requeued;
     }
-    cancelled_.push_back(id);  // at the next step: none is under way while commands are obeyed
-    Wake(job.engine);
-  }
-
-  void Read(QueuedJob id, uint64_t life) {
-    SimJob& job = jobs_[id];
-    if (job.sequence == 0 || engines_[job.engine].life != life) return;
-    engines_[job.engine].scheduler->Grant(job.sequence, 1);
-    After(kReadInterval, [this, id, life] { Read(id, life); });
-    Wake(job.engine);
-  }
-
-  void End(QueuedJob id, uint32_t SimTeam::* how) {
-    SimJob& job = jobs_[id];
-    Log(Happening::kEnds, id);
-    ++(report_.teams[job.team].*how);
-    ++job.ends;
-    job.sequence = 0;
-    largest_job_ = std::max(largest_job_, job.chip_time);
-    queue_.Done(id);
-  }
-
-  // ---- the pool ----
-
-  std::vector<Seat> Seats() const {
-    std::vector<Seat> seats;
-    for (const SimEngine& engine : engines_) {
-      const auto token_time = static_cast<double>(options_.token_time);
-      Seat seat{.max_sequences = static_cast<uint32_t>(options_.slots),
-                .speed = {.step = static_cast<double>(options_.step_time),
-                          .prefill = token_time,
-                          .decode = token_time,
-                          .context = 0}};
-      if (engine.alive) {
-        seat.model = Seat::Model::kReady;
-        seat.sequences = static_cast<uint32_t>(engine.jobs.size());
-        seat.free_pages = engine.scheduler->Stats().free_pages;
-        for (const auto& [sequence, id] : engine.jobs) {
-          seat.context += static_cast<double>(jobs_[id].prompt.size() + jobs_[id].told.size());
-        }
-      }
-      seats.push_back(seat);
-    }
-    return seats;
-  }
-
-  std::optional<size_t> PlaceOf(QueuedJob id) const {
-    const SimJob& job = jobs_[id];
-    const auto pages = static_cast<uint32_t>(PagesFor(static_cast<int32_t>(job.prompt.size())));
-    return Place(Seats(), {.sequences = 1,
-                           .pages = pages,
-                           .prompt = static_cast<double>(job.prompt.size()),
-                           .output = static_cast<double>(options_.teams[job.team].output)})
-        .seat;
-  }
-
-  void Release() {
-    while (const auto id =
-               queue_.Pop([this](QueuedJob job) { return PlaceOf(job).has_value(); }, Estimate())) {
-      SeatAt(*id, *PlaceOf(*id));
-    }
-  }
-
-  Nanos Estimate() const { return options_.step_time; }
-
-  void SeatAt(QueuedJob id, size_t where) {
-    SimJob& job = jobs_[id];
-    SimEngine& engine = engines_[where];
-    std::vector<Token> known = job.prompt;
-    known.insert(known.end(), job.told.begin(), job.told.end());
-    const auto sequence =
-        engine.scheduler->Add({.model = engine.model.id,
-                               .prompt = std::move(known),
-                               .generated = static_cast<int32_t>(job.told.size()),
-                               .max_tokens = job.wanted - static_cast<int64_t>(job.told.size()),
-                               .sampling = {},
-                               .prefix_scope = fmt::format("team {}", job.team),
-                               .credits = job.slow ? kCredits : -1});
-    if (!sequence) return End(id, &SimTeam::failed);
-    Log(Happening::kReleased, id);
-    SimTeam& team = report_.teams[job.team];
-    const Nanos waited = clock_.Monotonic() - job.arrived;
+    if (tell.event != JobEvent::kSent) return;
+    Log(Happening::kSent, tell.job);
+    SimTeam& team = report_.teams[request->team];
+    const Nanos waited = now_ - request->arrived;
     team.waited += waited;
     team.longest_wait = std::max(team.longest_wait, waited);
-    job.engine = where;
-    job.sequence = *sequence;
-    engine.jobs[*sequence] = id;
-    if (job.slow) After(kReadInterval, [this, id, life = engine.life] { Read(id, life); });
-    Wake(where);
   }
+  void Do(const TellPlaced&) {}
+  void Do(const TellTokens& tell) {
+    Request* request = Hearing(tell.job);
+    if (request == nullptr) return;
+    for (const int32_t id : tell.event->ids())
+      Log(Happening::kEmits, tell.job ^ (static_cast<uint64_t>(id) << 32));
+    report_.teams[request->team].tokens += tell.event->new_tokens();
+    if (tell.last) End(*request, &SimTeam::finished);
+  }
+  void Do(const TellCharge& tell) {
+    if (Request* request = Hearing(tell.job)) request->chip_time += tell.chip_time;
+  }
+  void Do(const TellFailed& tell) {
+    if (Request* request = Hearing(tell.job)) End(*request, &SimTeam::failed);
+  }
+  void Do(const CallTurn&) {
+    After(0, [this] { pool_.Turn(now_); });
+  }
+  void Do(const CallTick& call) {
+    if (Over()) return;
+    events_.At(call.at, [this] { pool_.Tick(now_); });
+  }
+  void Do(const Drained&) {}
+  void Do(const KeepTruths&) {}
+  void Do(const LogLine&) {}
 
-  // ---- an engine ----
+  // ---- engines ----
 
   void Return(size_t where) {
-    SimEngine& engine = engines_[where];
+    Place& place = places_[where];
     Log(Happening::kReturns, where);
-    engine.runner = MakeFakeRunner({.step_time = options_.step_time,
-                                    .token_time = options_.token_time,
-                                    .seed = Draw(options_.seed, 1000 * where + engine.runners++),
-                                    .fail = options_.failed_steps});
-    engine.scheduler =
-        std::make_unique<Scheduler>(SchedulerOptions{.max_sequences = options_.slots, .step_tokens = 128});
-    engine.model = *engine.runner->Load({.path = fmt::format("fake:m?pages={}", options_.pages)});
-    engine.scheduler->AddModel(engine.model);
-    engine.alive = true;
-    ++engine.life;
-    if (options_.deaths_per_second > 0) {
+    place.key = ++last_key_;
+    place.woken = false;
+    place.engine = std::make_unique<PlannerEngine>(
+        PlannerEngine::Options{.name = fmt::format("engine{}", where),
+                               .slots = options_.slots,
+                               .pages = options_.pages,
+                               .runner = {.step_time = options_.step_time,
+                                          .token_time = options_.token_time,
+                                          .seed = Draw(options_.seed, 1000 * where + place.lives++),
+                                          .fail = options_.failed_steps}});
+    pool_.Connected(place.key, now_);
+    pool_.Heard(place.key, place.engine->Hello(), now_);
+    CarryOut();
+    if (options_.deaths_per_second > 0)
       After(Exponential(options_.deaths_per_second), [this, where] { Die(where); });
-    }
   }
 
   void Die(size_t where) {
-    if (Ended()) return;  // nothing left to die for
-    SimEngine& engine = engines_[where];
+    if (Over()) return;  // there is nothing left to die for
+    Place& place = places_[where];
     Log(Happening::kDies, where);
     ++report_.deaths;
-    report_.preemptions += engine.scheduler->Stats().preemptions;
-    engine.alive = engine.stepping = false;
-    ++engine.life;
-    for (const auto& [sequence, id] : std::exchange(engine.jobs, {})) Orphan(id);
+    report_.preemptions += place.engine->preemptions();
+    chip_time_ += place.engine->chip_time();
+    place.engine = nullptr;
+    pool_.Gone(place.key, "its connection ended", now_);
     After(kRestart, [this, where] { Return(where); });
   }
 
-  // Its engine died: it goes on elsewhere from where it was.
-  void Orphan(QueuedJob id) {
-    SimJob& job = jobs_[id];
-    job.sequence = 0;
-    if (job.requeues++ == kMaxRequeues) return End(id, &SimTeam::failed);
-    Log(Happening::kRequeued, id);
-    ++report_.requeued;
-    queue_.PushFront(job.team, id);
+  // `act`, if the engine still lives then.
+  void Later(size_t where, Nanos delay, void (CloudSim::*act)(size_t)) {
+    After(delay, [this, where, key = places_[where].key, act] {
+      if (places_[where].key == key && places_[where].engine) (this->*act)(where);
+    });
   }
-
   void Wake(size_t where) {
-    SimEngine& engine = engines_[where];
-    if (!engine.alive || engine.stepping) return;
-    engine.stepping = true;
-    After(0, [this, where, life = engine.life] {
-      if (engines_[where].life == life) Step(where);
-    });
+    Place& place = places_[where];
+    if (place.engine->stepping() || std::exchange(place.woken, true)) return;
+    Later(where, 0, &CloudSim::Begin);
   }
-
-  void ObeyCancels(size_t where) {
-    SimEngine& engine = engines_[where];
-    for (QueuedJob id : std::exchange(cancelled_, {})) {
-      SimJob& job = jobs_[id];
-      if (job.ends > 0) continue;
-      if (job.sequence == 0) {  // its engine died first: it waits again
-        queue_.Remove(job.team, id);
-        End(id, &SimTeam::cancelled);
-      } else if (job.engine == where) {
-        engine.scheduler->Finish(job.sequence);
-        engine.jobs.erase(job.sequence);
-        End(id, &SimTeam::cancelled);
-      } else {
-        cancelled_.push_back(id);
-      }
+  void Begin(size_t where) {
+    Place& place = places_[where];
+    place.woken = false;
+    if (const auto takes = place.engine->Begin()) {
+      ++report_.steps;
+      Later(where, *takes, &CloudSim::StepEnds);
     }
+    Listen(where);
   }
-
-  void Step(size_t where) {
-    SimEngine& engine = engines_[where];
-    ObeyCancels(where);
-    auto plan = engine.scheduler->Next();
-    engine.scheduler->CheckIntegrity();
-    engine.scheduler->TakeTurns();
-    if (!plan) {
-      engine.stepping = false;
-      return;
-    }
-    ++report_.steps;
-    Result<StepResult> result;
-    engine.runner->Submit(*std::move(plan), [&](Result<StepResult> done) { result = std::move(done); });
-    const Nanos took = result ? result->chip_time : options_.step_time;
-    After(took, [this, where, life = engine.life, result = std::move(result)] {
-      if (engines_[where].life == life) StepEnds(where, result);
-    });
-  }
-
-  void StepEnds(size_t where, const Result<StepResult>& result) {
-    SimEngine& engine = engines_[where];
-    if (!result) {
-      FailStep(where);
-    } else if (const Status committed = engine.scheduler->Commit(*result); !committed) {
-      Violation(committed.error().message);
-    } else {
-      Charge(engine, result->chip_time);
-      for (const Sampled& sampled : result->sampled) Emit(engine, sampled);
-    }
-    engine.scheduler->CheckIntegrity();
-    engine.stepping = false;
+  void StepEnds(size_t where) {
+    PlannerEngine& engine = *places_[where].engine;
+    if (const Status ended = engine.End(); !ended) Violation(ended.error().message);
+    if (engine.last_step_failed()) Log(Happening::kStepFails, where);
+    Listen(where);
     Wake(where);
   }
-
-  void FailStep(size_t where) {
-    SimEngine& engine = engines_[where];
-    Log(Happening::kStepFails, where);
-    engine.scheduler->Abort();
-    for (const Scheduler::Work& work : engine.scheduler->work()) {
-      engine.scheduler->Finish(work.id);
-      End(engine.jobs.at(work.id), &SimTeam::failed);
-      engine.jobs.erase(work.id);
+  void Listen(size_t where) {
+    const Place& place = places_[where];
+    for (const wire::FromEngine& message : place.engine->TakeMessages()) {
+      pool_.Heard(place.key, message, now_);
+      CarryOut();
     }
-  }
-
-  void Charge(const SimEngine& engine, Nanos chip_time) {
-    int64_t total = 0, tokens = 0;
-    Nanos given = 0;
-    for (const Scheduler::Work& work : engine.scheduler->work()) total += work.tokens;
-    for (const Scheduler::Work& work : engine.scheduler->work()) {
-      tokens += work.tokens;
-      const Nanos until = chip_time * tokens / total, part = until - std::exchange(given, until);
-      SimJob& job = jobs_[engine.jobs.at(work.id)];
-      job.chip_time += part;
-      report_.teams[job.team].chip_time += part;
-      queue_.Charge(engine.jobs.at(work.id), part);
-    }
-    chip_time_ += chip_time;
-  }
-
-  void Emit(SimEngine& engine, const Sampled& sampled) {
-    const QueuedJob id = engine.jobs.at(sampled.sequence);
-    SimJob& job = jobs_[id];
-    Log(Happening::kEmits, id ^ (static_cast<uint64_t>(sampled.token) << 32));
-    ++report_.teams[job.team].tokens;
-    job.told.push_back(sampled.token);
-    if (static_cast<int64_t>(job.told.size()) < job.wanted) return;
-    engine.scheduler->Finish(sampled.sequence);
-    engine.jobs.erase(sampled.sequence);
-    End(id, &SimTeam::finished);
   }
 
   // ---- what must hold ----
 
   // For each pair of teams: how far apart they have drifted since both began to have something waiting.
   void MeasureFairness() {
-    const auto view = queue_.View();
+    const auto view = pool_.Queue();
     for (const auto& a : view) {
       for (const auto& b : view) {
         if (a.team >= b.team) continue;
         auto& since = backlog_since_[a.team * options_.teams.size() + b.team];
-        const double lead = static_cast<double>(a.received) / options_.teams[a.team].weight -
-                            static_cast<double>(b.received) / options_.teams[b.team].weight;
+        const double lead = static_cast<double>(a.chip_ns) / options_.teams[a.team].weight -
+                            static_cast<double>(b.chip_ns) / options_.teams[b.team].weight;
         if (a.waiting == 0 || b.waiting == 0) {
           since.reset();
         } else if (!since) {
@@ -407,30 +322,35 @@ class CloudSim {
     }
   }
 
-  bool Ended() const {
-    return std::ranges::all_of(jobs_, [](const SimJob& job) { return job.ends > 0; });
+  // All requests have ended, and no engine has anything of them.
+  bool Over() const {
+    if (ended_ < requests_.size()) {
+      while (ended_ < requests_.size() && requests_[ended_].ends > 0) ++ended_;
+      if (ended_ < requests_.size()) return false;
+    }
+    return std::ranges::all_of(pool_.Engines(), [](const EngineView& engine) { return engine.sent == 0; });
   }
 
   void Judge() {
-    report_.ended_at = clock_.Monotonic();
-    for (size_t id = 0; id < jobs_.size(); ++id) {
-      if (jobs_[id].ends != 1) Violation(fmt::format("request {} ended {} times", id, jobs_[id].ends));
+    report_.ended_at = now_;
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      if (requests_[i].ends != 1) Violation(fmt::format("request {} ended {} times", i, requests_[i].ends));
     }
-    Nanos charged = 0, received = 0;
-    for (const SimTeam& team : report_.teams) charged += team.chip_time;
-    for (const auto& team : queue_.View()) {
-      received += static_cast<Nanos>(team.received);
+    Nanos charged = 0;
+    for (const TeamQueueView& team : pool_.Queue()) {
+      report_.teams[team.team].chip_time = static_cast<Nanos>(team.chip_ns);
+      charged += static_cast<Nanos>(team.chip_ns);
       if (team.waiting + team.running > 0) Violation(fmt::format("team {} is left in the queue", team.team));
     }
-    if (charged != chip_time_ || received != chip_time_) {
-      Violation(fmt::format("chip time: engines measured {}, teams got {}, the queue charged {}", chip_time_,
-                            charged, received));
+    for (const Place& place : places_) {
+      if (!place.engine) continue;
+      report_.preemptions += place.engine->preemptions();
+      chip_time_ += place.engine->chip_time();
+      if (place.engine->free_pages() != static_cast<uint32_t>(options_.pages)) Violation("pages are lost");
     }
-    for (const SimEngine& engine : engines_) {
-      report_.preemptions += engine.alive ? engine.scheduler->Stats().preemptions : 0;
-      if (engine.alive && engine.scheduler->Stats().free_pages != static_cast<uint32_t>(options_.pages))
-        Violation("pages are lost");
-    }
+    if (charged != chip_time_)
+      Violation(
+          fmt::format("engines measured {} ns of chip time, teams were charged {}", chip_time_, charged));
     report_.unfairness_bound = 2 * largest_job_ * options_.slots * static_cast<Nanos>(options_.engines);
     double least = 1;
     for (const SimTeamOptions& team : options_.teams) least = std::min(least, team.weight);
@@ -441,13 +361,14 @@ class CloudSim {
 
   const SimOptions& options_;
   Random random_;
-  ManualClock clock_;
-  FairQueue queue_;
-  std::vector<SimJob> jobs_;
-  std::vector<SimEngine> engines_;
-  std::vector<QueuedJob> cancelled_;  // told to engines that are in a step
-  std::priority_queue<Event> events_;
-  uint64_t numbers_ = 0;
+  Nanos now_ = 0;
+  EventQueue events_;
+  Pool pool_;
+  std::vector<Request> requests_;
+  std::unordered_map<JobId, size_t> index_of_;
+  mutable size_t ended_ = 0;  // of `requests_`, the first that are known to have ended
+  std::vector<Place> places_;
+  EngineKey last_key_ = 0;
   Nanos chip_time_ = 0, largest_job_ = 0;
   std::vector<std::optional<std::pair<double, double>>> backlog_since_;  // [team][team]: least and most lead
   SimReport report_;

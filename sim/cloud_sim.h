@@ -1,8 +1,9 @@
-// CloudSim: the real fair queue, placement, scheduler and planner over fake runners, under a simulated
-// clock, with faults. A seed replays a run exactly, so a failure found once can be looked at for ever.
+// CloudSim: the real pool (fleet/pool/pool.h), scheduler and planner over fake runners, under a simulated
+// clock, with faults. A seed replays a run exactly, so a failure that was found once can be looked at again.
 //
-// Teams send requests at random times; the queue releases them to engines; engines step, die, fail,
-// starve behind slow readers and come back. At the end everything must add up (see `violations`).
+// Teams send requests at random times; the pool sends them to engines; engines step, die, fail, wait for slow
+// readers and come back. The pool's integrity is checked after every event, and at the end everything must
+// add up (see `violations`).
 #pragma once
 
 #include <cstdint>
@@ -36,8 +37,8 @@ struct SimOptions {
 struct SimTeam {
   uint32_t sent = 0, finished = 0, failed = 0, cancelled = 0;
   uint64_t tokens = 0;                 // emitted
-  Nanos chip_time = 0;                 // measured, failures included
-  Nanos waited = 0, longest_wait = 0;  // from the arrival to an engine
+  Nanos chip_time = 0;                 // that the team was charged
+  Nanos waited = 0, longest_wait = 0;  // from the arrival to an engine; each time that it is sent
 };
 
 struct SimReport {
@@ -50,7 +51,7 @@ struct SimReport {
   // by weight that they got; and what virtual counters allow: twice the chip time of the largest job for
   // each slot of the pool (Sheng et al. 2024, theorem 4.4, in chip time).
   Nanos unfairness = 0, unfairness_bound = 0;
-  std::vector<std::string> violations;  // of what must always hold; empty is right
+  std::vector<std::string> violations;  // of what must always hold; empty when all is right
 };
 
 SimReport SimulateCloud(const SimOptions& options);

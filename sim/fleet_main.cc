@@ -62,10 +62,12 @@ void Print(std::string_view policy, const FleetSimReport& report) {
 int main(int argc, char** argv) {
   using namespace penstock;
   FleetSimOptions options;
+  options.check_every = 100'000;
   std::string chips, requests;
   double first_token = 2, per_token = 0.06;
   CLI::App app(
-      "Runs Penstock's queue, profiles and placement before simulated chips, and other policies beside it.");
+      "Runs Penstock's pool before simulated chips, once with its own placement and once with each other "
+      "policy.");
   app.add_option("--chips", chips, "file: NAME COUNT SLOTS PAGES CONTEXT_NS PREFILL_NS SEQUENCES:NS …")
       ->required();
   app.add_option("--requests", requests, "file: MICROSECONDS TEAM PROMPT OUTPUT")->required();

@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
   penstock::SimTeamOptions team;
   uint32_t teams = 3;
   CLI::App app(
-      "Runs Penstock's queue, placement and planner under a simulated clock. The same seed gives the same "
+      "Runs Penstock's pool and planner under a simulated clock. The same seed gives the same "
       "run.");
   app.add_option("--seed", options.seed, "replays a run")->capture_default_str();
   app.add_option("--teams", teams, "each sends half as many requests again as the one before")

@@ -33,6 +33,7 @@ constexpr std::array kTable = {
     Row{Capability::kManageModels, "models.manage", /*  */ kAll, kNone, kNone, kNone},
     Row{Capability::kManageEngines, "engines.manage", /**/ kAll, kNone, kNone, kNone},
     Row{Capability::kManageLogs, "logs.manage", /*      */ kAll, kNone, kNone, kNone},
+    Row{Capability::kManageSettings, "settings.manage", kAll, kNone, kNone, kNone},
 };
 
 constexpr auto kCapabilities = [] {

@@ -29,6 +29,7 @@ enum class Capability : uint8_t {
   kManageModels,   // list with paths, rescan, load, unload
   kManageEngines,  // drain, resume, restart
   kManageLogs,     // how much is said in them
+  kManageSettings,
 };
 std::span<const Capability> Capabilities();
 std::string_view CapabilityName(Capability capability);  // "usage.read"

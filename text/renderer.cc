@@ -38,6 +38,7 @@ struct Answer {  // followed by `size` bytes: the rendered text, or the error me
 constexpr uint64_t kLargestAnswer = 256 << 20;  // the library itself stops at 64 MiB
 constexpr int kSocket = 3;                      // in the renderer's process
 constexpr unsigned kGiveUpSeconds = 10;         // it ends itself then, in case its parent cannot
+constexpr int kLowPriority = 5;                 // a process cannot go back from it
 constexpr int kPollMs = 20;                     // between two checks of the process's CPU time
 
 penstock_text_view View(std::string_view text) {
@@ -138,7 +139,7 @@ class Transfer {
       : socket_(socket),
         process_(process),
         deadline_(SystemClock().Monotonic() + kRenderTimeLimit),
-        cpu_end_(CpuTimeOf(process) + kRenderCpuLimit) {}
+        cpu_begin_(CpuTimeOf(process)) {}
 
   bool Send(std::string_view bytes) {
     return Move(POLLOUT, bytes.size(), [&](size_t done) {
@@ -151,6 +152,7 @@ class Transfer {
   }
   // Why the last transfer failed: true: a time limit; false: the process has ended.
   bool out_of_time() const { return out_of_time_; }
+  bool gave_way() const { return gave_way_; }
 
  private:
   template <class Step>
@@ -169,15 +171,20 @@ class Transfer {
     while (true) {
       pollfd wait{.fd = socket_, .events = event, .revents = 0};
       if (poll(&wait, 1, kPollMs) > 0) return true;
-      out_of_time_ = SystemClock().Monotonic() >= deadline_ || CpuTimeOf(process_) >= cpu_end_;
+      const Nanos used = CpuTimeOf(process_) - cpu_begin_;
+      out_of_time_ = SystemClock().Monotonic() >= deadline_ || used >= kRenderCpuLimit;
       if (out_of_time_) return false;
+      if (used >= kRenderFullSpeed && !gave_way_) {
+        setpriority(PRIO_PROCESS, static_cast<id_t>(process_), kLowPriority);
+        gave_way_ = true;
+      }
     }
   }
 
   const int socket_;
   const pid_t process_;
-  const Nanos deadline_, cpu_end_;
-  bool out_of_time_ = false;
+  const Nanos deadline_, cpu_begin_;
+  bool out_of_time_ = false, gave_way_ = false;
 };
 
 std::string_view Bytes(const auto& plain) {
@@ -286,6 +293,7 @@ Result<std::string> Renderer::Call(const TemplateSource& source, bool render, st
   }
   std::string text(answer.size, '\0');
   if (!transfer.Receive(text.data(), text.size())) return Lost(transfer.out_of_time());
+  gave_way_ = transfer.gave_way();
   if (answer.status == PENSTOCK_TEXT_OK) {
     known_.insert(source.id);
     return text;

@@ -60,6 +60,17 @@ constexpr const char* kParts[] = {
     "{{ n ** 99 }}",
     "{{ m.content[5:-1:2] }}",
     "{{ m.content | indent(4) }}",
+    "{% for a in range(40) %}",
+    "{% set ns.x = [ns.x, ns.x] %}",
+    "{% set ns.x = {'a': ns.x, 'b': ns.x} %}",
+    "{% set ns.x = ns.x ~ ns.x %}",
+    "{% set ns.x = ns.x + ns.x %}",
+    "{{ ns.x | tojson }}",
+    "{{ ns.x == [ns.x] }}",
+    "{{ [ns.x, ns.x] | sort | unique | list }}",
+    "{{ ('x' * 9999999) | replace('x', 'y' * 9999) }}",
+    "{{ '%99999999d' | format(1) }}",
+    "{{ [1] | batch(9999999, 'x') | list }}",
 };
 
 }  // namespace

@@ -31,7 +31,7 @@ json::object ToJson(const Backup& backup) {
     files.push_back(json::object{{"name", file.name}, {"sha256", file.sha256}, {"size", file.size}});
   }
   const StoreCounts& counts = backup.counts;
-  return {{"what", "a backup of Penstock: `penstock restore FOLDER --data DIR` brings it back"},
+  return {{"what", "a backup of Penstock: `penstock restore FOLDER --data DIR` restores it"},
           {"format", kFormat},
           {"program", backup.program},
           {"created", backup.created},
@@ -76,7 +76,7 @@ Backup FromJson(const json::object& object) {
   return backup;
 }
 
-// A backup may come from anywhere: its names must stay inside its folder.
+// A backup may come from an untrusted source: its names must stay inside its folder.
 bool StaysInside(const std::string& name) {
   const fs::path path(name);
   return !name.empty() && path.is_relative() && path == path.lexically_normal() && *path.begin() != "..";
@@ -87,7 +87,7 @@ Result<Backup> ReadManifest(const std::string& path) {
   const std::string file = path + "/" + std::string(kManifest);
   const auto text = ReadTextFile(file);
   if (!text.has_value() && text.error().code == Code::kNotFound) {
-    return Fail(Reason::kNotABackup, "{} is no backup: there is no {}. `penstock backup` makes one", path,
+    return Fail(Reason::kNotABackup, "{} is not a backup: there is no {}. `penstock backup` makes one", path,
                 file);
   }
   if (!text.has_value()) return std::unexpected(text.error());
@@ -95,26 +95,27 @@ Result<Backup> ReadManifest(const std::string& path) {
   Backup backup = FromJson(object);
   const int64_t format = GetInt(object, "format");
   if (format < 1 || backup.files.empty()) {
-    return Fail(Reason::kBackupDamaged, "{} is damaged, or no backup's: it names no format or no files",
-                file);
+    return Fail(Reason::kBackupDamaged,
+                "{} is damaged or does not belong to a backup: format or files are missing", file);
   }
   if (format > kFormat || backup.store_version > kSchemaVersion) {
     return Fail(
         Reason::kBackupNewer,
-        "{} was made by Penstock {} (its format is {}, its store has version {}; this Penstock {} knows "
-        "{} and {}): restore it with that program, or a later one",
+        "{} was made by Penstock {} (its format is {}, its store has version {}; this Penstock {} supports "
+        "{} and {}): restore it with that version, or a later one",
         path, backup.program, format, backup.store_version, PENSTOCK_VERSION, kFormat, kSchemaVersion);
   }
   for (const auto& name : backup.files) {
     if (!StaysInside(name.name))
-      return Fail(Reason::kBackupDamaged, "{} names a file outside of its folder: '{}'", file, name.name);
+      return Fail(Reason::kBackupDamaged, "{} names a file outside the backup's folder: '{}'", file,
+                  name.name);
   }
   return backup;
 }
 
 // ---- files -----------------------------------------------------------------------------------------
 
-// A folder that is removed unless it was moved away.
+// A folder that is deleted at the end unless it was moved away.
 class Scratch {
  public:
   explicit Scratch(std::string path) : path_(std::move(path)) {}
@@ -133,11 +134,11 @@ class Scratch {
     fs::permissions(path_, fs::perms::owner_all, error);
     return {};
   }
-  // In one step, and on the disk.
+  // Renames the folder in one step, and syncs that to the disk.
   Status MoveTo(const std::string& place) const {
     if (rename(path_.c_str(), place.c_str()) != 0) {
-      if (errno == EBUSY) return Fail(Code::kIo, "{} is a mount point: name a directory inside it", place);
-      return FailErrno(Code::kIo, "cannot put " + place + " in its place");
+      if (errno == EBUSY) return Fail(Code::kIo, "{} is a mount point: use a directory inside it", place);
+      return FailErrno(Code::kIo, "cannot rename the finished folder to " + place);
     }
     return SyncFolder(fs::path(place).parent_path());
   }
@@ -172,7 +173,7 @@ Status SyncFile(const std::string& path) {
   return file && fsync(file.get()) == 0 ? Status{} : FailErrno(Code::kIo, path);
 }
 
-// Copies a small file; nothing where there is none.
+// Copies a small file; does nothing if it does not exist.
 Status CopyText(const std::string& from, const std::string& to) {
   std::error_code error;
   if (!fs::exists(from, error)) return {};
@@ -182,7 +183,7 @@ Status CopyText(const std::string& from, const std::string& to) {
   return error ? Fail(Code::kIo, "cannot copy {} to {}: {}", from, to, error.message()) : Status{};
 }
 
-// Every file under `folder` with its size and SHA-256, each of them on the disk.
+// Every file under `folder` with its size and SHA-256; all are synced to the disk.
 Result<std::vector<ModelFile>> SealFiles(const std::string& folder) {
   std::vector<ModelFile> files;
   std::error_code error;
@@ -198,7 +199,7 @@ Result<std::vector<ModelFile>> SealFiles(const std::string& folder) {
   return files;
 }
 
-// Errors: kCorrupt: what is wrong with this file.
+// Errors: kCorrupt: names the file's defect.
 Status CheckFile(const std::string& folder, const ModelFile& file) {
   const std::string path = folder + "/" + file.name;
   std::error_code error;
@@ -206,13 +207,13 @@ Status CheckFile(const std::string& folder, const ModelFile& file) {
     return Fail(Reason::kBackupDamaged, "the backup is damaged: {} is missing", path);
   }
   if (const uint64_t size = SizeOf(path); size != file.size) {
-    return Fail(Reason::kBackupDamaged, "the backup is damaged: {} has {} bytes, it was made with {}", path,
-                size, file.size);
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {} has {} bytes instead of {}", path, size,
+                file.size);
   }
   PENSTOCK_ASSIGN(const std::string sha256, Sha256OfFile(path));
   if (sha256 == file.sha256) return {};
   return Fail(Reason::kBackupDamaged,
-              "the backup is damaged: the bytes of {} have changed (SHA-256 {}, made with {})", path, sha256,
+              "the backup is damaged: the bytes of {} have changed (SHA-256 {} instead of {})", path, sha256,
               file.sha256);
 }
 
@@ -236,7 +237,7 @@ Status CopyModels(const DataDir& data, const std::string& to, Backup& backup) {
   return {};
 }
 
-// What a backup of it may take, models aside: their weights are linked where the file system can.
+// The most that a backup may need, without models: their weights are linked if the file system supports it.
 uint64_t StoreBytes(const DataDir& data) {
   return SizeOf(data.path() + "/penstock.db") + SizeOf(data.path() + "/penstock.db-wal") + (4U << 20);
 }
@@ -250,7 +251,8 @@ Result<Backup> Fill(const DataDir& data, const BackupOptions& options, const std
                 .models = {},
                 .files = {}};
   PENSTOCK_TRY(CopyStore(data.path(), folder));
-  // The certificate that was made here comes along: whoever trusts its fingerprint knows the restored cloud.
+  // The self-signed certificate is included, so that clients that trust its fingerprint accept the restored
+  // cloud.
   for (const std::string_view secret : {"operator.key", "tls/cert.pem", "tls/key.pem"}) {
     PENSTOCK_TRY(CopyText(fmt::format("{}/{}", data.path(), secret), fmt::format("{}/{}", folder, secret)));
   }
@@ -275,8 +277,7 @@ Result<Backup> MakeBackup(const DataDir& data, const BackupOptions& options) {
   const std::string place = Absolute(options.to);
   std::error_code error;
   if (fs::exists(fs::symlink_status(place, error))) {
-    return Fail(Reason::kBackupExists,
-                "there is something at {} already: name a folder that is not there yet", place);
+    return Fail(Reason::kBackupExists, "{} already exists: name a folder that does not exist yet", place);
   }
   PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), StoreBytes(data), "a backup of the store"));
   const Scratch scratch(ScratchName(place));
@@ -296,8 +297,8 @@ Result<Backup> CheckBackup(const std::string& path) {
   for (const ModelFile& file : backup.files) PENSTOCK_TRY(CheckFile(path, file));
   PENSTOCK_ASSIGN(const StoreCounts counts, CheckStore(path));
   if (counts != backup.counts) {
-    return Fail(Reason::kBackupDamaged, "the backup is damaged: {}/penstock.db does not hold what {} says",
-                path, kManifest);
+    return Fail(Reason::kBackupDamaged, "the backup is damaged: {}/penstock.db does not match {}", path,
+                kManifest);
   }
   return backup;
 }
@@ -314,18 +315,18 @@ Status CheckEmpty(const std::string& place) {
   if (const int pid = data.LockedBy(); pid != 0) {
     return Fail(
         Code::kConflict,
-        "a cloud runs on {} (process {}): stop it and move the directory away, or restore into another "
+        "a cloud runs on {} (process {}): stop it and move the directory away, or restore into another one "
         "with --data",
         place, pid);
   }
   return Fail(
       Code::kConflict,
-      "{} is not empty, and nothing is ever restored over anything: restore into another directory with "
-      "--data, or move this one away first: mv {} {}.old",
+      "{} is not empty, and restoring never overwrites anything: restore into another directory with --data, "
+      "or move this one away first: mv {} {}.old",
       place, place, place);
 }
 
-// A model without weights is none: its manifest stays in the backup, its pin is restored.
+// Whether the file is restored. Without weights, a model's manifest is not restored, but its pin is.
 bool Belongs(const Backup& backup, const ModelFile& file) {
   return backup.weights || !file.name.starts_with("models/") || file.name == "models/pins.json";
 }
@@ -348,12 +349,12 @@ Status Place(const Backup& backup, const std::string& from, const std::string& t
 
 Result<Backup> RestoreBackup(const std::string& path, const std::string& data) {
   const std::string place = Absolute(data);
-  PENSTOCK_TRY(ReadManifest(path));  // a slip in the backup's name is told first
+  PENSTOCK_TRY(ReadManifest(path));  // first, so that a mistyped name of the backup is reported
   PENSTOCK_TRY(CheckEmpty(place));
   PENSTOCK_ASSIGN(const Backup backup, CheckBackup(path));
   uint64_t bytes = 0;
   for (const ModelFile& file : backup.files) bytes += IsWeight(file) ? 0 : file.size;
-  PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), bytes, "what is restored"));
+  PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), bytes, "the restored data"));
   const Scratch scratch(ScratchName(place));
   PENSTOCK_TRY(scratch.Create());
   PENSTOCK_TRY(Place(backup, path, scratch.path()));
@@ -386,19 +387,19 @@ std::vector<Kept> UpgradeBackups(const DataDir& data) {
 }
 
 Error Newer(const DataDir& data, const StoreVersion& store) {
-  std::string way_back = "start that program, or a later one";
+  std::string way_back = "start that version, or a later one";
   const auto kept = UpgradeBackups(data);
   const auto ours = std::ranges::find_if(
       kept.rbegin(), kept.rend(), [](const Kept& k) { return k.backup.store_version <= kSchemaVersion; });
   if (ours != kept.rend()) {
     way_back += fmt::format(
-        "; or go back to the state of {}, before the upgrade: penstock restore {} --data ANOTHER_DIRECTORY",
+        "; or go back to the state before the upgrade, of {}: penstock restore {} --data ANOTHER_DIRECTORY",
         HumanTime(static_cast<double>(ours->backup.created)), ours->path);
   }
   return {Code::kUnsupported,
           fmt::format(
-              "the data in {} was last written by {} (its store has version {}; this Penstock {} knows up "
-              "to {}): {}",
+              "the data in {} was last written by {} (its store has version {}; this Penstock {} supports "
+              "versions up to {}): {}",
               data.path(), store.program, store.version, PENSTOCK_VERSION, kSchemaVersion, way_back),
           Reason::kStoreNewer};
 }
@@ -421,11 +422,11 @@ Status UpgradeData(const DataDir& data) {
   const std::string place = fmt::format("{}/before-v{}-{}", data.Backups(), kSchemaVersion, Stamp());
   auto made = MakeBackup(data, {.to = place, .config_file = "", .weights = false});
   if (!made.has_value()) {
-    return Fail(Reason::kUpgradeWithoutBackup, "nothing was upgraded, as no backup could be made first: {}",
-                made.error().message);
+    return Fail(Reason::kUpgradeWithoutBackup,
+                "nothing was upgraded, because the backup before it failed: {}", made.error().message);
   }
   PENSTOCK_TRY(UpgradeStore(data.path()));
-  fmt::print(stderr, "penstock: the store was upgraded from version {} to {}; what was before: {}\n",
+  fmt::print(stderr, "penstock: the store was upgraded from version {} to {}; backup of the old state: {}\n",
              store.version, kSchemaVersion, place);
   const auto kept = UpgradeBackups(data);
   for (size_t i = 0; i + kUpgradesKept < kept.size(); ++i) {

@@ -1,14 +1,15 @@
-// Backup: the state of a data directory as a folder that says what it holds, and the way back from it.
+// Backup: copies the state of a data directory into a folder with a manifest, and restores it from there.
 //
 //   manifest.json            format, program, time, the store's version and counts, SHA-256 of every file
 //   penstock.db, journal     the store as of one moment (teams/snapshot.h)
-//   operator.key, tls/        the operator's key, and the certificate of --tls-self-signed
-//   penstock.toml            the settings' file, where one was read
-//   models/pins.json         models/NAME/manifest.json; with their weights only where that was asked for
+//   operator.key, tls/       the operator key, and the certificate of --tls-self-signed
+//   penstock.toml            the configuration file, if one was read
+//   models/pins.json         and models/NAME/manifest.json; the weights only with --models
 //
-// A backup is made beside a cloud that runs or not, under a scratch name, read back and checked, and then put
-// in its place in one step: what stands under its name is whole. Everything is readable for its owner only.
-// Restoring checks everything before it touches anything, and places a whole directory in one step.
+// A backup can be made while the cloud runs. It is written under a temporary name, read back and checked, and
+// then renamed in one step, so a folder under the final name is complete. All files are readable only by
+// their owner. Restoring checks everything before it changes anything, and renames a complete directory in
+// one step.
 #pragma once
 
 #include <string>
@@ -40,19 +41,20 @@ struct BackupOptions {
   std::string config_file;  // empty: none
   bool weights = false;
 };
-// Errors: kConflict (something is there), kNotFound (no store), kIo (names what is missing: room, rights).
+// Errors: kConflict (the folder exists), kNotFound (no store), kIo (names the cause: disk space,
+// permissions).
 Result<Backup> MakeBackup(const DataDir& data, const BackupOptions& options);
 
-// Reads a backup through. Errors: kNotFound (no backup), kCorrupt (names the file and the defect),
-// kUnsupported (a later format or store than this program knows: says who made it).
+// Checks a whole backup. Errors: kNotFound (not a backup), kCorrupt (names the file and the defect),
+// kUnsupported (a later format or store than this program supports: names the version that made it).
 Result<Backup> CheckBackup(const std::string& path);
 
 // Errors: those of CheckBackup; kConflict (the directory is in use or not empty).
 Result<Backup> RestoreBackup(const std::string& path, const std::string& data);
 
-// Brings the data directory's store to this program's version, after a backup of it in DATA/backups, of which
-// the last three are kept. Errors: kUnsupported: it is of a later version; names who made it and the way
-// back. REQUIRES: no cloud runs on it.
+// Upgrades the data directory's store to this program's version, after a backup to DATA/backups, of which the
+// last three are kept. Errors: kUnsupported: the store has a later version; names the program that made it
+// and how to go back. REQUIRES: no cloud runs on it.
 Status UpgradeData(const DataDir& data);
 
 }  // namespace penstock

@@ -54,7 +54,7 @@ class BackupTest : public testing::Test {
     stat(path.c_str(), &info);
     return info.st_mode & 0777U;
   }
-  // `key` of the backup's manifest becomes `value`.
+  // Changes `key` of the backup's manifest to `value`.
   void Forge(const std::string& key, const boost::json::value& value) const {
     auto object = *ParseJsonObject(Read(backup() + "/manifest.json"), "");
     object[key] = value;
@@ -75,7 +75,7 @@ class BackupTest : public testing::Test {
   std::optional<DataDir> data_;
 };
 
-TEST_F(BackupTest, WhatIsRestoredHoldsTheSameTeamsKeysAndUsageForItsOwnerAlone) {
+TEST_F(BackupTest, TheRestoredDataHasTheSameTeamsKeysAndUsageAndOnlyItsOwnerReadsIt) {
   const auto made = Make();
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->counts,
@@ -88,7 +88,7 @@ TEST_F(BackupTest, WhatIsRestoredHoldsTheSameTeamsKeysAndUsageForItsOwnerAlone) 
   ASSERT_TRUE(restored) << restored.error().message;
   EXPECT_EQ(Read(other() + "/operator.key"), "sk-penstock-op");
   EXPECT_EQ(ModeOf(other() + "/operator.key"), 0600U);
-  EXPECT_FALSE(fs::exists(other() + "/models/tiny")) << "a model without weights is none";
+  EXPECT_FALSE(fs::exists(other() + "/models/tiny")) << "a model without weights is not restored";
   const auto accounts = Open(other());
   EXPECT_TRUE(accounts->Authenticate(secret_));
   const auto usage =
@@ -97,14 +97,14 @@ TEST_F(BackupTest, WhatIsRestoredHoldsTheSameTeamsKeysAndUsageForItsOwnerAlone) 
   EXPECT_FALSE(fs::exists(folder_ + "/backup.partial"));
 }
 
-TEST_F(BackupTest, WeightsComeAlongWhenAskedFor) {
+TEST_F(BackupTest, WeightsAreIncludedOnRequest) {
   ASSERT_TRUE(Make(true));
   ASSERT_TRUE(RestoreBackup(backup(), other()));
   EXPECT_EQ(Read(other() + "/models/tiny/model.gguf"), "weights");
   EXPECT_EQ(ModelStore(*DataDir::Open(other())).List().at(0).name, "tiny");
 }
 
-TEST_F(BackupTest, ADamagedOneNamesTheFileAndTheDefectAndTouchesNothing) {
+TEST_F(BackupTest, ADamagedBackupNamesTheFileAndTheDefectAndChangesNothing) {
   const auto damage = [&](const std::function<void()>& act, const std::string& file,
                           const std::string& defect) {
     fs::remove_all(backup());
@@ -121,12 +121,12 @@ TEST_F(BackupTest, ADamagedOneNamesTheFileAndTheDefectAndTouchesNothing) {
   damage([&] { fs::resize_file(backup() + "/penstock.db", 4096); }, "penstock.db", "4096 bytes");
   damage([&] { fs::remove(backup() + "/journal"); }, "journal", "missing");
   damage([&] { Write(backup() + "/manifest.json", "{\"format\":1"); }, "manifest.json", "");
-  damage([&] { Forge("counts", boost::json::object{{"teams", 5}}); }, "penstock.db", "does not hold");
+  damage([&] { Forge("counts", boost::json::object{{"teams", 5}}); }, "penstock.db", "does not match");
   damage([&] { Forge("files", {{{"name", "../evil"}, {"sha256", "x"}, {"size", 1}}}); }, "manifest.json",
          "outside");
 }
 
-TEST_F(BackupTest, NothingIsEverRestoredOverAnything) {
+TEST_F(BackupTest, RestoringNeverOverwritesAnything) {
   ASSERT_TRUE(Make());
   const auto full = RestoreBackup(backup(), data_->path());
   ASSERT_FALSE(full);
@@ -134,13 +134,13 @@ TEST_F(BackupTest, NothingIsEverRestoredOverAnything) {
   EXPECT_THAT(full.error().message, HasSubstr("mv " + data_->path()));
   const Fd lock = *data_->Lock();
   EXPECT_THAT(RestoreBackup(backup(), data_->path()).error().message, HasSubstr(std::to_string(getpid())));
-  EXPECT_EQ(Make().error().code, Code::kConflict) << "nor is a backup made over one";
+  EXPECT_EQ(Make().error().code, Code::kConflict) << "nor does a backup overwrite another one";
   fs::create_directory(other());
-  EXPECT_TRUE(RestoreBackup(backup(), other())) << "an empty directory will do";
+  EXPECT_TRUE(RestoreBackup(backup(), other())) << "an empty directory is accepted";
   EXPECT_EQ(RestoreBackup(folder_, other() + "2").error().code, Code::kNotFound);
 }
 
-TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
+TEST_F(BackupTest, ABackupOfALaterVersionIsRefusedWithThatVersion) {
   ASSERT_TRUE(Make());
   Forge("program", "9.9.9");
   Forge("store_version", 99);
@@ -152,7 +152,7 @@ TEST_F(BackupTest, OneOfALaterProgramIsRefusedByItsName) {
 
 // ---- upgrades ----
 
-TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
+TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
   for (int i = 0; i < 5; ++i) {
     SetStoreVersion(data_->path(), 2,
                     "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
@@ -165,17 +165,17 @@ TEST_F(BackupTest, AnUpgradeKeepsWhatWasBeforeItThreeTimes) {
       ASSERT_TRUE(kept) << kept.error().message;
       EXPECT_EQ(kept->store_version, 2);
     }
-    // Named by the second: told apart by hand here.
+    // Their names have a resolution of one second, so this test renames them.
     for (const auto& at : fs::directory_iterator(data_->Backups())) {
       if (!at.path().string().ends_with("-x"))
         fs::rename(at.path(), fmt::format("{}-{}-x", at.path().string(), i));
     }
   }
   EXPECT_EQ(std::distance(fs::directory_iterator(data_->Backups()), {}), 3);
-  EXPECT_TRUE(UpgradeData(*data_)) << "and nothing more to do";
+  EXPECT_TRUE(UpgradeData(*data_)) << "there is nothing more to do";
 }
 
-TEST_F(BackupTest, AStoreOfTheFutureIsRefusedWithTheWayBack) {
+TEST_F(BackupTest, AStoreOfALaterVersionIsRefusedWithTheWayBack) {
   SetStoreVersion(data_->path(), 2,
                   "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
                   "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");

@@ -49,8 +49,8 @@ Error NotRunning(const Endpoint& endpoint, const Error& error) {
   if (endpoint.login) {
     return {
         Code::kUnavailable,
-        fmt::format("the cloud that you are logged in to does not answer: {}. For another: penstock logout, "
-                    "or --url or --data",
+        fmt::format("the cloud that you are logged in to does not answer: {}. To use another cloud: penstock "
+                    "logout, or --url or --data",
                     error.message),
         Reason::kNotRunning};
   }
@@ -65,13 +65,13 @@ Error NotRunning(const Endpoint& endpoint, const Error& error) {
 Result<Cloud> Cloud::At(Endpoint endpoint) {
   if (!endpoint.key.empty()) return Cloud(std::move(endpoint));
   if (!endpoint.key_fault.empty()) {
-    return Fail(Code::kForbidden, "{}. Try with sudo, or give a key of your own: --key or PENSTOCK_KEY",
+    return Fail(Code::kForbidden, "{}. Try with sudo, or use your own key: --key or PENSTOCK_KEY",
                 endpoint.key_fault);
   }
   return Fail(
       Reason::kNoKeyFile,
-      "no key for {}: `penstock login {}` asks for one, or give --key. (On the cloud's own machine the first "
-      "`penstock up` makes operator.key in the data directory.)",
+      "no key for {}: `penstock login {}` asks for one, or use --key. (On the cloud's own machine, the first "
+      "`penstock up` creates operator.key in the data directory.)",
       endpoint.url, endpoint.url);
 }
 

@@ -1,4 +1,4 @@
-// Cloud: the running cloud, as the commands see it: its HTTP API (gateway/admin/admin.h lists the routes).
+// Cloud: a client of the running cloud's HTTP API, for the commands (gateway/admin/admin.h lists the routes).
 #pragma once
 
 #include <boost/json.hpp>
@@ -14,15 +14,15 @@ namespace penstock {
 
 class Cloud {
  public:
-  // Where app/client/endpoint.h says; names the cloud on stderr where it is a login's. Errors: kNotFound: no
-  // key is known, saying how to get one.
+  // The cloud that app/client/endpoint.h finds; prints its URL on stderr if it comes from a login. Errors:
+  // kNotFound: no key is known; the message says how to get one.
   static Result<Cloud> Open(const Config& config);
-  // This machine's, whoever is logged in elsewhere.
+  // This machine's cloud, even if the user is logged in to another one.
   static Result<Cloud> OpenLocal(const Config& config);
   static Result<Cloud> At(Endpoint endpoint);
 
-  // Errors: kUnavailable ("the cloud is not running at …"), or the gateway's own words with the code that
-  // its status stands for.
+  // Errors: kUnavailable ("the cloud is not running at …"), or the gateway's message with the code for its
+  // HTTP status.
   Result<boost::json::object> Get(const std::string& path, Nanos within = 60 * kSecond) const {
     return Send("GET", path, "", within);
   }
@@ -45,12 +45,12 @@ class Cloud {
   Endpoint endpoint_;
 };
 
-// "ann (developer of team red)": who a seat is (GET /v1/seat), for people.
+// "ann (developer of team red)": the owner of a key (from GET /v1/seat), as shown to users.
 std::string SeatWords(const boost::json::object& seat);
 
 // Whether this machine's cloud answers /livez: for commands that work with and without a running cloud.
 bool CloudRuns(const Config& config);
-// /readyz: a request would be answered. Empty: ready; else why not.
+// From /readyz: empty if requests would be answered; else why not.
 std::string WhyNotReady(const Endpoint& endpoint);
 
 }  // namespace penstock

@@ -23,7 +23,7 @@ std::string NoteFile(const std::string& data) {
   return data + "/cloud.json";
 }
 
-// The operator's key goes to this machine's own cloud, and nowhere else unasked.
+// Without a request by the user, the operator key is sent only to this machine's own cloud.
 void AddOperatorKey(const Config& config, Endpoint& endpoint) {
   const auto key = ReadTextFile(config.data + "/operator.key");
   if (key.has_value()) {
@@ -33,7 +33,7 @@ void AddOperatorKey(const Config& config, Endpoint& endpoint) {
   }
 }
 
-// As the file is now: it may have been renewed since the cloud started.
+// Reads the file each time, because it may have been renewed since the cloud started.
 std::string PinOf(const std::string& certificate_file) {
   const auto pem = ReadTextFile(certificate_file);
   const auto certificate = pem.has_value() ? ReadCertificate(*pem) : std::unexpected(pem.error());
@@ -118,7 +118,7 @@ Result<std::string> LoginFile() {
   if (const char* home = std::getenv("HOME"); home != nullptr && *home == '/') {
     return std::string(home) + "/.config/penstock/login.json";
   }
-  return Fail(Code::kNotFound, "there is no place for a login: set HOME or XDG_CONFIG_HOME");
+  return Fail(Code::kNotFound, "no folder for the login: set HOME or XDG_CONFIG_HOME");
 }
 
 Result<std::optional<Login>> ReadLogin() {
@@ -127,8 +127,7 @@ Result<std::optional<Login>> ReadLogin() {
   const auto text = ReadTextFile(*path);
   if (!text.has_value()) {
     if (text.error().code == Code::kNotFound) return std::nullopt;
-    return Fail(Code::kIo, "the login cannot be read ({}): `penstock logout` forgets it",
-                text.error().message);
+    return Fail(Code::kIo, "cannot read the login ({}): `penstock logout` deletes it", text.error().message);
   }
   const auto file = ParseJsonObject(*text, *path);
   Login login;
@@ -141,7 +140,8 @@ Result<std::optional<Login>> ReadLogin() {
   }
   if (login.url.empty() || login.token.empty()) {
     return Fail(Code::kCorrupt,
-                "{} is no login: `penstock login URL` makes it anew, `penstock logout` forgets it", *path);
+                "{} is not a valid login: `penstock login URL` replaces it, `penstock logout` deletes it",
+                *path);
   }
   return login;
 }
@@ -153,7 +153,7 @@ Status WriteLogin(const Login& login) {
   const bool existed = fs::exists(folder, error);
   fs::create_directories(folder, error);
   if (!error && !existed) fs::permissions(folder, fs::perms::owner_all, error);
-  if (error) return Fail(Code::kIo, "cannot make {}: {}", folder.string(), error.message());
+  if (error) return Fail(Code::kIo, "cannot create {}: {}", folder.string(), error.message());
   return WriteSecretFile(path, PrettyJson(json::object{{"url", login.url},
                                                        {"pin", login.pin},
                                                        {"token", login.token},

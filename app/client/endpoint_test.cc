@@ -12,7 +12,7 @@
 namespace penstock {
 namespace {
 
-// A home and a data directory of its own; the variables are put back.
+// With its own home and data directory; restores the environment variables.
 class EndpointTest : public testing::Test {
  protected:
   EndpointTest() {
@@ -42,47 +42,47 @@ class EndpointTest : public testing::Test {
   Config config_;
 };
 
-TEST_F(EndpointTest, WithoutALoginItIsTheDataDirectorysCloud) {
+TEST_F(EndpointTest, WithoutALoginItIsTheCloudOfTheDataDirectory) {
   EXPECT_EQ(Find().url, "http://127.0.0.1:8700");
   EXPECT_EQ(Find().key, "sk-operator");
   const std::string file = config_.data + "/cert.pem", pem = MakeSelfSigned({"localhost"})->certificate;
   ASSERT_TRUE(WriteFileAtomically(file, pem));
   ASSERT_TRUE(WriteNote(config_.data, {.url = "https://127.0.0.1:9000", .certificate = file}));
-  EXPECT_EQ(Find().url, "https://127.0.0.1:9000") << "where `penstock up` said that it answers";
+  EXPECT_EQ(Find().url, "https://127.0.0.1:9000") << "the URL that `penstock up` recorded";
   EXPECT_EQ(Find().pin, ReadCertificate(pem)->pin);
   RemoveNote(config_.data);
   EXPECT_EQ(Find().url, "http://127.0.0.1:8700");
 }
 
-TEST_F(EndpointTest, ALoginGoesBeforeTheDataDirectoryAndBehindWhatIsNamed) {
+TEST_F(EndpointTest, ALoginPrecedesTheDefaultDataDirectoryButNotANamedOne) {
   LogIn();
   EXPECT_TRUE(Find().login);
   EXPECT_EQ(Find().url, "https://elsewhere:8700");
   EXPECT_EQ(Find().key, "sk-token");
   EXPECT_EQ(Find().pin, "sha256//abc");
   config_.data_named = true;
-  EXPECT_FALSE(Find().login) << "the cloud of that directory is meant";
+  EXPECT_FALSE(Find().login) << "the user named that directory's cloud";
   EXPECT_EQ(Find().key, "sk-operator");
   config_.data_named = false;
   config_.url = "http://127.0.0.1:9";
   EXPECT_FALSE(Find().login);
   EXPECT_EQ(Find().url, "http://127.0.0.1:9");
   config_.url = "https://elsewhere:8700/";
-  EXPECT_EQ(Find().key, "sk-token") << "the same place, spelled out";
+  EXPECT_EQ(Find().key, "sk-token") << "the same URL, written out";
   config_.key = "sk-mine";
   EXPECT_EQ(Find().key, "sk-mine");
-  EXPECT_EQ(Find().pin, "sha256//abc") << "whatever the key, it must be the same cloud";
+  EXPECT_EQ(Find().pin, "sha256//abc") << "with any key, it must be the same cloud";
   EXPECT_FALSE(LocalEndpoint(Config{config_}).login);
 }
 
-TEST_F(EndpointTest, TheOperatorsKeyIsNotSentToAnotherMachine) {
+TEST_F(EndpointTest, TheOperatorKeyIsNotSentToAnotherMachine) {
   config_.url = "https://elsewhere.example:8700";
   EXPECT_EQ(Find().key, "");
   config_.url = "http://localhost:8700";
   EXPECT_EQ(Find().key, "sk-operator");
 }
 
-TEST_F(EndpointTest, ALoginIsForItsUserAlone) {
+TEST_F(EndpointTest, OnlyItsUserCanReadALogin) {
   LogIn();
   struct stat file{}, folder{};
   const std::string path = *LoginFile();
@@ -92,10 +92,10 @@ TEST_F(EndpointTest, ALoginIsForItsUserAlone) {
   EXPECT_EQ(folder.st_mode & 0777, 0700U);
   ASSERT_TRUE(RemoveLogin());
   EXPECT_FALSE(*ReadLogin());
-  EXPECT_TRUE(RemoveLogin()) << "once more does no harm";
+  EXPECT_TRUE(RemoveLogin()) << "a second time does no harm";
 }
 
-TEST_F(EndpointTest, ADamagedLoginIsSaidToBeOne) {
+TEST_F(EndpointTest, ADamagedLoginIsReported) {
   LogIn();
   ASSERT_TRUE(WriteSecretFile(*LoginFile(), "{"));
   const auto endpoint = FindEndpoint(config_);
@@ -103,7 +103,7 @@ TEST_F(EndpointTest, ADamagedLoginIsSaidToBeOne) {
   EXPECT_TRUE(endpoint.error().message.contains("penstock logout")) << endpoint.error().message;
 }
 
-TEST(Hosts, AreReadOutOfUrlsAndToldFromLoopback) {
+TEST(Hosts, AreReadFromUrlsAndLoopbackIsRecognised) {
   EXPECT_EQ(HostOf("https://cloud.example:8700/v1"), "cloud.example");
   EXPECT_EQ(HostOf("http://[::1]:8700"), "::1");
   EXPECT_EQ(HostOf("0.0.0.0:8700"), "0.0.0.0");

@@ -1,4 +1,4 @@
-// The guarantees of engines and models (fleet/registry/guarantees.h), for people.
+// The guarantees of engines and models (fleet/registry/guarantees.h), as shown to users.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace penstock {
 
-// Columns of a table, and what the API's "guarantees" put into them.
+// The columns of a table, and the cells for the API's "guarantees".
 inline std::vector<std::string> GuaranteeColumns() {
   return {"RECLAIM", "RESUME", "EXACT USAGE", "HARD BUDGET", "MANY MODELS", "TRAINING"};
 }
@@ -19,7 +19,7 @@ inline std::vector<std::string> GuaranteeCells(const boost::json::object& kept) 
   return cells;
 }
 
-// As the API told them; valid as long as `kept`.
+// From the API's answer; valid as long as `kept`.
 inline Guarantees GuaranteesFrom(const boost::json::object& kept) {
   Guarantees guarantees = GuaranteesOf({});
   for (Guarantee& guarantee : guarantees) {

@@ -1,4 +1,4 @@
-// Whether an engine that was started again is back, by what the gateway says of it.
+// Whether a restarted engine is back, according to the gateway.
 #pragma once
 
 #include <sys/types.h>
@@ -16,8 +16,8 @@ struct Settled {
   std::string errors{};  // of models that it could not load
 };
 
-// kReady: it is connected as another process than `old`, loads nothing more, and has a model that it answers
-// for rightly, or none at all. `status`: the answer of GET /admin/v1/status.
+// kReady: it is connected as a process other than `old`, loads no more models, and has a model that passed
+// its canary checks, or no model at all. `status`: the answer of GET /admin/v1/status.
 inline Settled Settle(const boost::json::object& status, std::string_view engine, pid_t old) {
   for (const auto& value : GetArray(status, "engines")) {
     if (!value.is_object() || GetText(value.get_object(), "name") != engine) continue;

@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-// The innermost command that was named.
+// The innermost command on the command line.
 const CLI::App& Chosen(const CLI::App& app) {
   const auto named = app.get_subcommands();
   return named.empty() ? app : Chosen(*named.back());
@@ -29,7 +29,7 @@ std::vector<std::string> CommandsOf(const CLI::App& command) {
   return names;
 }
 
-// Its own options and those of every command.
+// The command's own options and those of its parents.
 std::vector<std::string> OptionsOf(const CLI::App& command) {
   std::vector<std::string> names;
   for (const CLI::App* of = &command; of != nullptr; of = of->get_parent()) {
@@ -47,11 +47,11 @@ std::string Unknown(const CLI::App& command, const std::string& word) {
     return fmt::format("{} has no option '{}'{}", name, option, DidYouMean(option, OptionsOf(command)));
   }
   const auto commands = CommandsOf(command);
-  if (commands.empty()) return fmt::format("{} does not take '{}'", name, word);
+  if (commands.empty()) return fmt::format("{}: unexpected argument '{}'", name, word);
   return fmt::format("{} has no command '{}'{}", name, word, DidYouMean(word, commands));
 }
 
-// In the library's words, which begin with the option's name: "--data: 1 required DIR missing".
+// The option's name, with which CLI11's messages begin: "--data: 1 required DIR missing".
 std::string_view NameIn(std::string_view what) {
   return what.substr(0, what.find(':'));
 }

@@ -1,5 +1,5 @@
-// The program's commands as plain data, read from the very tree that parses them. What explains the program
-// (man pages, docs/commands.md, the completions) is made from this and names no command itself.
+// The program's commands as plain data, read from the tree that parses them. Man pages, docs/commands.md and
+// shell completions are generated from this data, so no command is listed by hand.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -9,7 +9,7 @@
 namespace penstock {
 
 struct OptionFacts {
-  std::vector<std::string> names;  // "-h", "--help"; of an argument: its name alone
+  std::vector<std::string> names;  // "-h", "--help"; for an argument: only its name
   std::string value;               // "FILE"; empty: a flag
   std::string help;
   std::string group;
@@ -20,17 +20,17 @@ struct OptionFacts {
 struct CommandFacts {
   std::vector<std::string> words;  // "penstock", "model", "pull"
   std::string help;                // one line
-  std::string footer;              // paragraphs; one whose first line ends with ':' lists examples
+  std::string footer;              // paragraphs; examples are paragraphs whose first line ends with ':'
   std::vector<OptionFacts> arguments{}, options{};
   std::vector<std::string> subcommands{};
 
   std::string Name(char between = ' ') const;  // "penstock model pull"
 };
 
-// Every command that --help shows, parents first, in its order.
+// Every command that --help shows, parents first, in the order of --help.
 std::vector<CommandFacts> ReadCommands(const CLI::App& app);
 
-// A footer's paragraph: prose, or a heading ("Example") with lines to type.
+// One paragraph of a footer: prose, or a heading ("Example") with lines to type.
 struct FooterPart {
   std::string heading;  // empty: prose
   std::vector<std::string> lines;
@@ -41,8 +41,8 @@ std::string ManPage(const std::vector<CommandFacts>& commands, const CommandFact
 std::string ConfigManPage();                                          // penstock.toml(5)
 std::string CommandsPage(const std::vector<CommandFacts>& commands);  // docs/commands.md
 
-// A value called MODEL, TEAM or SOURCE is completed by what `penstock names MODEL` prints; FILE, PATH and DIR
-// by the shell.
+// A value of type MODEL, TEAM or SOURCE is completed with the output of `penstock names MODEL`; the shell
+// itself completes FILE, PATH and DIR.
 std::string BashCompletion(const std::vector<CommandFacts>& commands);
 std::string ZshCompletion(const std::vector<CommandFacts>& commands);
 std::string FishCompletion(const std::vector<CommandFacts>& commands);

@@ -1,4 +1,4 @@
-// The manual in its two forms: roff for man, Markdown for docs/commands.md.
+// The manual in two formats: roff for man, Markdown for docs/commands.md.
 #include <fmt/chrono.h>
 #include <fmt/ranges.h>
 #include <boost/algorithm/string/replace.hpp>
@@ -16,7 +16,8 @@ namespace {
 
 // ---- roff ------------------------------------------------------------------------------------------
 
-// Text that roff shows as it is: escapes, hyphens that can be copied, lines that begin with a control mark.
+// Text that roff prints unchanged: escapes backslashes, hyphens (so that they can be copied) and lines that
+// begin with a control character.
 std::string Roff(std::string_view text) {
   std::string out;
   bool code = false;  // between `backquotes`: bold
@@ -56,7 +57,7 @@ std::string RoffTerm(const OptionFacts& option) {
   return fmt::format(".TP\n{}\n{}\n", term, Roff(option.help));
 }
 
-// What stands in the synopsis for one argument: "MODEL", "[prompt ...]".
+// One argument in the synopsis: "MODEL", "[prompt ...]".
 std::string Usage(const OptionFacts& argument) {
   const std::string name = argument.names.front() + (argument.repeats ? " ..." : "");
   return argument.required ? name : "[" + name + "]";
@@ -79,7 +80,7 @@ std::string RoffOptions(std::string_view title, const std::vector<OptionFacts>& 
   return text.empty() ? "" : fmt::format(".SH {}\n{}", title, text);
 }
 
-// Sections of examples; prose has gone to the description.
+// The sections with examples; RoffDescription prints the prose.
 std::string RoffExamples(const CommandFacts& command) {
   std::string text;
   for (const auto& part : SplitFooter(command.footer)) {
@@ -109,7 +110,7 @@ std::string Lower(std::string text) {
   return text;
 }
 
-// Today's date, or that of the sources where a package is made.
+// Today's date, or SOURCE_DATE_EPOCH when a package is built.
 std::string Title(std::string_view name, char section) {
   const char* const fixed = std::getenv("SOURCE_DATE_EPOCH");
   const time_t when = fixed != nullptr ? std::atol(fixed) : SystemClock().Wall() / kSecond;
@@ -133,6 +134,12 @@ std::string MarkdownOptions(const std::vector<OptionFacts>& options, std::string
 
 std::string MarkdownTable(const std::string& rows) {
   return rows.empty() ? "" : fmt::format("| | |\n|---|---|\n{}\n", rows);
+}
+
+// Whether the command does nothing itself: its subcommands have their own sections.
+bool OnlyGroups(const CommandFacts& command) {
+  const bool only_help = command.options.size() == 1 && command.arguments.empty();
+  return command.words.size() > 1 && !command.subcommands.empty() && only_help;
 }
 
 std::string MarkdownCommand(const CommandFacts& command) {
@@ -163,11 +170,13 @@ std::string ManPage(const std::vector<CommandFacts>& commands, const CommandFact
   std::string also;
   if (root) {
     page += RoffOptions("SETTINGS", command.options, "Settings");
-    page += ".PP\nThese go with every command, before or after it; \\fBpenstock.toml\\fR(5) has them all.\n";
+    page +=
+        ".PP\nThese work with every command, before or after its name; \\fBpenstock.toml\\fR(5) lists all "
+        "settings.\n";
     also = "\\fBpenstock.toml\\fR(5)";
   } else {
     page +=
-        ".PP\nSettings such as \\fB\\-\\-data\\fR and \\fB\\-\\-url\\fR go with every command: see "
+        ".PP\nSettings such as \\fB\\-\\-data\\fR and \\fB\\-\\-url\\fR work with every command: see "
         "\\fBpenstock\\fR(1).\n";
     also = "\\fBpenstock\\fR(1)";
   }
@@ -186,15 +195,15 @@ std::string ConfigManPage() {
   page +=
       ".SH NAME\npenstock.toml \\- settings of penstock\n"
       ".SH DESCRIPTION\n"
-      "Each setting can be given in three places; a later one wins: the file (that of \\fB\\-\\-config\\fR "
-      "or\n"
+      "Each setting can be given in three places; a later one overrides an earlier one: the file (that of "
+      "\\fB\\-\\-config\\fR or\n"
       "\\fBPENSTOCK_CONFIG\\fR, else \\fI./penstock.toml\\fR, else \\fI/etc/penstock/penstock.toml\\fR), "
       "the\n"
       "environment, and flags.\n"
       "\\fBgateway.max_body\\fR is \\fBmax_body\\fR under \\fB[gateway]\\fR in the file,\n"
       "\\fBPENSTOCK_GATEWAY_MAX_BODY\\fR in the environment and \\fB\\-\\-gateway\\-max\\-body\\fR as a "
       "flag.\n"
-      "\\fBpenstock config\\fR shows what holds and where each value came from.\n"
+      "\\fBpenstock config\\fR shows the current values and where each one came from.\n"
       ".PP\nBYTES take KiB, MiB, GiB (or KB, MB, GB); TIME takes ms, s, m, h.\n"
       ".SH SETTINGS\n";
   const Config defaults;
@@ -211,15 +220,16 @@ std::string ConfigManPage() {
 std::string CommandsPage(const std::vector<CommandFacts>& commands) {
   std::string page =
       "# Commands\n\n"
-      "Each command with its arguments, options and examples, as `--help` has them. This page is made by\n"
-      "`penstock man --markdown`; `penstock man model pull` shows one command's page as man does.\n\n";
+      "Each command with its arguments, options and examples, as `--help` prints them. This page is "
+      "generated\n"
+      "by `penstock man --markdown`; `penstock man model pull` prints the man page of one command.\n\n";
   for (const auto& command : commands) {
-    if (command.words.size() > 1 && !command.subcommands.empty()) continue;  // its commands speak for it
+    if (OnlyGroups(command)) continue;
     page += MarkdownCommand(command);
     if (command.words.size() > 1) continue;
     page +=
-        "These settings go with every command, before or after it; all of them are in "
-        "[configuration.md](configuration.md).\n\n";
+        "These settings work with every command, before or after its name; "
+        "[configuration.md](configuration.md) lists all settings.\n\n";
     page += MarkdownTable(MarkdownOptions(command.options, "Settings"));
   }
   page.pop_back();

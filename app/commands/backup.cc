@@ -1,4 +1,4 @@
-// `penstock backup` and `penstock restore`.
+// `penstock backup` and `penstock restore`: write, check and restore backups.
 #include <algorithm>
 
 #include "app/backup/backup.h"
@@ -43,15 +43,15 @@ void PrintModels(const Backup& backup) {
   for (const auto& model : backup.models) names += (names.empty() ? "" : ", ") + model.name;
   if (names.empty()) return;
   fmt::print("  models    {}{}\n", names,
-             backup.weights ? ", with their weights" : ": names only, no weights");
+             backup.weights ? ", with weights" : " (names only, without weights)");
 }
 
-// Before the data directory is opened: that would create it.
+// Checked before the data directory is opened, because opening would create it.
 Status RequireStore(const std::string& data) {
   PENSTOCK_ASSIGN(const StoreVersion store, StoreVersionOf(data));
   if (store.version > 0) return {};
   return Fail(Reason::kNothingToBackUp,
-              "there is nothing to back up in {}: name the cloud's directory with --data", data);
+              "nothing to back up in {}: give the cloud's data directory with --data", data);
 }
 
 Result<int> BackUp(const LoadedConfig& loaded, const Options& options) {
@@ -64,12 +64,12 @@ Result<int> BackUp(const LoadedConfig& loaded, const Options& options) {
     fmt::print("{}", PrettyJson(Facts(backup, options.path)));
     return 0;
   }
-  fmt::print("{} holds {} in {} files, read back and checked:\n", options.path, HumanBytes(backup.Bytes()),
-             backup.files.size());
+  fmt::print("Wrote backup {}: {} in {} files, read back and checked:\n", options.path,
+             HumanBytes(backup.Bytes()), backup.files.size());
   PrintCounts(backup);
   PrintModels(backup);
   fmt::print(
-      "\nIt holds the operator's key: keep it where only you can read.\nTo bring it back: penstock restore "
+      "\nIt contains the operator key: keep it where only you can read it.\nTo restore it: penstock restore "
       "{} --data DIR\n",
       options.path);
   return 0;
@@ -81,7 +81,7 @@ void PrintNextSteps(const Backup& backup, const std::string& data) {
   fmt::print("\nStart it:\n  penstock up {}--data {}\n",
              settings ? fmt::format("--config {}/penstock.toml ", data) : "", data);
   if (backup.weights || backup.models.empty()) return;
-  fmt::print("\nThe weights of its models were not in the backup. Get them again first:\n");
+  fmt::print("\nThe backup does not contain the models' weights. Install the models again first:\n");
   for (const auto& model : backup.models) {
     if (FindKnownModel(model.name) != nullptr) {
       fmt::print("  penstock model pull {} --data {}\n", model.name, data);
@@ -95,18 +95,18 @@ Result<int> Restore(const LoadedConfig& loaded, const Options& options) {
   const std::string& data = loaded.config.data;
   if (options.check) {
     PENSTOCK_ASSIGN(const Backup backup, CheckBackup(options.path));
-    fmt::print("{} is whole; made by Penstock {} on {}:\n", options.path, backup.program,
+    fmt::print("{} is complete and undamaged; made by Penstock {} on {}:\n", options.path, backup.program,
                HumanTime(static_cast<double>(backup.created)));
     PrintCounts(backup);
     PrintModels(backup);
     return 0;
   }
   PENSTOCK_ASSIGN(const Backup backup, RestoreBackup(options.path, data));
-  fmt::print("{} was checked and restored into {}; it is of {}:\n", options.path, data,
+  fmt::print("Checked {} and restored it into {}; it was made on {}:\n", options.path, data,
              HumanTime(static_cast<double>(backup.created)));
   PrintCounts(backup);
   if (backup.counts.open > 0)
-    fmt::print("  (open requests end at the first start, with what their clients had taken)\n");
+    fmt::print("  (the first start ends open requests and bills what their clients had received)\n");
   PrintNextSteps(backup, data);
   return 0;
 }
@@ -123,19 +123,20 @@ void OnChosen(CLI::App* command, Cli& cli, const std::shared_ptr<Options>& optio
 void AddBackupCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
   CLI::App* backup =
-      app.add_subcommand("backup", "Copy all state into a folder, while the cloud serves or not");
-  backup->add_option("folder", options->path, "a folder that is not there yet")->required();
-  backup->add_flag("--models", options->weights, "the models' weights too; linked where that is possible");
-  backup->add_flag("--json", options->as_json, "as JSON");
+      app.add_subcommand("backup", "Copy all state into a folder; the cloud may be running or not");
+  backup->add_option("folder", options->path, "folder to create; it must not exist yet")->required();
+  backup->add_flag("--models", options->weights, "include the models' weights, as links where possible");
+  backup->add_flag("--json", options->as_json, "print JSON");
   backup->footer(
-      "Teams, keys, usage, requests, the operator's key, settings, and which models there are: as of one\n"
-      "moment, read back and checked.\n\nExample:\n  penstock backup penstock-monday");
+      "A backup contains teams, keys, usage, requests, the operator key, the settings and the list of "
+      "models,\n"
+      "all as of the same moment. It is read back and checked.\n\nExample:\n  penstock backup "
+      "penstock-monday");
   OnChosen(backup, cli, options, BackUp);
 
-  CLI::App* restore =
-      app.add_subcommand("restore", "Check a backup and bring it back into an empty directory");
-  restore->add_option("folder", options->path, "what `penstock backup` made")->required();
-  restore->add_flag("--check", options->check, "only read it through");
+  CLI::App* restore = app.add_subcommand("restore", "Check a backup and restore it into an empty directory");
+  restore->add_option("folder", options->path, "folder that `penstock backup` wrote")->required();
+  restore->add_flag("--check", options->check, "only check the backup; restore nothing");
   restore->footer("Example:\n  penstock restore penstock-monday --data again");
   OnChosen(restore, cli, options, Restore);
 }

@@ -1,4 +1,4 @@
-// `penstock chat MODEL`: a conversation in the terminal, over the same HTTP API as every client's.
+// `penstock chat MODEL`: chats with a model in the terminal, through the HTTP API that every client uses.
 #include <unistd.h>
 
 #include <iostream>
@@ -15,11 +15,11 @@ struct Options {
   std::string model, system;
   std::vector<std::string> words;
   int64_t max_tokens = 0;
-  double temperature = 0.6;  // the API's own default, 1, makes small models ramble
+  double temperature = 0.6;  // with the API's default, 1, the answers of small models are incoherent
   bool as_json = false;
 };
 
-// What one answer was and how fast it came.
+// One answer and its timing.
 struct Answer {
   std::string text, finish, request_id;
   int64_t prompt_tokens = 0, tokens = 0;
@@ -46,7 +46,7 @@ Status TakeChunk(std::string_view data, Answer& answer,
                  const std::function<void(const std::string&)>& print) {
   PENSTOCK_ASSIGN(const json::object chunk, ParseJsonObject(data, "the answer's stream"));
   if (const auto& error = GetObject(chunk, "error"); !error.empty()) {
-    return Fail(Code::kUnavailable, "the answer broke off: {}", GetText(error, "message"));
+    return Fail(Code::kUnavailable, "the answer was interrupted: {}", GetText(error, "message"));
   }
   if (const auto& usage = GetObject(chunk, "usage"); !usage.empty()) {
     answer.prompt_tokens = GetInt(usage, "prompt_tokens");
@@ -86,11 +86,11 @@ Result<Answer> Ask(const Cloud& cloud, const Options& options, const json::array
 }
 
 void ShowFigures(const Answer& answer) {
-  std::fflush(stdout);  // the answer's end first, where both go to one file
+  std::fflush(stdout);  // stdout and stderr may be one file: the answer comes before the statistics
   const bool colour = isatty(STDERR_FILENO) == 1;
-  fmt::print(stderr, "{}[{} tokens, the first after {:.2f} s, then {:.1f} tokens/s{}]{}\n",
-             colour ? "\033[2m" : "", answer.tokens, answer.first_token_s, answer.Rate(),
-             answer.finish == "length" ? "; cut at the length limit" : "", colour ? "\033[0m" : "");
+  fmt::print(stderr, "{}[{} tokens, TTFT {:.2f} s, then {:.1f} tokens/s{}]{}\n", colour ? "\033[2m" : "",
+             answer.tokens, answer.first_token_s, answer.Rate(),
+             answer.finish == "length" ? "; stopped at the length limit" : "", colour ? "\033[0m" : "");
 }
 
 void ShowJson(const Answer& answer) {
@@ -110,7 +110,7 @@ json::object Message(std::string_view role, std::string_view content) {
 
 Result<int> Converse(const Cloud& cloud, const Options& options, json::array messages) {
   if (isatty(STDIN_FILENO) == 1)
-    fmt::print(stderr, "Talking to {}. An empty line or Ctrl-D ends it.\n", options.model);
+    fmt::print(stderr, "Chat with {}. An empty line or Ctrl-D ends it.\n", options.model);
   for (std::string line;;) {
     if (isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
     if (!std::getline(std::cin, line) || line.empty()) return 0;
@@ -142,18 +142,19 @@ Result<int> Chat(const LoadedConfig& loaded, const Options& options) {
 
 void AddChatCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* chat = app.add_subcommand("chat", "Ask a model something, or talk to it");
-  chat->add_option("model", options->model, "which one; `penstock model ls` lists them")
+  CLI::App* chat = app.add_subcommand("chat", "Ask a model one question, or chat with it");
+  chat->add_option("model", options->model, "name of the model; `penstock model ls` lists them")
       ->required()
       ->type_name("MODEL");
-  chat->add_option("prompt", options->words, "one question; without it, a conversation");
+  chat->add_option("prompt", options->words, "one question; without it, an interactive chat starts");
   chat->add_option("--system", options->system, "the system message");
-  chat->add_option("--max-tokens", options->max_tokens, "at most so many tokens of answer")->check(Count());
-  chat->add_option("--temperature", options->temperature, "0: always the likeliest token; default 0.6")
+  chat->add_option("--max-tokens", options->max_tokens, "maximum length of an answer, in tokens")
+      ->check(Count());
+  chat->add_option("--temperature", options->temperature, "0: always the most likely token; default 0.6")
       ->check(NotNegative());
-  chat->add_flag("--json", options->as_json, "the answer and its figures as JSON");
+  chat->add_flag("--json", options->as_json, "print the answer and its statistics as JSON");
   chat->footer(
-      "The figures go to stderr, the answer to stdout.\n\n"
+      "The answer goes to stdout, the statistics to stderr.\n\n"
       "Example:\n  penstock chat smollm2-135m \"Why is the sky blue?\"\n  penstock chat smollm2-135m");
   chat->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return Chat(loaded, *options); };

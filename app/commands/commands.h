@@ -1,5 +1,5 @@
-// Every command registers itself by one of these; main parses, loads the configuration and runs the chosen
-// one.
+// Each function registers commands. main parses the command line, loads the settings and runs the chosen
+// command.
 #pragma once
 
 #include "app/command_line/cli.h"
@@ -8,7 +8,7 @@ namespace penstock {
 
 void AddUpCommand(CLI::App& app, Cli& cli);
 void AddHiddenCommands(CLI::App& app, Cli& cli);  // gateway, engine, inspect: the supervisor's children
-void AddManualCommands(CLI::App& app, Cli& cli);  // man, completion, names: hidden too
+void AddManualCommands(CLI::App& app, Cli& cli);  // man, completion, names: also hidden
 void AddLoginCommands(CLI::App& app, Cli& cli);   // login, logout
 void AddStatusCommand(CLI::App& app, Cli& cli);
 void AddModelCommands(CLI::App& app, Cli& cli);

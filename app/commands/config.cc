@@ -1,4 +1,4 @@
-// `penstock config`: every setting, what holds here, and where it came from.
+// `penstock config`: every setting, its current value, and where that value came from.
 #include <filesystem>
 
 #include "app/client/cloud.h"
@@ -27,10 +27,10 @@ int ShowConfig(const LoadedConfig& loaded, bool as_json) {
     table.Row({std::string(setting.name), Shown(setting, loaded.config), from, std::string(setting.help)});
     all[setting.name] = boost::json::object{{"value", Shown(setting, loaded.config)}, {"from", from}};
   }
-  for (const auto& [engine, said] : loaded.config.engines) {
-    if (said.empty())
-      table.Row({fmt::format("engines.{}", engine), "", loaded.file, "an engine as engine.* says"});
-    for (const auto& [setting, value] : said) {
+  for (const auto& [engine, own] : loaded.config.engines) {
+    if (own.empty())
+      table.Row({fmt::format("engines.{}", engine), "", loaded.file, "an engine with the engine.* settings"});
+    for (const auto& [setting, value] : own) {
       const std::string name = fmt::format("engines.{}.{}", engine, setting.substr(setting.find('.') + 1));
       const auto source = loaded.source.find(name);
       const std::string from = source == loaded.source.end() ? "" : source->second;
@@ -51,7 +51,7 @@ struct Change {
   bool now = false;
 };
 
-// A file keeps its mode; a new one is for its owner alone if it holds a secret.
+// An existing file keeps its mode; a new one that holds a secret is readable only by its owner.
 unsigned ModeFor(const std::string& path, const Change& change) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
@@ -60,12 +60,12 @@ unsigned ModeFor(const std::string& path, const Change& change) {
   return setting != nullptr && setting->secret ? 0600 : 0644;
 }
 
-// What wins over the file: empty, or where the value comes from now.
-std::string WinsOverFile(const LoadedConfig& loaded, const std::string& name) {
+// The source that overrides the file; empty: none does.
+std::string OverridesFile(const LoadedConfig& loaded, const std::string& name) {
   const auto source = loaded.source.find(name);
-  const bool wins =
+  const bool overrides =
       source != loaded.source.end() && (source->second == "environment" || source->second == "flag");
-  return wins ? source->second : "";
+  return overrides ? source->second : "";
 }
 
 // Writes the file, so that the next start has the value.
@@ -79,9 +79,9 @@ Status Save(const LoadedConfig& loaded, const Change& change, const std::string&
   if (!after.has_value())
     return std::unexpected(Reworded(after.error(), fmt::format("{}: {}", path, after.error().message)));
   PENSTOCK_TRY(WriteFileAtomically(path, *after, ModeFor(path, change)));
-  fmt::print("{} is set in {}\n", change.name, path);
-  if (const std::string over = WinsOverFile(loaded, change.name); !over.empty())
-    fmt::print(stderr, "penstock: here the {} sets {} too, and wins over the file\n", over, change.name);
+  fmt::print("Set {} in {}.\n", change.name, path);
+  if (const std::string over = OverridesFile(loaded, change.name); !over.empty())
+    fmt::print(stderr, "penstock: the {} also sets {} here and overrides the file\n", over, change.name);
   return {};
 }
 
@@ -115,14 +115,15 @@ void AddSet(CLI::App& config, Cli& cli) {
   auto change = std::make_shared<Change>();
   CLI::App* set =
       config.add_subcommand("set", "Change one setting: in the configuration file, and in the running cloud");
-  set->add_option("name", change->name, "which one")->required()->type_name("NAME");
+  set->add_option("name", change->name, "name of the setting")->required()->type_name("NAME");
   set->add_option("value", change->value, "its new value")->required()->type_name("VALUE");
   set->add_flag("--now", change->now, "only in the running cloud, until it stops");
   set->footer(
-      "Writes the configuration file that is in use, else ./penstock.toml. Limits, timeouts and log.level "
-      "also\n"
-      "change in the running cloud at once; other settings take effect when `penstock up` starts again.\n\n"
-      "Example:\n  penstock config set gateway.max_waiting 500");
+      "This writes the configuration file that is in use, else ./penstock.toml. Limits, timeouts and "
+      "log.level\n"
+      "also change in the running cloud immediately; other settings take effect when `penstock up` "
+      "restarts.\n\n"
+      "Example:\n  penstock config set gateway.queue_timeout 2m");
   set->callback([&cli, change] {
     cli.run = [change](const LoadedConfig& loaded) { return SetConfig(loaded, *change); };
   });
@@ -134,9 +135,9 @@ void AddConfigCommand(CLI::App& app, Cli& cli) {
   auto as_json = std::make_shared<bool>(false), markdown = std::make_shared<bool>(false);
   CLI::App* config =
       app.add_subcommand("config", "Show every setting and where its value came from; change one");
-  config->add_flag("--json", *as_json, "as JSON");
-  config->add_flag("--markdown", *markdown, "the reference page");
-  config->footer("Example:\n  penstock config\n  penstock config set gateway.max_waiting 500");
+  config->add_flag("--json", *as_json, "print JSON");
+  config->add_flag("--markdown", *markdown, "print the reference page");
+  config->footer("Example:\n  penstock config\n  penstock config set gateway.queue_timeout 2m");
   AddSet(*config, cli);
   config->callback([&cli, config, as_json, markdown] {
     if (!config->get_subcommands().empty()) return;

@@ -1,5 +1,4 @@
-// `penstock doctor`: looks at the machine and the data directory, and names one command that mends each
-// finding.
+// `penstock doctor`: checks the machine and the data directory, and prints a command that fixes each problem.
 #include <algorithm>
 #include <optional>
 
@@ -19,7 +18,7 @@ const char* LevelName(Level level) {
   return level == Level::kGood ? "ok" : level == Level::kNote ? "note" : "BAD";
 }
 
-// Its progress line ends where the next model begins.
+// Shows one progress line for each model.
 class ReadingProgress {
  public:
   void operator()(const std::string& model, uint64_t done, uint64_t total) {
@@ -38,13 +37,13 @@ void Print(const std::vector<Finding>& findings, size_t bad) {
   const bool notes = std::ranges::count(findings, Level::kNote, &Finding::level) > 0;
   for (const auto& finding : findings) {
     fmt::print("{:<4} {:<7} {}\n", LevelName(finding.level), finding.subject, finding.words);
-    if (!finding.mend.empty()) fmt::print("             -> {}\n", finding.mend);
+    if (!finding.fix.empty()) fmt::print("             -> {}\n", finding.fix);
   }
   if (bad == 0) {
-    fmt::print("\nNothing is wrong.{}\n", notes ? " What a note says can wait." : "");
+    fmt::print("\nNo problems found.{}\n", notes ? " The notes are not urgent." : "");
   } else {
-    fmt::print("\n{} {} wrong: the line after each BAD mends it.\n", bad,
-               bad == 1 ? "thing is" : "things are");
+    fmt::print("\n{} found: the line after each BAD shows how to fix it.\n",
+               bad == 1 ? "1 problem" : fmt::format("{} problems", bad));
   }
 }
 
@@ -78,7 +77,7 @@ void PrintJson(const DoctorFacts& facts, const std::vector<Finding>& findings, b
                                       {"good", finding.level != Level::kBad},
                                       {"level", LevelName(finding.level)},
                                       {"words", finding.words},
-                                      {"mend", finding.mend}});
+                                      {"mend", finding.fix}});
   }
   fmt::print("{}", PrettyJson(boost::json::object{
                        {"good", good}, {"machine", ToJson(facts.machine)}, {"data", all}}));
@@ -103,10 +102,10 @@ Result<int> Doctor(const Config& config, bool quick, bool as_json) {
 
 void AddDoctorCommand(CLI::App& app, Cli& cli) {
   auto quick = std::make_shared<bool>(false), as_json = std::make_shared<bool>(false);
-  CLI::App* doctor = app.add_subcommand("doctor", "What this machine has, what is wrong, and what mends it");
-  doctor->add_flag("--quick", *quick, "do not read the models through, nor measure again");
-  doctor->add_flag("--json", *as_json, "as JSON");
-  doctor->footer("Ends with status 1 where something is wrong.\n\nExample:\n  penstock doctor");
+  CLI::App* doctor = app.add_subcommand("doctor", "Check this machine and show how to fix each problem");
+  doctor->add_flag("--quick", *quick, "neither read the model files nor measure the machine again");
+  doctor->add_flag("--json", *as_json, "print JSON");
+  doctor->footer("The exit status is 1 if there is a problem.\n\nExample:\n  penstock doctor");
   doctor->callback([&cli, quick, as_json] {
     cli.run = [quick, as_json](const LoadedConfig& loaded) {
       return Doctor(loaded.config, *quick, *as_json);

@@ -1,5 +1,5 @@
-// `penstock engine`: set one aside for a while; `penstock restart`: the program that is on disk now takes
-// over, process by process, and no request is lost.
+// `penstock engine`: lists engines and takes one out of service for maintenance; `penstock restart`: restarts
+// one process after another with the installed binary, without losing a request.
 #include <signal.h>
 
 #include <map>
@@ -18,7 +18,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::string_view kStatus = "/admin/v1/status";
-constexpr Nanos kGone = 120 * kSecond;  // an engine that is away so long does not come back by itself
+constexpr Nanos kGone = 120 * kSecond;  // an engine that is absent this long will not come back by itself
 
 std::string ModelsOf(const json::object& engine) {
   std::string text;
@@ -43,7 +43,7 @@ void PrintEngines(const json::object& answer) {
   fmt::print("{}", table.empty() ? "no engine is connected\n" : table.Text());
 }
 
-// What each can promise (docs/chips.md).
+// What each engine guarantees (docs/chips.md).
 void PrintGuarantees(const json::object& answer) {
   std::vector<std::string> columns = GuaranteeColumns();
   columns.insert(columns.begin(), "ENGINE");
@@ -60,10 +60,10 @@ void PrintGuarantees(const json::object& answer) {
   fmt::print("{}", table.empty() ? "no engine is connected\n" : table.Text());
 }
 
-// How fast each computes, as learnt from its steps: what placing requests goes by.
+// How fast each engine computes, measured from its steps. Placement uses these figures.
 void PrintProfiles(const json::object& answer) {
-  Table table({"ENGINE", "MODEL", ">A STEP", ">+ PROMPT TOKEN", ">+ OUTPUT TOKEN", ">+ 1,000 BEFORE IT",
-               ">OF LATE", ">STEPS"});
+  Table table({"ENGINE", "MODEL", ">PER STEP", ">PER PROMPT TOKEN", ">PER OUTPUT TOKEN", ">PER 1,000 CONTEXT",
+               ">RECENT", ">STEPS"});
   const auto micros = [](double us) {
     return us < 1000 ? fmt::format("{:.0f} us", us) : fmt::format("{:.2f} ms", us / 1e3);
   };
@@ -99,7 +99,7 @@ Result<int> List(const LoadedConfig& loaded, const ListOptions& options) {
   return 0;
 }
 
-Result<int> Tell(const LoadedConfig& loaded, const std::string& engine, const std::string& what) {
+Result<int> PostToEngine(const LoadedConfig& loaded, const std::string& engine, const std::string& what) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
   PENSTOCK_ASSIGN(const json::object answer,
                   cloud.Post(fmt::format("/admin/v1/engines/{}/{}", engine, what), {}));
@@ -120,7 +120,7 @@ std::map<std::string, pid_t> Processes(const json::object& status) {
   return pids;
 }
 
-// Tells of each engine that comes back, until all have.
+// Prints a line for each process that is back, until all of them are.
 Result<int> Follow(const Cloud& cloud, std::map<std::string, pid_t> old, pid_t old_gateway) {
   const auto now = [] { return SystemClock().Monotonic(); };
   std::map<std::string, Nanos> seen;
@@ -129,7 +129,7 @@ Result<int> Follow(const Cloud& cloud, std::map<std::string, pid_t> old, pid_t o
   while (!old.empty() || old_gateway != 0) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     const auto status = cloud.Get(std::string(kStatus), 5 * kSecond);
-    if (!status.has_value()) {  // it is the gateway's turn
+    if (!status.has_value()) {  // the gateway is restarting
       if (now() - gateway_seen > kGone + 600 * kSecond) return std::unexpected(status.error());
       continue;
     }
@@ -139,10 +139,11 @@ Result<int> Follow(const Cloud& cloud, std::map<std::string, pid_t> old, pid_t o
       const auto& [name, pid] = *at;
       const Settled settled = Settle(*status, name, pid);
       if (settled.state == Settled::State::kFailed) {
-        return Fail(Code::kUnavailable, "engine {} came back without a model: {}", name, settled.errors);
+        return Fail(Code::kUnavailable, "engine {} is back, but a model did not load: {}", name,
+                    settled.errors);
       }
       if (settled.state == Settled::State::kNotYet && now() - seen[name] > kGone) {
-        return Fail(Code::kUnavailable, "engine {} did not come back within {} s; its log says why", name,
+        return Fail(Code::kUnavailable, "engine {} did not come back within {} s; see its log", name,
                     kGone / kSecond);
       }
       if (settled.state == Settled::State::kReady) fmt::print("engine {} is back\n", name);
@@ -170,14 +171,14 @@ Result<int> Restart(const LoadedConfig& loaded, const std::string& engine) {
   if (supervisor <= 0) {
     return Fail(
         Reason::kNotRunning,
-        "no cloud runs on {}: a whole restart is told to its supervisor, on its own machine. One engine of a "
-        "cloud elsewhere: penstock restart ENGINE",
+        "no cloud runs on {}: a full restart works only on the cloud's own machine. To restart one engine of "
+        "a remote cloud: penstock restart ENGINE",
         data.path());
   }
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::OpenLocal(loaded.config));
   PENSTOCK_ASSIGN(const json::object status, cloud.Get(std::string(kStatus)));
   if (kill(supervisor, SIGHUP) != 0) {
-    return FailErrno(Code::kForbidden, fmt::format("the supervisor (process {}) cannot be told", supervisor));
+    return FailErrno(Code::kForbidden, fmt::format("cannot signal the supervisor (process {})", supervisor));
   }
   return Follow(cloud, Processes(status), static_cast<pid_t>(GetInt(status, "pid")));
 }
@@ -185,39 +186,39 @@ Result<int> Restart(const LoadedConfig& loaded, const std::string& engine) {
 }  // namespace
 
 void AddEngineCommands(CLI::App& app, Cli& cli) {
-  CLI::App* engine = app.add_subcommand("engine", "Show engines, and set one aside for maintenance");
+  CLI::App* engine = app.add_subcommand("engine", "List engines, and take one out of service");
   engine->footer("Example:\n  penstock engine ls\n  penstock engine drain cpu0");
   auto options = std::make_shared<ListOptions>();
   auto name = std::make_shared<std::string>();
-  CLI::App* list = engine->add_subcommand("ls", "Engines, where they run, and what they hold");
-  list->add_flag("--json", options->as_json, "as JSON");
-  list->add_flag("--guarantees", options->guarantees, "what each can promise");
-  list->add_flag("--profiles", options->profiles, "how fast each computes, as its steps showed");
+  CLI::App* list = engine->add_subcommand("ls", "List engines, where they run, and their models");
+  list->add_flag("--json", options->as_json, "print JSON");
+  list->add_flag("--guarantees", options->guarantees, "show what each engine guarantees");
+  list->add_flag("--profiles", options->profiles, "show how fast each engine computes, as measured");
   list->footer("Example:\n  penstock engine ls\n  penstock engine ls --guarantees");
   list->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return List(loaded, *options); };
   });
   const auto add = [&](const char* word, const char* help) {
     CLI::App* command = engine->add_subcommand(word, help);
-    command->add_option("engine", *name, "its name")->type_name("ENGINE")->required();
+    command->add_option("engine", *name, "name of the engine")->type_name("ENGINE")->required();
     command->footer(fmt::format("Example:\n  penstock engine {} cpu0", word));
     command->callback([&cli, name, word = std::string(word)] {
-      cli.run = [name, word](const LoadedConfig& loaded) { return Tell(loaded, *name, word); };
+      cli.run = [name, word](const LoadedConfig& loaded) { return PostToEngine(loaded, *name, word); };
     });
   };
-  add("drain", "It hands over or finishes what it has and gets nothing new");
-  add("resume", "It takes requests again");
+  add("drain", "Send an engine no new requests; move or finish those it has");
+  add("resume", "Send requests to an engine again");
 
   CLI::App* restart = app.add_subcommand("restart", "Restart one process after another; no request is lost");
-  restart->add_option("engine", *name, "one engine alone; none: all of them, then the gateway")
+  restart->add_option("engine", *name, "restart only this engine; default: all engines, then the gateway")
       ->type_name("ENGINE");
   restart->footer(
-      "Each hands over or finishes what it has, starts again from the program that is on disk now, and is "
-      "ready before the "
-      "next "
-      "goes.\nWhile the gateway restarts, new connections wait. `systemctl reload penstock` does the same. "
-      "Settings "
-      "stay as\nthey were at `up`.\n\nExample:\n  penstock restart\n  penstock restart cpu0");
+      "Each process moves or finishes its requests, starts again with the installed binary, and is ready "
+      "before\n"
+      "the next one restarts. While the gateway restarts, new connections wait. `systemctl reload penstock` "
+      "does\n"
+      "the same. Settings stay as they were when `up` started.\n\n"
+      "Example:\n  penstock restart\n  penstock restart cpu0");
   restart->callback(
       [&cli, name] { cli.run = [name](const LoadedConfig& loaded) { return Restart(loaded, *name); }; });
 }

@@ -1,4 +1,4 @@
-// The page of all errors, docs/errors.md.
+// The page that explains all error codes, docs/errors.md.
 #pragma once
 
 #include <string>

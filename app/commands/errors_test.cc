@@ -19,7 +19,7 @@ std::string ReadAll(const fs::path& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// The enumerators of base/reason.h, as the source names them.
+// The names of the enumerators in base/reason.h.
 std::vector<std::string> Names() {
   const std::string header = ReadAll(fs::path(PENSTOCK_SOURCE_DIR) / "base/reason.h");
   std::vector<std::string> names;
@@ -34,7 +34,7 @@ std::vector<std::string> Names() {
 
 TEST(Errors, ThePageIsWhatTheTableSays) {
   EXPECT_TRUE(ReadAll(fs::path(PENSTOCK_SOURCE_DIR) / "docs/errors.md") == ErrorsPage())
-      << "make it again: penstock errors --markdown > docs/errors.md";
+      << "to regenerate it: penstock errors --markdown > docs/errors.md";
 }
 
 TEST(Errors, EveryCodeIsUniqueAndHasAWholeParagraph) {

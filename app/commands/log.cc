@@ -1,4 +1,4 @@
-// `penstock log`: how much the gateway and the engines say, changed while they run.
+// `penstock log`: shows and changes the log levels of the gateway and the engines while they run.
 #include "app/client/cloud.h"
 #include "app/commands/commands.h"
 #include "app/common/json_get.h"
@@ -45,16 +45,16 @@ Result<int> Run(const LoadedConfig& loaded, const Options& options) {
 
 void AddLogCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* log = app.add_subcommand("log", "Show or change how much is logged, while the cloud runs");
-  log->add_option("level", options->level, "error, warning, info, debug or trace; none: show what holds")
+  CLI::App* log = app.add_subcommand("log", "Show or change the log level while the cloud runs");
+  log->add_option("level", options->level, "error, warning, info, debug or trace; none: show the levels")
       ->check(OneOf({"error", "warning", "info", "debug", "trace"}));
   log->add_option("--for", options->component, "gateway, engine or all (default)")
       ->check(OneOf({"gateway", "engine", "all"}));
-  log->add_option("--during", options->lasting, "return by itself after this time, such as 10m")
+  log->add_option("--during", options->lasting, "return to the configured level after this time, such as 10m")
       ->check(Duration());
-  log->add_flag("--json", options->as_json, "as JSON");
+  log->add_flag("--json", options->as_json, "print JSON");
   log->footer(
-      "No level writes a prompt, an answer or a key. `log.level` sets where each start begins.\n\n"
+      "No level logs a prompt, an answer or a key. The setting `log.level` is the level at startup.\n\n"
       "Example:\n  penstock log debug --for gateway --during 10m\n  penstock log info");
   log->callback(
       [&cli, options] { cli.run = [options](const LoadedConfig& loaded) { return Run(loaded, *options); }; });

@@ -1,4 +1,4 @@
-// `penstock login` and `penstock logout`: another machine's cloud for every command of this one.
+// `penstock login` and `penstock logout`: let every command on this machine use a cloud on another machine.
 #include <openssl/evp.h>
 #include <pwd.h>
 #include <unistd.h>
@@ -22,31 +22,33 @@ struct Options {
 };
 using Shared = std::shared_ptr<Options>;
 
-// ---- which cloud, and is it that one ---------------------------------------------------------------
+// ---- the cloud and its identity --------------------------------------------------------------------
 
-// https:// where no scheme is given; plain HTTP only to this machine, or when it is wanted in so many words.
+// https:// if no scheme is given; plain HTTP only to this machine, or with --insecure.
 Result<std::string> CloudUrl(const std::string& given, bool insecure) {
   Config config;
   config.url = given.contains("://") ? given : "https://" + given;
   std::string url = config.BaseUrl();
   if (url.ends_with("/v1")) url.resize(url.size() - 3);
   if (!url.starts_with("http://") || insecure || IsLoopback(HostOf(url + "/"))) return url;
-  return Fail(
-      Code::kInvalid,
-      "{} would carry your key in plain sight: use https://, or --insecure in a network that you trust", url);
+  return Fail(Code::kInvalid,
+              "{} would send your key unencrypted: use https://, or --insecure on a network that you trust",
+              url);
 }
 
 bool Confirmed(const std::string& url, const std::string& fingerprint) {
   fmt::print(stderr,
-             "{} has a certificate that nobody vouches for. Its SHA-256 fingerprint is\n  {}\n"
-             "Is that what `penstock up` printed there, or `penstock status` says there? [y/N] ",
+             "The certificate of {} is not trusted (self-signed or unknown CA). Its SHA-256 fingerprint is\n"
+             "  {}\n"
+             "Does `penstock up` or `penstock status` print the same on that machine? [y/N] ",
              url, fingerprint);
   std::string answer;
   std::getline(std::cin, answer);
   return answer == "y" || answer == "Y" || answer == "yes";
 }
 
-// How the cloud is known from here on: by a pinned key, or (empty) by those who vouch for its certificate.
+// How the cloud is authenticated from now on: by this pinned key, or (empty) by a CA that this machine
+// trusts.
 Result<std::string> PinOf(const std::string& url, const std::string& wanted) {
   const HttpRequest probe{.url = url + "/livez", .total_timeout = 20 * kSecond};
   if (wanted.empty() || url.starts_with("http://")) {
@@ -62,23 +64,23 @@ Result<std::string> PinOf(const std::string& url, const std::string& wanted) {
     if (SameFingerprint(wanted, certificate.fingerprint)) return certificate.pin;
     return Fail(
         Code::kUnauthenticated,
-        "{} has another certificate than you expect: its SHA-256 fingerprint is {}. If you did not mistype "
-        "yours, somebody may stand between you and it",
+        "the certificate of {} does not match --fingerprint: its SHA-256 fingerprint is {}. If you typed "
+        "yours correctly, someone may be intercepting the connection",
         url, certificate.fingerprint);
   }
   if (isatty(STDIN_FILENO) == 1 && Confirmed(url, certificate.fingerprint)) return certificate.pin;
   return Fail(
       Code::kUnauthenticated,
-      "nobody vouches for the certificate of {}. `penstock up` prints its fingerprint there, and `penstock "
-      "status` shows it; if it is {}, add --fingerprint with it",
+      "the certificate of {} is not trusted (self-signed or unknown CA). `penstock up` and `penstock status` "
+      "print its SHA-256 fingerprint on that machine; if it is {}, add it with --fingerprint",
       url, certificate.fingerprint);
 }
 
-// ---- with which key --------------------------------------------------------------------------------
+// ---- the key ---------------------------------------------------------------------------------------
 
-// A line from the terminal that is not shown while it is typed. OpenSSL sees to it that the terminal is as it
-// was whatever ends this; Ctrl-C then ends the program as it does elsewhere.
-std::string AskUnseen(const char* question) {
+// Reads a line from the terminal without showing it. OpenSSL restores the terminal however this ends; after
+// that, Ctrl-C ends the program as usual.
+std::string AskHidden(const char* question) {
   constexpr int kInterrupted = -2;
   std::array<char, 512> line{};
   const int status = EVP_read_pw_string(line.data(), line.size(), question, 0);
@@ -91,27 +93,28 @@ std::string AskUnseen(const char* question) {
 
 Result<std::string> KeyToUse(const Config& config) {
   std::string key = config.key;
-  if (key.empty() && isatty(STDIN_FILENO) == 1) key = AskUnseen("Your key (sk-penstock-…): ");
+  if (key.empty() && isatty(STDIN_FILENO) == 1) key = AskHidden("Your key (sk-penstock-…): ");
   if (key.empty() && isatty(STDIN_FILENO) != 1) std::getline(std::cin, key);
   while (!key.empty() && std::isspace(static_cast<unsigned char>(key.back())) != 0) key.pop_back();
   if (!key.empty()) return key;
-  return Fail(Code::kInvalid, "no key: type it when asked, pipe it in, or give --key");
+  return Fail(Code::kInvalid, "no key: type it at the prompt, pipe it to stdin, or use --key");
 }
 
-// "login ann@laptop", as the cloud's people will see it.
+// "login ann@laptop": the name of the new token, which `penstock key ls` shows.
 std::string LoginName() {
   const passwd* const user = getpwuid(getuid());
   char host[256] = {};
   gethostname(host, sizeof host - 1);
-  std::string name = fmt::format("login {}@{}", user != nullptr ? user->pw_name : "somebody", host);
+  std::string name = fmt::format("login {}@{}", user != nullptr ? user->pw_name : "unknown", host);
   name.resize(std::min<size_t>(name.size(), 64));
   return name;
 }
 
 // ---- login and logout ------------------------------------------------------------------------------
 
-// The token of an earlier login at the same place is of no use any more. It may be dead already.
-void EndEarlier(const Login& earlier) {
+// Revokes the token of an earlier login at the same URL, which nothing uses any more. It may already be
+// revoked.
+void RevokeEarlier(const Login& earlier) {
   const auto cloud =
       Cloud::At({.url = earlier.url, .pin = earlier.pin, .key = earlier.token, .who = "", .login = true});
   if (cloud.has_value()) (void)cloud->Delete("/admin/v1/keys/" + std::to_string(earlier.id));
@@ -131,13 +134,14 @@ Result<int> LogIn(const LoadedConfig& loaded, const Options& options) {
                     .id = GetInt(token, "id"),
                     .who = SeatWords(seat)};
   PENSTOCK_TRY(WriteLogin(login));
-  if (earlier.has_value() && *earlier && (*earlier)->url == url) EndEarlier(**earlier);
+  if (earlier.has_value() && *earlier && (*earlier)->url == url) RevokeEarlier(**earlier);
   PENSTOCK_ASSIGN(const std::string path, LoginFile());
-  fmt::print("logged in to {} as {}\n", url, login.who);
+  fmt::print("Logged in to {} as {}.\n", url, login.who);
   fmt::print(stderr,
-             "The token is in {}, for you alone. Commands go to that cloud until `penstock logout`.\n", path);
+             "The token is in {}, readable only by you. Commands use this cloud until `penstock logout`.\n",
+             path);
   if (loaded.config.data_named || !loaded.config.url.empty()) {
-    fmt::print(stderr, "But here a setting names {}, which wins: see `penstock config`.\n",
+    fmt::print(stderr, "But a setting here names {} and takes precedence: see `penstock config`.\n",
                loaded.config.url.empty() ? "a data directory" : "another url");
   }
   return 0;
@@ -146,7 +150,7 @@ Result<int> LogIn(const LoadedConfig& loaded, const Options& options) {
 Result<int> LogOut(const LoadedConfig&, const Options& options) {
   const auto login = ReadLogin();
   if (login.has_value() && !*login) {
-    fmt::print("you are not logged in\n");
+    fmt::print("You are not logged in.\n");
     return 0;
   }
   if (options.revoke) {
@@ -156,22 +160,22 @@ Result<int> LogOut(const LoadedConfig&, const Options& options) {
         Cloud::At(
             {.url = (*login)->url, .pin = (*login)->pin, .key = (*login)->token, .who = "", .login = true}));
     const auto revoked = cloud.Delete("/admin/v1/keys/" + std::to_string((*login)->id));
-    // A token that the cloud no longer takes needs no revoking.
+    // A token that the cloud no longer accepts is revoked already.
     if (!revoked.has_value() && revoked.error().code != Code::kUnauthenticated) {
       return Fail(revoked.error().code,
-                  "the token is not revoked: {}. `penstock logout` alone forgets it here",
+                  "could not revoke the token: {}. `penstock logout` without --revoke only deletes it here",
                   revoked.error().message);
     }
   }
   PENSTOCK_TRY(RemoveLogin());
   if (!login.has_value()) {
-    fmt::print("what was there is forgotten\n");
+    fmt::print("Deleted the unreadable login.\n");
   } else if (options.revoke) {
-    fmt::print("logged out of {}; the token is revoked\n", (*login)->url);
+    fmt::print("Logged out of {}; the token is revoked.\n", (*login)->url);
   } else {
     fmt::print(
-        "logged out of {}; the token (key {}) still works for whoever has it: `logout --revoke` ends it, "
-        "too\n",
+        "Logged out of {}; the token (key {}) still works for anyone who has it (`logout --revoke` also "
+        "revokes it).\n",
         (*login)->url, (*login)->id);
   }
   return 0;
@@ -181,22 +185,23 @@ Result<int> LogOut(const LoadedConfig&, const Options& options) {
 
 void AddLoginCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* login = app.add_subcommand("login", "Make the commands here go to a cloud elsewhere");
-  login->add_option("url", options->url, "where it is, such as https://cloud.example:8700")->required();
+  CLI::App* login = app.add_subcommand("login", "Use a cloud on another machine for all commands");
+  login->add_option("url", options->url, "URL of the cloud, such as https://cloud.example:8700")->required();
   login->add_option("--fingerprint", options->fingerprint,
-                    "SHA-256 of its certificate, where that is self-signed: `penstock up` prints it");
+                    "SHA-256 fingerprint of a self-signed certificate: `penstock up` prints it");
   login->footer(
-      "Your key is asked for, or read from stdin, or given by --key. It is not kept: what is kept (mode "
-      "0600) is a\n"
-      "token of its own, which `penstock key ls` lists and `penstock logout --revoke` or `penstock key "
-      "revoke` ends.\n\n"
+      "The command asks for your key, reads it from stdin, or takes it from --key. It does not store the "
+      "key: it\n"
+      "stores a separate token (file mode 0600), which `penstock key ls` lists. `penstock logout --revoke` "
+      "or\n"
+      "`penstock key revoke` revokes that token.\n\n"
       "Example:\n  penstock login https://cloud.example:8700");
   login->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return LogIn(loaded, *options); };
   });
 
-  CLI::App* logout = app.add_subcommand("logout", "Forget the login");
-  logout->add_flag("--revoke", options->revoke, "end its token at the cloud, too");
+  CLI::App* logout = app.add_subcommand("logout", "Delete the login");
+  logout->add_flag("--revoke", options->revoke, "also revoke its token at the cloud");
   logout->footer("Example:\n  penstock logout --revoke");
   logout->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return LogOut(loaded, *options); };

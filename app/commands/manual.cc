@@ -1,4 +1,4 @@
-// The hidden commands that explain the program: `man`, `completion`, and `names` for what completions ask.
+// The hidden commands that document the program: `man`, `completion`, and `names`, which completions call.
 #include <filesystem>
 
 #include "app/client/cloud.h"
@@ -18,7 +18,7 @@ struct Options {
   bool markdown = false;
 };
 
-// Every page into a folder, under the names that man looks for.
+// Writes every page into a folder, under the names that man expects.
 Status WritePages(const std::vector<CommandFacts>& commands, const std::string& folder) {
   for (const auto& command : commands) {
     PENSTOCK_TRY(
@@ -40,8 +40,7 @@ Result<int> Manual(const CLI::App& app, const Options& options) {
   std::vector<std::string> words = {app.get_name()};
   words.insert(words.end(), options.words.begin(), options.words.end());
   const auto found = std::ranges::find(commands, words, &CommandFacts::words);
-  if (found == commands.end())
-    return Fail(Code::kNotFound, "there is no such command; `penstock --help` lists them");
+  if (found == commands.end()) return Fail(Code::kNotFound, "no such command; `penstock --help` lists them");
   fmt::print("{}", ManPage(commands, *found));
   return 0;
 }
@@ -72,15 +71,15 @@ Result<int> Names(const Config& config, const std::string& kind) {
 
 void AddManualCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* man = app.add_subcommand("man", "One command's page, as man reads it")->group("");
-  man->add_option("command", options->words, "which command; none: penstock itself");
-  man->add_flag("--markdown", options->markdown, "every command, as docs/commands.md");
+  CLI::App* man = app.add_subcommand("man", "Print a command's man page")->group("");
+  man->add_option("command", options->words, "the command; none: penstock itself");
+  man->add_flag("--markdown", options->markdown, "print every command, as in docs/commands.md");
   man->add_option("--folder", options->folder, "write every page into this folder");
   man->callback([&app, &cli, options] {
     cli.run = [&app, options](const LoadedConfig&) { return Manual(app, *options); };
   });
 
-  CLI::App* completion = app.add_subcommand("completion", "A shell's completion script")->group("");
+  CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion script")->group("");
   completion->add_option("shell", options->shell, "bash, zsh or fish")
       ->required()
       ->check(OneOf({"bash", "zsh", "fish"}));
@@ -88,7 +87,7 @@ void AddManualCommands(CLI::App& app, Cli& cli) {
     cli.run = [&app, options](const LoadedConfig&) { return Completion(app, *options); };
   });
 
-  CLI::App* names = app.add_subcommand("names", "What a completion offers")->group("");
+  CLI::App* names = app.add_subcommand("names", "Print the values that a completion offers")->group("");
   names->add_option("kind", options->kind)->required()->check(OneOf({"MODEL", "TEAM", "SOURCE"}));
   names->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return Names(loaded.config, options->kind); };

@@ -1,4 +1,4 @@
-// `penstock model …`: what can be had, what is installed, what is served.
+// `penstock model …`: downloads, lists, loads and removes models.
 #include <filesystem>
 
 #include "app/client/cloud.h"
@@ -36,7 +36,7 @@ int Installed(const Manifest& manifest, const Config& config, const Options& opt
   if (options.as_json) {
     fmt::print("{}", PrettyJson(json::object{{"name", manifest.name}, {"bytes", manifest.Bytes()}}));
   } else {
-    fmt::print("{} is installed: {} {}, {}{}\n", manifest.name, manifest.facts.architecture,
+    fmt::print("Installed {}: {} {}, {}{}\n", manifest.name, manifest.facts.architecture,
                manifest.facts.quantisation, HumanBytes(manifest.Bytes()),
                manifest.note.empty() ? "" : " (" + manifest.note + ")");
     std::fflush(stdout);
@@ -105,7 +105,7 @@ Result<int> RemoveModel(const Place& place, const Options& options) {
     PENSTOCK_ASSIGN(const Cloud cloud, Cloud::OpenLocal(config));
     PENSTOCK_TRY(cloud.Post("/admin/v1/models/rescan", {}));
   }
-  fmt::print("{} is removed\n", options.what);
+  fmt::print("Removed {}.\n", options.what);
   return 0;
 }
 
@@ -124,41 +124,41 @@ Result<int> LoadModel(const Place& place, const Options& options) {
 Result<int> UnloadModel(const Place& place, const Options& options) {
   PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(place.config));
   PENSTOCK_TRY(cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/unload", {}));
-  fmt::print("{} is unloaded; it stays installed\n", options.what);
+  fmt::print("Unloaded {}; it is still installed.\n", options.what);
   return 0;
 }
 
 void AddLimits(CLI::App* command, const Shared& options) {
-  command->add_option("--name", options->name, "what clients write in \"model\"");
-  command->add_option("--context", options->context, "cap on its context, in tokens")->check(Count());
-  command->add_option("--kv", options->kv, "memory for its KV, such as 2GiB")
+  command->add_option("--name", options->name, "the name that clients send as \"model\"");
+  command->add_option("--context", options->context, "limit on its context, in tokens")->check(Count());
+  command->add_option("--kv", options->kv, "memory for its KV cache, such as 2GiB")
       ->type_name("BYTES")
       ->check(Size());
-  command->add_flag("--json", options->as_json, "as JSON");
+  command->add_flag("--json", options->as_json, "print JSON");
 }
 
 }  // namespace
 
 void AddModelCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* model = app.add_subcommand("model", "Get, list, load and remove models");
+  CLI::App* model = app.add_subcommand("model", "Download, list, load and remove models");
   model->require_subcommand(1);
   model->footer("Example:\n  penstock model pull smollm2-135m");
 
-  CLI::App* pull = model->add_subcommand("pull", "Get a model; without a name, list what can be had");
-  pull->add_option("what", options->what, "a name of the catalogue, hf:ORG/REPO/FILE.gguf, or an http(s) URL")
+  CLI::App* pull = model->add_subcommand("pull", "Download a model; without a name, list the catalogue");
+  pull->add_option("what", options->what, "a catalogue name, hf:ORG/REPO/FILE.gguf, or an http(s) URL")
       ->type_name("SOURCE");
   AddLimits(pull, options);
-  pull->add_option("--sha256", options->sha256, "that the file must have");
+  pull->add_option("--sha256", options->sha256, "the SHA-256 that the file must have");
   pull->add_flag("--repin", options->repin,
-                 "take what the hub offers now, even if it changed since the first pull");
-  pull->add_flag("--anyway", options->anyway, "fetch it even if it does not fit this machine");
+                 "accept the hub's current file even if it changed since the first pull");
+  pull->add_flag("--anyway", options->anyway, "download it even if it does not fit this machine");
   pull->footer(
       "Example:\n  penstock model pull\n  penstock model pull smollm2-135m\n"
       "  penstock model pull hf:Qwen/Qwen3-0.6B-GGUF/Qwen3-0.6B-Q8_0.gguf --name qwen3");
   OnChosen(pull, cli, options, PullModel);
 
-  CLI::App* import = model->add_subcommand("import", "Take a GGUF file or a Hugging Face folder");
+  CLI::App* import = model->add_subcommand("import", "Install a GGUF file or a Hugging Face folder");
   import->add_option("path", options->what, "the file or folder")->required()->type_name("PATH");
   AddLimits(import, options);
   import->footer("Example:\n  penstock model import ./my-model.gguf --name my-model");
@@ -166,31 +166,32 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
 
   CLI::App* list = model->add_subcommand("ls", "List the installed models and their state");
   list->add_flag("--catalogue", options->catalogue,
-                 "what can be had instead, and what of it fits this machine");
-  list->add_flag("--guarantees", options->guarantees, "what every engine that has a model can promise");
-  list->add_flag("--json", options->as_json, "as JSON");
+                 "list the catalogue instead, and which models fit this machine");
+  list->add_flag("--guarantees", options->guarantees, "show what the engines guarantee for each model");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock model ls\n  penstock model ls --catalogue");
   OnChosen(list, cli, options, ListModels);
 
-  CLI::App* show = model->add_subcommand("show", "Everything that is known of one model");
-  show->add_option("name", options->what, "which one")->required()->type_name("MODEL");
+  CLI::App* show = model->add_subcommand("show", "Show everything that is known about a model");
+  show->add_option("name", options->what, "name of the model")->required()->type_name("MODEL");
   show->add_flag("--verify", options->verify, "read every file and compare its SHA-256");
-  show->add_flag("--json", options->as_json, "as JSON");
+  show->add_flag("--json", options->as_json, "print JSON");
   show->footer("Example:\n  penstock model show smollm2-135m --verify");
   OnChosen(show, cli, options, ShowModel);
 
-  CLI::App* load = model->add_subcommand("load", "Have the running cloud load a model, and wait for it");
-  load->add_option("name", options->what, "which one")->required()->type_name("MODEL");
+  CLI::App* load =
+      model->add_subcommand("load", "Load a model in the running cloud, and wait until it is ready");
+  load->add_option("name", options->what, "name of the model")->required()->type_name("MODEL");
   load->footer("Example:\n  penstock model load smollm2-135m");
   OnChosen(load, cli, options, LoadModel);
 
   CLI::App* unload = model->add_subcommand("unload", "Free a model's memory; it stays installed");
-  unload->add_option("name", options->what, "which one")->required()->type_name("MODEL");
+  unload->add_option("name", options->what, "name of the model")->required()->type_name("MODEL");
   unload->footer("Example:\n  penstock model unload smollm2-135m");
   OnChosen(unload, cli, options, UnloadModel);
 
   CLI::App* remove = model->add_subcommand("rm", "Remove a model from this machine");
-  remove->add_option("name", options->what, "which one")->required()->type_name("MODEL");
+  remove->add_option("name", options->what, "name of the model")->required()->type_name("MODEL");
   remove->footer("Example:\n  penstock model rm smollm2-135m");
   OnChosen(remove, cli, options, RemoveModel);
 }

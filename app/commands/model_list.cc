@@ -50,10 +50,10 @@ json::object FitToJson(const Fit& fit) {
           {"about", fit.about}};
 }
 
-// What a cloud elsewhere serves to this key: its files are not here to be looked at.
+// What a remote cloud serves to this key. Its model files are not on this machine.
 Result<int> ListServed(const Cloud& cloud, const Options& options) {
   PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/v1/models"));
-  const auto states = StatesOf(cloud);  // the operator's to see; else all that is listed is served
+  const auto states = StatesOf(cloud);  // empty without an operator key: then every listed model is served
   Table table({"NAME", "STATE", ">CONTEXT"});
   json::array all;
   const auto add = [&](const std::string& name, const std::string& state, int64_t context) {
@@ -72,12 +72,12 @@ Result<int> ListServed(const Cloud& cloud, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(json::object{{"data", all}}));
   } else {
-    fmt::print("{}", table.empty() ? "it serves no models to this key\n" : table.Text());
+    fmt::print("{}", table.empty() ? "no models are available to this key\n" : table.Text());
   }
   return 0;
 }
 
-// What can be promised of each model that this key may use.
+// The guarantees for each model that this key may use.
 Result<int> ListGuarantees(const Cloud& cloud, const Options& options) {
   PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/v1/models"));
   std::vector<std::string> columns = GuaranteeColumns();
@@ -89,14 +89,14 @@ Result<int> ListGuarantees(const Cloud& cloud, const Options& options) {
     const auto& kept = GetObject(model, "guarantees");
     std::vector<std::string> cells = GuaranteeCells(kept);
     cells.insert(cells.begin(), GetText(model, "id"));
-    if (kept.empty()) cells[1] = "no engine has it";
+    if (kept.empty()) cells[1] = "no engine has this model";
     table.Row(std::move(cells));
     all.push_back(json::object{{"name", GetText(model, "id")}, {"guarantees", kept}});
   }
   if (options.as_json) {
     fmt::print("{}", PrettyJson(json::object{{"data", all}}));
   } else {
-    fmt::print("{}", table.empty() ? "it serves no models to this key\n" : table.Text());
+    fmt::print("{}", table.empty() ? "no models are available to this key\n" : table.Text());
   }
   return 0;
 }
@@ -130,7 +130,7 @@ Result<int> ListCatalogue(const Place& place, const Options& options) {
   json::array all;
   for (const auto& model : KnownModels()) {
     const Fit fit = JudgeFit(model.ForFit(), machine);
-    const std::string checked = model.PulledByUs() ? "" : "never pulled by us";
+    const std::string checked = model.PulledByUs() ? "" : "download not tested";
     std::string note = StateOf(model, installed);
     for (const auto& more : {checked, std::string(model.note)}) {
       if (!more.empty()) note += (note.empty() ? "" : "; ") + more;
@@ -155,9 +155,9 @@ Result<int> ListCatalogue(const Place& place, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(json::object{{"best", best == nullptr ? "" : best->name}, {"data", all}}));
   } else {
-    fmt::print("{}\nGet one: penstock model pull NAME\n", table.Text());
+    fmt::print("{}\nTo download one: penstock model pull NAME\n", table.Text());
     if (best != nullptr)
-      fmt::print("The largest that this machine runs at reading pace or better: {}\n", best->name);
+      fmt::print("The largest that this machine runs at reading speed or faster: {}\n", best->name);
   }
   return 0;
 }
@@ -196,7 +196,7 @@ Result<int> ListModels(const Place& place, const Options& options) {
     fmt::print("{}", PrettyJson(json::object{{"data", all}}));
   } else {
     fmt::print("{}",
-               table.empty() ? "no models yet: `penstock model pull` lists what can be had\n" : table.Text());
+               table.empty() ? "no models yet: `penstock model pull` lists the catalogue\n" : table.Text());
   }
   return 0;
 }
@@ -224,14 +224,14 @@ Result<int> ShowModel(const Place& place, const Options& options) {
   fmt::print("  quantisation  {}, {}\n", facts.quantisation, HumanBytes(manifest.Bytes()));
   fmt::print("  context       {} tokens{}\n", HumanCount(facts.context),
              manifest.context == 0 ? "" : fmt::format(", capped to {}", HumanCount(manifest.context)));
-  fmt::print("  vocabulary    {} tokens, read by {}\n", HumanCount(facts.vocabulary), facts.tokenizer);
+  fmt::print("  vocabulary    {} tokens, tokenizer {}\n", HumanCount(facts.vocabulary), facts.tokenizer);
   fmt::print("  chat template {}\n", facts.chat ? "yes" : "none: only /v1/completions");
   fmt::print("  licence       {}\n", manifest.licence.empty() ? "not stated" : manifest.licence);
   fmt::print("  source        {}\n  installed     {}\n  path          {}\n", manifest.source,
              HumanTime(static_cast<double>(manifest.installed)), store.PathOf(manifest));
   for (const auto& file : manifest.files) fmt::print("  sha256        {}  {}\n", file.sha256, file.name);
   if (!manifest.note.empty()) fmt::print("  note          {}\n", manifest.note);
-  if (options.verify) fmt::print("  verified      every file has its SHA-256\n");
+  if (options.verify) fmt::print("  verified      the SHA-256 of every file is correct\n");
   fmt::print("\n");
   for (const auto& line : FitOf(manifest, place)) fmt::print("{}\n", line);
   return 0;
@@ -239,7 +239,7 @@ Result<int> ShowModel(const Place& place, const Options& options) {
 
 std::vector<std::string> FitOf(const Manifest& manifest, const Place& place) {
   FitMachine machine = LookAtMachine(place.config, place.data);
-  machine.disk_free.reset();  // it is here already
+  machine.disk_free.reset();  // the model is already on the disk
   if (manifest.context > 0) machine.context = manifest.context;
   if (manifest.kv_bytes > 0) machine.kv_memory = static_cast<uint64_t>(manifest.kv_bytes);
   FitModel model{.bytes = manifest.Bytes()};

@@ -1,4 +1,4 @@
-// Parts of `penstock model …`: its options, the state of models in the running cloud, and the listings.
+// Parts of `penstock model …`: its options, the state of models in the running cloud, and the lists.
 #pragma once
 
 #include <map>
@@ -19,7 +19,7 @@ struct Options {
   bool as_json = false, repin = false, verify = false, anyway = false, catalogue = false, guarantees = false;
 };
 
-// Where a command works: the settings, the data directory and its models.
+// What a command works on: the settings, the data directory and its models.
 struct Place {
   const Config& config;
   const DataDir& data;
@@ -31,13 +31,13 @@ struct Place {
 struct ServedState {
   std::string state, error;  // state: "ready", "loading", "failed", "unloaded"
 };
-// By name; empty when the cloud does not answer, or not to this key.
+// By model name; empty if the cloud does not answer or refuses this key.
 std::map<std::string, ServedState> StatesOf(const Cloud& cloud);
-// Of this machine's cloud; empty when none runs here.
+// The same for this machine's cloud; empty if none runs here.
 std::map<std::string, ServedState> StatesIfRunning(const Config& config);
-// Waits until the cloud answers requests for the model. Returns the seconds that this took.
+// Waits until the cloud can answer requests for the model. Returns the seconds that this took.
 Result<double> WaitUntilReady(const Cloud& cloud, const std::string& name);
-// Makes a running cloud read the data directory again and serve what is new; prints what happens.
+// Makes a running cloud read the data directory again and load new models; prints what happens.
 void AnnounceToCloud(const Config& config, const std::string& name);
 
 // ---- model_list.cc: what is printed ----------------------------------------------------------------
@@ -45,7 +45,7 @@ void AnnounceToCloud(const Config& config, const std::string& name);
 Result<int> ListCatalogue(const Place& place, const Options& options);
 Result<int> ListModels(const Place& place, const Options& options);
 Result<int> ShowModel(const Place& place, const Options& options);
-// Whether an installed model fits this machine, for people.
+// Lines for users that say whether an installed model fits this machine.
 std::vector<std::string> FitOf(const Manifest& manifest, const Place& place);
 
 }  // namespace penstock::model_command

@@ -44,14 +44,14 @@ std::map<std::string, ServedState> StatesIfRunning(const Config& config) {
 
 void AnnounceToCloud(const Config& config, const std::string& name) {
   if (!CloudRuns(config)) {
-    fmt::print(stderr, "serve it with `penstock up`\n");
+    fmt::print(stderr, "to serve it: penstock up\n");
     return;
   }
   const auto cloud = Cloud::OpenLocal(config);
   const auto answer =
       cloud.has_value() ? cloud->Post("/admin/v1/models/rescan", {}) : std::unexpected(cloud.error());
   if (!answer.has_value()) {
-    fmt::print(stderr, "the running cloud could not be told: {}\n", answer.error().message);
+    fmt::print(stderr, "could not notify the running cloud: {}\n", answer.error().message);
     return;
   }
   fmt::print(stderr, "the running cloud is loading it\n");

@@ -1,4 +1,4 @@
-// `penstock status`: the cloud at a glance; `penstock top`: the same as it goes on.
+// `penstock status`: the cloud on one screen; `penstock top`: the same, updated while you watch.
 #include <thread>
 
 #include "app/client/cloud.h"
@@ -12,10 +12,10 @@ namespace penstock {
 namespace json = boost::json;
 namespace {
 
-// Where there is no terminal.
+// Used without a terminal.
 constexpr size_t kPlainRows = 50, kPlainColumns = 100;
 
-// What every key may know: whether requests are answered, and who it is.
+// What every key may see: whether the cloud answers requests, and who owns the key.
 int ShowSeat(const Cloud& cloud, const json::object& seat, bool as_json) {
   const std::string why = WhyNotReady(cloud.endpoint());
   if (as_json) {
@@ -23,8 +23,8 @@ int ShowSeat(const Cloud& cloud, const json::object& seat, bool as_json) {
     return 0;
   }
   fmt::print("{} is {}\n", cloud.url(), why.empty() ? "ready" : "not ready (" + why + ")");
-  const std::string& who = cloud.endpoint().who;  // a login's seat bears the name of its machine
-  fmt::print("you are {}; engines and queue are the operator's to see\n",
+  const std::string& who = cloud.endpoint().who;  // of a login: its token is named after this machine
+  fmt::print("you are {}; only operators can see engines and the queue\n",
              who.empty() ? SeatWords(seat) : who);
   return 0;
 }
@@ -40,7 +40,7 @@ Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
   const json::object& status = *answer;
   const size_t columns = IsTerminal() ? std::max<size_t>(SizeOfTerminal().columns, 40) : kPlainColumns;
   fmt::print("{}", as_json ? PrettyJson(status) : StatusText(status, cloud.url(), columns));
-  // Beneath the screen, whole: who logs in compares it.
+  // Printed below the screen and never cut: users compare it when they log in.
   const std::string fingerprint = GetText(status, "tls_fingerprint");
   if (!as_json && !fingerprint.empty()) fmt::print("tls       SHA-256 fingerprint {}\n", fingerprint);
   return 0;
@@ -48,7 +48,7 @@ Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
 
 // ---- top -------------------------------------------------------------------------------------------
 
-// What the seat may see now, with as many requests as so many rows can show.
+// What the key may see now, with at most `rows` requests.
 Result<json::object> Snapshot(const Cloud& cloud, size_t rows) {
   return cloud.Get(fmt::format("/v1/live?requests={}", rows));
 }
@@ -67,7 +67,7 @@ TopView::Sort Next(TopView::Sort sort) {
                                            : TopView::Sort::kRate;
 }
 
-// Until the next sample is due; false: it is to end.
+// Waits until the next sample is due. False: the user quits.
 bool Watch(const Terminal& terminal, Nanos interval, TopView& view, const std::function<void()>& draw) {
   const Nanos until = SystemClock().Monotonic() + interval;
   while (true) {
@@ -102,7 +102,7 @@ Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
   while (Watch(terminal, interval, view, [&] {
     terminal.Draw(Fit(trouble + TopText(before, now, cloud.url(), view), view.rows, view.columns));
   })) {
-    // A cloud that is started again is watched on.
+    // Continues when a cloud restarts.
     if (auto next = Snapshot(cloud, view.rows); next.has_value()) {
       trouble.clear();
       before = std::exchange(now, *std::move(next));
@@ -117,8 +117,8 @@ Result<int> Top(const LoadedConfig& loaded, Nanos interval, bool once) {
 
 void AddStatusCommand(CLI::App& app, Cli& cli) {
   auto as_json = std::make_shared<bool>(false);
-  CLI::App* status = app.add_subcommand("status", "Show engines, models, and who waits");
-  status->add_flag("--json", *as_json, "as JSON");
+  CLI::App* status = app.add_subcommand("status", "Show engines, models and the queue");
+  status->add_flag("--json", *as_json, "print JSON");
   status->footer("Example:\n  penstock status");
   status->callback([&cli, as_json] {
     cli.run = [as_json](const LoadedConfig& loaded) { return ShowStatus(loaded, *as_json); };
@@ -127,11 +127,11 @@ void AddStatusCommand(CLI::App& app, Cli& cli) {
   auto interval = std::make_shared<std::string>("1s");
   auto once = std::make_shared<bool>(false);
   CLI::App* top =
-      app.add_subcommand("top", "Watch engines, teams and requests, live, as far as your role sees");
-  top->add_option("--interval", *interval, "how often it looks (default 1s)")->check(Duration());
-  top->add_flag("--once", *once, "print one interval as plain text, as where there is no terminal");
+      app.add_subcommand("top", "Watch engines, teams and requests live, as far as your role may see them");
+  top->add_option("--interval", *interval, "time between updates (default 1s)")->check(Duration());
+  top->add_flag("--once", *once, "print one interval as plain text; the default without a terminal");
   top->footer(
-      "What a team used is shown to those who may read its usage.\n"
+      "A team's usage is shown only to those who may read it.\n"
       "Keys: s sorts teams by another column, q or Ctrl-C quits.\n\n"
       "Example:\n  penstock top\n  penstock top --once");
   top->callback([&cli, interval, once] {

@@ -29,7 +29,7 @@ std::string Rate(double per_second) {
                                            : HumanCount(std::llround(per_second));
 }
 
-// ---- parts that both show --------------------------------------------------------------------------
+// ---- parts that status and top both show -----------------------------------------------------------
 
 std::string Headline(const json::object& status, const std::string& url) {
   const bool ready = GetBool(status, "ready");
@@ -94,7 +94,7 @@ std::string Engines(const json::object& status) {
   return text;
 }
 
-// A model as the gateway has it, and as the engines that loaded it.
+// Each model's state in the gateway, and its memory on an engine that loaded it.
 std::string Models(const json::object& status) {
   std::map<std::string, json::object> loaded;
   for (const auto& engine : Objects(status, "engines")) {
@@ -102,7 +102,7 @@ std::string Models(const json::object& status) {
   }
   auto models = Objects(status, "models");
   std::ranges::sort(models, {}, [](const json::object& m) {
-    return std::pair(GetBool(m, "ready"), GetText(m, "name"));  // what is not ready needs a look
+    return std::pair(GetBool(m, "ready"), GetText(m, "name"));  // models that are not ready come first
   });
   Table table({"MODEL", "STATE", ">WEIGHTS", ">CONTEXT", ">KV TOKENS", "NOTE"});
   for (const auto& model : models) {
@@ -173,7 +173,7 @@ std::string Warnings(const json::object& status) {
 
 // ---- top -------------------------------------------------------------------------------------------
 
-// The object of `objects` whose `key` is that of `like`; empty: there was none.
+// The object of `objects` whose `key` equals that of `like`; empty if there is none.
 json::object Same(const std::vector<json::object>& objects, const json::object& like, std::string_view key) {
   for (const auto& object : objects) {
     if (GetText(object, key) == GetText(like, key)) return object;
@@ -181,7 +181,7 @@ json::object Same(const std::vector<json::object>& objects, const json::object& 
   return {};
 }
 
-// A counter that fell began anew: what it shows now is all that happened since.
+// A counter that fell was reset: its value now is everything since the reset.
 double PerSecond(const json::object& before, const json::object& now, std::string_view key, double seconds) {
   const double then = GetReal(before, key), current = GetReal(now, key);
   if (before.empty() || seconds <= 0) return 0;
@@ -220,7 +220,7 @@ TeamLine LineOf(const json::object& before, const json::object& team, double sec
           .tokens = GetInt(team, "tokens")};
 }
 
-// All that are told by name, sorted; then what the others come to.
+// All teams that are listed by name, sorted; then the sum of the others.
 std::vector<TeamLine> TeamLines(const json::object& before, const json::object& now, double seconds,
                                 TopView::Sort sort) {
   const auto previous = Objects(before, "teams");
@@ -241,23 +241,23 @@ std::vector<TeamLine> TeamLines(const json::object& before, const json::object& 
 }
 
 std::string TopTeams(const std::vector<TeamLine>& lines, size_t most) {
-  Table table({"TEAM", ">TOKENS/S", ">OF A CHIP", ">RUNNING", ">WAITING", ">TOKENS"});
+  Table table({"TEAM", ">TOKENS/S", ">DEVICE %", ">RUNNING", ">WAITING", ">TOKENS"});
   for (const auto& line : lines) {
     if (table.size() == most) break;
     const auto if_known = [&](std::string text) { return line.knows_usage ? std::move(text) : "-"; };
-    table.Row({line.name, if_known(Rate(line.rate)), if_known(fmt::format("{:.0f}%", line.chip)),
+    table.Row({line.name, if_known(Rate(line.rate)), if_known(fmt::format("{:.0f}", line.chip)),
                std::to_string(line.running), std::to_string(line.waiting),
                if_known(HumanCount(line.tokens))});
   }
-  if (table.empty()) return "no team has asked anything yet\n";
+  if (table.empty()) return "no team has sent a request yet\n";
   return table.Text() + More(lines.size(), most, "penstock usage");
 }
 
-// What runs and waits, in the order in which it came.
+// Running and waiting requests, in the order in which they arrived.
 std::string TopRequests(const json::object& live, size_t most) {
   const auto& listed = GetObject(live, "requests");
   const auto requests = Objects(listed, "data");
-  if (requests.empty()) return "nothing runs or waits\n";
+  if (requests.empty()) return "no running or waiting requests\n";
   Table table({"REQUEST", "TEAM", "MODEL", "STATE", ">IN", ">OUT", ">AGE"});
   for (const auto& request : requests) {
     if (table.size() == most) break;
@@ -294,7 +294,7 @@ std::string Fit(const std::string& text, size_t rows, size_t columns) {
       column = 0;
       if (++row == rows) break;
     } else if ((c & 0xC0) == 0x80) {
-      if (column <= columns) out += c;  // goes with the character before it
+      if (column <= columns) out += c;  // a later byte of the same character
     } else if (++column <= columns) {
       out += c;
     }
@@ -319,7 +319,7 @@ std::string TopText(const json::object& before, const json::object& now, const s
                   Rate(GetReal(pool, "tokens_per_second"))) +
       TopEngines(before, now, seconds) + "\n" +
       TopTeams(TeamLines(before, now, seconds, view.sort), std::max(kTeamsShown, view.rows / 4)) +
-      fmt::format("teams by {}; s: by another, q: quit\n", SortName(view.sort)) + Warnings(now) + "\n";
+      fmt::format("teams sorted by {}; s: change, q: quit\n", SortName(view.sort)) + Warnings(now) + "\n";
   constexpr size_t kHeaderAndRest = 2;
   const size_t left = view.rows - std::min(view.rows, Lines(text) + kHeaderAndRest);
   return Fit(text + TopRequests(now, left), view.rows, view.columns);

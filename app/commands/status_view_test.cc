@@ -64,7 +64,7 @@ TEST(StatusText, ATypicalCloudIsOneScreen) {
   EXPECT_THAT(text, HasSubstr("engine cpu0 is gone"));
 }
 
-TEST(StatusText, WhatNeedsALookComesFirst) {
+TEST(StatusText, ModelsThatAreNotReadyComeFirst) {
   const std::string text = StatusText(Status(), "u", 100);
   EXPECT_LT(text.find("broken"), text.find("small")) << text;
   EXPECT_THAT(text, HasSubstr("it is cut short"));
@@ -93,14 +93,14 @@ TEST(StatusText, ManyModelsAndTeamsAreCountedNotListed) {
   EXPECT_THAT(text, HasSubstr("and 37 more: penstock usage"));
 }
 
-TEST(StatusText, AnAnswerWithoutAnythingIsNoCrash) {
+TEST(StatusText, AnEmptyAnswerDoesNotCrash) {
   EXPECT_THAT(StatusText({}, "u", 80), HasSubstr("not ready"));
   EXPECT_FALSE(TopText({}, {}, "u", {}).empty());
 }
 
 // ---- top ----
 
-// What GET /v1/live tells an operator.
+// What GET /v1/live returns to an operator.
 constexpr std::string_view kLive = R"({"object":"live","version":"0.1.0","at":1700000000.5,"uptime_s":125,
   "ready":true,"reason":"","draining":false,
   "pool":{"tokens_per_second":812.4,"computed_per_second":900,"running":12,"waiting":3},
@@ -127,7 +127,7 @@ json::object Later() {
   return now;
 }
 
-TEST(TopText, TellsHowTheCloudIs) {
+TEST(TopText, ShowsTheStateOfTheCloud) {
   const std::string text = TopText(Live(), Later(), "http://h:1", {});
   EXPECT_THAT(text, HasSubstr("http://h:1 is ready, up for 2 min 5 s (Penstock 0.1.0)"));
   EXPECT_THAT(text, HasSubstr("12 running, 3 waiting, 812 tokens/s"));
@@ -138,12 +138,12 @@ TEST(TopText, TellsHowTheCloudIs) {
 TEST(TopText, RatesAreDifferences) {
   const std::string text = TopText(Live(), Later(), "u", {});
   EXPECT_THAT(text, testing::ContainsRegex("cpu0 .* 1,000 +1\n"));
-  EXPECT_THAT(text, testing::ContainsRegex("blue +100 +50% +2 +0 +600\n"));
-  EXPECT_THAT(text, testing::ContainsRegex("red +50 +0% +10 +3 +700\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("blue +100 +50 +2 +0 +600\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("red +50 +0 +10 +3 +700\n"));
 }
 
-// A developer is told no counters; neither is anybody of the sum of other teams.
-TEST(TopText, WhatTheSeatIsNotToldIsADash) {
+// A developer gets no counters, and nobody gets those of "all other teams".
+TEST(TopText, WhatTheKeyMayNotSeeIsADash) {
   json::object now = Later();
   now.erase("warnings");
   now["teams"] = {{{"team", "red"}, {"running", 10}, {"waiting", 3}}};
@@ -163,7 +163,7 @@ TEST(TopText, SortsAsAsked) {
   EXPECT_STREQ(first(TopView::Sort::kName), "blue");
 }
 
-TEST(TopText, AnEngineThatBeganAnewHasNoNegativeRate) {
+TEST(TopText, AnEngineThatRestartedHasNoNegativeRate) {
   json::object now = Later();
   Item(now, "engines", 0)["computed_tokens"] = 100;
   EXPECT_THAT(TopText(Live(), now, "u", {}), testing::ContainsRegex("cpu0 .* 50 +1\n"));
@@ -192,11 +192,11 @@ json::object WithRequests(int running) {
   return now;
 }
 
-TEST(TopText, ListsWhatRunsAsFarAsThereIsRoom) {
+TEST(TopText, ListsAsManyRequestsAsThereIsRoomFor) {
   const auto text = [](int running, size_t rows) {
     return TopText(Live(), WithRequests(running), "u", {.rows = rows, .columns = 100});
   };
-  EXPECT_THAT(text(0, 40), HasSubstr("nothing runs or waits\n"));
+  EXPECT_THAT(text(0, 40), HasSubstr("no running or waiting requests\n"));
   EXPECT_THAT(text(3, 40), testing::ContainsRegex("req_0+2 +red +small +running +40 +1,200 +1 min 5 s\n$"));
   for (const size_t rows : {24u, 40u, 60u}) {
     const std::string many = text(60, rows);

@@ -34,7 +34,7 @@ Result<int> CreateTeam(const Cloud& cloud, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(team));
   } else {
-    fmt::print("team '{}' is there. A key for it: penstock key create --team {}\n", options.name,
+    fmt::print("Created team '{}'. To create a key for it: penstock key create --team {}\n", options.name,
                options.name);
   }
   return 0;
@@ -47,8 +47,8 @@ Result<int> SetTeam(const Cloud& cloud, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(team));
   } else {
-    fmt::print("team '{}': its text {} to engines outside the organisation\n", options.name,
-               external ? "may go" : "does not go");
+    fmt::print("Team '{}': its requests {} be sent to engines outside the organisation.\n", options.name,
+               external ? "may" : "will not");
   }
   return 0;
 }
@@ -76,12 +76,12 @@ int ShowCreated(const json::object& created, const Options& options, std::string
     fmt::print("{}", PrettyJson(created));
     return 0;
   }
-  fmt::print(stderr, "{} It is shown this once:\n", words);
+  fmt::print(stderr, "{} The secret is shown only once:\n", words);
   fmt::print("{}\n", GetText(created, "secret"));
   return 0;
 }
 
-// "30d" from now, or "2026-12-31" (its end, here) → Unix seconds.
+// "30d" from now, or the end of "2026-12-31" in local time → Unix seconds.
 Result<int64_t> ParseExpiry(const std::string& text) {
   tm day{};
   if (const char* end = strptime(text.c_str(), "%Y-%m-%d", &day); end != nullptr && *end == '\0') {
@@ -106,7 +106,7 @@ Result<int> CreateKey(const Cloud& cloud, const Options& options) {
   }
   PENSTOCK_ASSIGN(const auto created, cloud.Post("/admin/v1/keys", body));
   const std::string owner = options.team.empty() ? "" : fmt::format(" of team '{}'", options.team);
-  return ShowCreated(created, options, fmt::format("A new key{}.", owner));
+  return ShowCreated(created, options, fmt::format("Created a key{}.", owner));
 }
 
 std::string StateOf(const json::object& key) {
@@ -152,9 +152,9 @@ Result<int> RotateKey(const Cloud& cloud, const Options& options) {
   const auto& old = GetObject(created, "old");
   return ShowCreated(created, options,
                      *overlap == 0
-                         ? "A new secret; the old one has ended."
-                         : fmt::format("A new secret; the old one works until {} (end it sooner: penstock "
-                                       "key revoke {}).",
+                         ? "Created a new secret; the old one is revoked."
+                         : fmt::format("Created a new secret; the old one works until {} (to revoke it "
+                                       "earlier: penstock key revoke {}).",
                                        HumanTime(GetReal(old, "expires")), GetInt(old, "id")));
 }
 
@@ -163,7 +163,7 @@ Result<int> RevokeKey(const Cloud& cloud, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(answer));
   } else {
-    fmt::print("key {} is revoked, from now on\n", options.key);
+    fmt::print("Revoked key {}.\n", options.key);
   }
   return 0;
 }
@@ -173,40 +173,40 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
   key->require_subcommand(1);
   key->footer("Example:\n  penstock key create --team research");
 
-  CLI::App* create = key->add_subcommand("create", "A new key; its secret is shown once");
-  create->add_option("--team", options->team, "whose key it is (an operator key has no team)")
+  CLI::App* create = key->add_subcommand("create", "Create a key; its secret is shown only once");
+  create->add_option("--team", options->team, "the team that owns it (an operator key has no team)")
       ->type_name("TEAM");
-  create->add_option("--name", options->name, "to tell it from others");
+  create->add_option("--name", options->name, "a name that distinguishes it from other keys");
   create->add_option("--role", options->role, "developer (default), team_lead, finance or operator")
       ->check(OneOf({"developer", "team_lead", "finance", "operator"}));
-  create->add_option("--model", options->models, "a model it may use; again for more (default: all)")
+  create->add_option("--model", options->models, "a model that it may use; repeat for more (default: all)")
       ->type_name("MODEL")
       ->allow_extra_args(false);
-  create->add_option("--expires", options->expires, "after a time (90d) or on a day (2026-12-31)")
+  create->add_option("--expires", options->expires, "expires after a time (90d) or on a day (2026-12-31)")
       ->type_name("TIME");
-  create->add_flag("--json", options->as_json, "as JSON");
+  create->add_flag("--json", options->as_json, "print JSON");
   create->footer(
       "Example:\n  penstock key create --team research --name ci --model smollm2-135m --expires 90d");
   OnChosen(create, cli, options, CreateKey);
 
-  CLI::App* list = key->add_subcommand("ls", "List keys; secrets are never shown again");
-  list->add_option("--team", options->team, "of this team only")->type_name("TEAM");
-  list->add_flag("--json", options->as_json, "as JSON");
+  CLI::App* list = key->add_subcommand("ls", "List keys, without their secrets");
+  list->add_option("--team", options->team, "only keys of this team")->type_name("TEAM");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock key ls --team research");
   OnChosen(list, cli, options, ListKeys);
 
-  CLI::App* rotate = key->add_subcommand("rotate", "A new secret for the same key");
-  rotate->add_option("key", options->key, "its id, or how its secret begins")->required();
+  CLI::App* rotate = key->add_subcommand("rotate", "Create a new secret for a key");
+  rotate->add_option("key", options->key, "the key's id, or the beginning of its secret")->required();
   options->overlap = "24h";
   rotate->add_option("--overlap", options->overlap,
-                     "how long the old secret still works (default 24h; 0: it ends now, as when it leaked)");
-  rotate->add_flag("--json", options->as_json, "as JSON");
+                     "how long the old secret still works (default 24h; 0: revoke it now, if it leaked)");
+  rotate->add_flag("--json", options->as_json, "print JSON");
   rotate->footer("Example:\n  penstock key rotate 3\n  penstock key rotate 3 --overlap 0");
   OnChosen(rotate, cli, options, RotateKey);
 
-  CLI::App* revoke = key->add_subcommand("revoke", "End a key at once");
-  revoke->add_option("key", options->key, "its id, or how its secret begins")->required();
-  revoke->add_flag("--json", options->as_json, "as JSON");
+  CLI::App* revoke = key->add_subcommand("revoke", "Revoke a key immediately");
+  revoke->add_option("key", options->key, "the key's id, or the beginning of its secret")->required();
+  revoke->add_flag("--json", options->as_json, "print JSON");
   revoke->footer("Example:\n  penstock key revoke 3");
   OnChosen(revoke, cli, options, RevokeKey);
 }
@@ -219,24 +219,24 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
   team->require_subcommand(1);
   team->footer("Example:\n  penstock team create research");
 
-  CLI::App* create = team->add_subcommand("create", "A new team");
-  create->add_option("name", options->name, "its name")->required();
-  create->add_flag("--json", options->as_json, "as JSON");
+  CLI::App* create = team->add_subcommand("create", "Create a team");
+  create->add_option("name", options->name, "name of the team")->required();
+  create->add_flag("--json", options->as_json, "print JSON");
   create->footer("Example:\n  penstock team create research");
   OnChosen(create, cli, options, CreateTeam);
 
-  CLI::App* set = team->add_subcommand("set", "Say what may be done with a team's text");
-  set->add_option("name", options->name, "its name")->required();
+  CLI::App* set = team->add_subcommand("set", "Set where a team's requests may be sent");
+  set->add_option("name", options->name, "name of the team")->required();
   set->add_option("--external", options->external,
-                  "whether it may go to engines outside the organisation: yes or no")
+                  "whether they may go to engines outside the organisation: yes or no")
       ->required()
       ->check(OneOf({"yes", "no"}));
-  set->add_flag("--json", options->as_json, "as JSON");
+  set->add_flag("--json", options->as_json, "print JSON");
   set->footer("Example:\n  penstock team set research --external yes");
   OnChosen(set, cli, options, SetTeam);
 
   CLI::App* list = team->add_subcommand("ls", "List teams");
-  list->add_flag("--json", options->as_json, "as JSON");
+  list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock team ls");
   OnChosen(list, cli, options, ListTeams);
 

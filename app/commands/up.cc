@@ -1,4 +1,4 @@
-// `penstock up`, and the hidden commands that its children run.
+// `penstock up`, and the hidden commands of its child processes.
 #include "app/launch/up.h"
 
 #include "app/commands/commands.h"
@@ -10,11 +10,10 @@
 namespace penstock {
 
 void AddUpCommand(CLI::App& app, Cli& cli) {
-  CLI::App* up = app.add_subcommand("up", "Start the cloud here and keep it running until Ctrl-C");
+  CLI::App* up = app.add_subcommand("up", "Start the cloud on this machine and keep it running until Ctrl-C");
   up->footer(
-      "Settings of `up` are flags too: --listen, --engine-memory, --gateway-max-waiting, …; `penstock "
-      "config` lists\n"
-      "them all.\n\n"
+      "Every setting is also a flag: --listen, --engine-memory, --gateway-max-waiting, …; `penstock config`\n"
+      "lists all of them.\n\n"
       "Example:\n"
       "  penstock up\n"
       "  penstock up --listen 0.0.0.0:8700 --tls-self-signed --data /srv/penstock --engine-memory 48GiB");
@@ -25,21 +24,21 @@ void AddHiddenCommands(CLI::App& app, Cli& cli) {
   auto child = std::make_shared<ChildOptions>();
   CLI::App* gateway = app.add_subcommand("gateway", "")->group("");
   gateway->add_option("--listen-fd", child->listen_fd, "the supervisor's listening socket");
-  gateway->add_option("--engine-socket", child->socket, "where engines dial in")->required();
+  gateway->add_option("--engine-socket", child->socket, "where engines connect")->required();
   gateway->callback([&cli, child] {
     cli.run = [child](const LoadedConfig& loaded) { return RunGatewayProcess(loaded, *child); };
   });
 
-  // The same word that people use for `engine ls`: with a socket it is the process itself.
+  // `engine` is also the user's command (`engine ls`); with --socket it runs an engine process.
   CLI::App* engine = app.get_subcommand("engine");
   engine->require_subcommand(0, 1);
   engine->add_option("--name", child->name, "its name in the fleet")->group("");
   engine->add_option("--socket", child->socket, "where the gateway listens for engines")->group("");
-  engine->add_option("--memory", child->memory, "its budget, as learnt; 0: as configured")->group("");
+  engine->add_option("--memory", child->memory, "its reduced memory budget; 0: as configured")->group("");
   engine->add_option("--machine-memory", child->machine_memory, "its part of this machine's memory")
       ->group("");
-  engine->add_option("--place", child->place, "what it runs on, for people")->group("");
-  engine->add_option("--note", child->note, "what is to be known of it, for people")->group("");
+  engine->add_option("--place", child->place, "what it runs on, as shown to users")->group("");
+  engine->add_option("--note", child->note, "a note about it, as shown to users")->group("");
   engine->callback([&cli, engine, child] {
     if (!engine->get_subcommands().empty()) return;
     if (child->socket.empty() || child->name.empty()) throw CLI::RequiredError::Subcommand(1);
@@ -48,7 +47,7 @@ void AddHiddenCommands(CLI::App& app, Cli& cli) {
 
   CLI::App* await = app.add_subcommand("await", "")->group("");
   await->add_option("--engine", child->name, "an engine's name; none: the gateway");
-  await->add_option("--replaces", child->replaces, "the process that it took the place of");
+  await->add_option("--replaces", child->replaces, "the process that it replaces");
   await->callback([&cli, child] {
     cli.run = [child](const LoadedConfig& loaded) { return AwaitChild(loaded, *child); };
   });

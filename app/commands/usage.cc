@@ -1,4 +1,4 @@
-// `penstock usage`: who used what, and one request's story.
+// `penstock usage`: what each team used, and the trace of one request.
 #include <algorithm>
 
 #include "app/client/cloud.h"
@@ -16,7 +16,7 @@ struct Options {
   bool by_key = false, as_json = false;
 };
 
-// "24h" ago, or the beginning of "2026-03-01" here → Unix seconds.
+// "24h" ago, or the start of "2026-03-01" in local time → Unix seconds.
 Result<int64_t> ParseMoment(const std::string& text, std::string_view flag) {
   tm day{};
   if (const char* end = strptime(text.c_str(), "%Y-%m-%d", &day); end != nullptr && *end == '\0') {
@@ -29,7 +29,7 @@ Result<int64_t> ParseMoment(const std::string& text, std::string_view flag) {
   return (SystemClock().Wall() - *ago) / kSecond;
 }
 
-// Of this machine's clock, in seconds east of UTC.
+// The offset of this machine's time zone, in seconds east of UTC.
 int64_t ZoneHere() {
   const time_t now = SystemClock().Wall() / kSecond;
   tm local{};
@@ -67,11 +67,11 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
     return 0;
   }
   const json::array& rows = GetArray(answer, "data");
-  std::vector<std::string> columns = {"TEAM",          "MODEL",   ">REQUESTS", ">INPUT",
-                                      ">OF IT CACHED", ">OUTPUT", ">CHIP TIME"};
+  std::vector<std::string> columns = {"TEAM",    "MODEL",   ">REQUESTS", ">INPUT",
+                                      ">CACHED", ">OUTPUT", ">CHIP TIME"};
   const bool reported = std::ranges::any_of(
       rows, [](const auto& row) { return GetInt(row.as_object(), "reported_tokens") > 0; });
-  if (reported) columns.insert(columns.end() - 1, ">OF IT REPORTED");
+  if (reported) columns.insert(columns.end() - 1, ">REPORTED");
   if (options.by_key) columns.insert(columns.begin() + 1, "KEY");
   if (!options.by.empty()) columns.insert(columns.begin(), options.by == "day" ? "DAY" : "HOUR");
   Table table(std::move(columns));
@@ -92,9 +92,10 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
     }
     table.Row(std::move(cells));
   }
-  fmt::print("{}", table.empty() ? "nothing was used in that time\n" : table.Text());
+  fmt::print("{}", table.empty() ? "no usage in that time\n" : table.Text());
   if (reported) {
-    fmt::print("\nReported: output of attached engines, counted as their servers do (docs/chips.md).\n");
+    fmt::print(
+        "\nREPORTED: output tokens of attached engines, as counted by their servers (docs/chips.md).\n");
   }
   return 0;
 }
@@ -126,7 +127,7 @@ Result<int> ShowRequest(const Cloud& cloud, const Options& options) {
              GetInt(GetObject(usage, "prompt_tokens_details"), "cached_tokens"),
              GetInt(usage, "completion_tokens"));
   if (GetText(request, "exact_usage") != "yes") {
-    fmt::print("          of the output, {} counted as an attached engine's server does\n",
+    fmt::print("          {} of the output tokens as counted by an attached engine's server\n",
                GetInt(request, "reported_tokens"));
   }
   fmt::print("  cost:   {} tokens emitted, {} computed, {} of chip time\n", GetInt(request, "emitted_tokens"),
@@ -139,18 +140,18 @@ Result<int> ShowRequest(const Cloud& cloud, const Options& options) {
 
 void AddUsageCommand(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* usage = app.add_subcommand("usage", "Show what each team used, or what became of one request");
+  CLI::App* usage = app.add_subcommand("usage", "Show what each team used, or the trace of one request");
   usage->add_option("--request", options->request, "one request, by its x-request-id");
-  usage->add_option("--team", options->team, "of this team only")->type_name("TEAM");
-  usage->add_option("--model", options->model, "of this model only")->type_name("MODEL");
-  usage->add_option("--for-key", options->key, "of this key only: its id, or how its secret begins");
-  usage->add_option("--since", options->since, "a time ago (24h) or a day (2026-03-01); default: ever");
-  usage->add_option("--until", options->until, "likewise; default: now");
-  usage->add_flag("--by-key", options->by_key, "a row for each key");
-  usage->add_option("--by", options->by, "a row for each hour or day, by this machine's clock")
+  usage->add_option("--team", options->team, "only this team")->type_name("TEAM");
+  usage->add_option("--model", options->model, "only this model")->type_name("MODEL");
+  usage->add_option("--for-key", options->key, "only this key: its id, or the beginning of its secret");
+  usage->add_option("--since", options->since, "a time ago (24h) or a day (2026-03-01); default: no limit");
+  usage->add_option("--until", options->until, "a time ago or a day; default: now");
+  usage->add_flag("--by-key", options->by_key, "one row for each key");
+  usage->add_option("--by", options->by, "one row for each hour or day, in this machine's time zone")
       ->check(OneOf({"hour", "day"}))
       ->type_name("hour|day");
-  usage->add_flag("--json", options->as_json, "as JSON");
+  usage->add_flag("--json", options->as_json, "print JSON");
   usage->footer(
       "Example:\n  penstock usage --since 24h --by-key\n  penstock usage --since 7d --by day\n  penstock "
       "usage --request req_0123456789");

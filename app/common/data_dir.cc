@@ -54,10 +54,11 @@ Result<DataDir> DataDir::Open(std::string path) {
                 path, error.message());
   }
   if (access(path.c_str(), W_OK | X_OK) != 0) {
-    return Fail(Reason::kDataUnusable,
-                "the data directory {} is not writable for this user: try with sudo, or choose another with "
-                "--data DIR",
-                path);
+    return Fail(
+        Reason::kDataUnusable,
+        "this user cannot write to the data directory {}: try with sudo, or choose another with --data "
+        "DIR",
+        path);
   }
   return DataDir(std::move(path));
 }
@@ -81,9 +82,10 @@ Result<Fd> DataDir::Lock() const {
   if (!fd) return FailErrno(Code::kIo, path);
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return FailErrno(Code::kIo, path);
-    return Fail(Reason::kDataInUse,
-                "another penstock (process {}) runs on {}. Stop it, or give this one its own --data DIR",
-                LockedBy(), path_);
+    return Fail(
+        Reason::kDataInUse,
+        "another penstock (process {}) runs on {}. Stop it, or start this one with another --data DIR",
+        LockedBy(), path_);
   }
   if (ftruncate(fd.get(), 0) != 0) return FailErrno(Code::kIo, path);
   PENSTOCK_TRY(WriteAll(fd.get(), fmt::format("{}\n", getpid())));
@@ -128,10 +130,11 @@ Status DataDir::RequireOwner() const {
   if (!BelongsToAnother() || stat(path_.c_str(), &owner) != 0) return {};
   const passwd* user = getpwuid(owner.st_uid);
   const std::string name = user != nullptr ? user->pw_name : std::to_string(owner.st_uid);
-  return Fail(Code::kForbidden,
-              "{} belongs to the user {}, and what root makes there that user could not read. The service: "
-              "systemctl start penstock. By hand: runuser -u {} -- penstock up",
-              path_, name, name);
+  return Fail(
+      Code::kForbidden,
+      "{} belongs to the user {}, who could not read files that root creates there. Start the service: "
+      "systemctl start penstock. Or start it by hand: runuser -u {} -- penstock up",
+      path_, name, name);
 }
 
 Status WriteFileAtomically(const std::string& path, std::string_view text, unsigned mode) {
@@ -183,7 +186,7 @@ Status RequireDisk(const std::string& path, uint64_t bytes, std::string_view wha
   PENSTOCK_ASSIGN(const uint64_t free, FreeDiskBytes(path));
   if (free >= bytes) return {};
   return Fail(Reason::kDiskFull,
-              "the disk is too full for {}: {} wants {}, {} are free. Free {} or use another --data DIR",
+              "not enough disk space for {}: {} needs {}, but {} are free. Free {} or use another --data DIR",
               what, path, HumanBytes(bytes), HumanBytes(free), HumanBytes(bytes - free));
 }
 

@@ -1,15 +1,15 @@
 // DataDir: the one directory that holds all state, and the lock that lets one cloud run on it.
 //
 //   penstock.db, journal     the gateway's store (teams/)
-//   canaries.json            what engines are held to (fleet/registry/truths.h)
-//   operator.key             0600: the key of the person who runs this
+//   canaries.json            the expected answers of the engines' canary checks (fleet/registry/truths.h)
+//   operator.key             0600: the operator key
 //   models/NAME/             model.gguf or a Hugging Face folder, and manifest.json
-//   models/.partial/         downloads under way
+//   models/.partial/         unfinished downloads
 //   logs/                    gateway.log, engine-NAME.log
-//   backups/                 what was here before each upgrade (app/backup/backup.h)
-//   engine.sock              where engines dial in
-//   ggml/                    libllama for the ggml runner, where somebody put it (packaging/get-ggml)
-//   machine.json             what this machine's memory and CPU were measured to do
+//   backups/                 the state before each upgrade (app/backup/backup.h)
+//   engine.sock              where engines connect
+//   ggml/                    libllama for the ggml runner, if it was installed there (packaging/get-ggml)
+//   machine.json             the measured speed of this machine's memory and CPU
 //   lock                     held while `penstock up` runs; names its process
 #pragma once
 
@@ -39,7 +39,7 @@ class Fd {
 
 class DataDir {
  public:
-  // Creates the directory (0700) where it is missing. Errors: kIo, with the way out.
+  // Creates the directory (0700) if it is missing. Errors: kIo; the message says what to do.
   static Result<DataDir> Open(std::string path);
 
   const std::string& path() const { return path_; }
@@ -47,25 +47,26 @@ class DataDir {
   std::string Logs() const { return path_ + "/logs"; }
   std::string Backups() const { return path_ + "/backups"; }
   std::string OperatorKeyFile() const { return path_ + "/operator.key"; }
-  // Unix sockets take 107 bytes of path: a deeper directory gets one under /tmp.
+  // The path of a Unix socket has at most 107 bytes: for a longer directory the socket is under /tmp.
   Result<std::string> EngineSocket() const;
 
-  // Held until the result is destroyed or the process ends, however it ends: a stale lock cannot be.
+  // Held until the result is destroyed or the process ends in any way, so no stale lock can remain.
   // Errors: kConflict names the process that has it.
   Result<Fd> Lock() const;
   struct LockState {
     bool held = false;
-    int process = 0;  // that the file names: who holds it, or held it last; 0: nobody yet
+    int process = 0;  // the process that the file names: it holds the lock or held it last; 0: none yet
   };
   LockState LookAtLock() const;
   // The process that holds the lock; 0: none.
   int LockedBy() const;
 
-  // A service's directory belongs to a user of its own, and root works in it too.
+  // Whether it belongs to another user: a service's directory belongs to the service's user, and root also
+  // works in it.
   bool BelongsToAnother() const;
-  // What root made under models/ is given to that user, who could not read it otherwise.
+  // Gives the files that root created under models/ to that user, who could not read them otherwise.
   void GiveToOwner() const;
-  // Errors: kForbidden where root would run a cloud in another user's directory.
+  // Errors: kForbidden if root would run a cloud in another user's directory.
   Status RequireOwner() const;
 
  private:
@@ -73,14 +74,14 @@ class DataDir {
   std::string path_;
 };
 
-// Readable by its owner only, from its first byte on; replaces what was there in one step.
+// The file is readable only by its owner at all times; replaces an existing file in one step.
 Status WriteSecretFile(const std::string& path, std::string_view text);
 // Replaces `path` in one step: readers see the old or the new text.
 Status WriteFileAtomically(const std::string& path, std::string_view text, unsigned mode = 0644);
 // Without trailing white space. Errors: kNotFound, kIo.
 Result<std::string> ReadTextFile(const std::string& path);
 
-// What is free for an unprivileged writer at `path` or its nearest existing parent.
+// The space that is free for an unprivileged writer at `path` or its nearest existing parent.
 Result<uint64_t> FreeDiskBytes(const std::string& path);
 // Errors: kIo, naming how much is missing and where.
 Status RequireDisk(const std::string& path, uint64_t bytes, std::string_view what);

@@ -30,13 +30,13 @@ class DataDirTest : public testing::Test {
   std::string folder_;
 };
 
-TEST_F(DataDirTest, ANewOneIsForItsOwnerAlone) {
+TEST_F(DataDirTest, OnlyItsOwnerMayUseANewOne) {
   const auto data = DataDir::Open(folder_ + "/a/b");
   ASSERT_TRUE(data.has_value()) << data.error().message;
   EXPECT_EQ(ModeOf(folder_ + "/a/b"), 0700U);
 }
 
-TEST_F(DataDirTest, OnlyOneCloudRunsOnItAndTheOtherIsNamed) {
+TEST_F(DataDirTest, OnlyOneCloudRunsOnItAndASecondIsToldWhich) {
   const auto data = DataDir::Open(folder_);
   {
     const auto lock = data->Lock();
@@ -51,12 +51,12 @@ TEST_F(DataDirTest, OnlyOneCloudRunsOnItAndTheOtherIsNamed) {
   EXPECT_TRUE(data->Lock().has_value());
 }
 
-TEST_F(DataDirTest, ALockFileThatADeadProcessLeftIsNoLock) {
+TEST_F(DataDirTest, ALockFileOfADeadProcessDoesNotLock) {
   std::ofstream(folder_ + "/lock") << "1\n";
   EXPECT_TRUE(DataDir::Open(folder_)->Lock().has_value());
 }
 
-TEST_F(DataDirTest, ADeepDirectoryStillGetsASocketOfItsOwn) {
+TEST_F(DataDirTest, ADirectoryWithALongPathHasItsOwnSocket) {
   const auto near = DataDir::Open(folder_), far = DataDir::Open(folder_ + "/" + std::string(120, 'x'));
   EXPECT_EQ(near->EngineSocket().value(), folder_ + "/engine.sock");
   const auto socket = far->EngineSocket();
@@ -74,7 +74,7 @@ TEST_F(DataDirTest, ASecretIsNeverReadableByOthers) {
   EXPECT_EQ(ReadTextFile(path).value(), "sk-new");
 }
 
-TEST_F(DataDirTest, WhatRootMakesInAServicesDirectoryIsGivenToTheServicesUser) {
+TEST_F(DataDirTest, FilesThatRootCreatesInAServicesDirectoryAreGivenToTheServicesUser) {
   if (geteuid() != 0) GTEST_SKIP() << "only root can work in another user's directory";
   const auto data = DataDir::Open(folder_);
   ASSERT_TRUE(data.has_value());
@@ -96,14 +96,14 @@ TEST_F(DataDirTest, WhatRootMakesInAServicesDirectoryIsGivenToTheServicesUser) {
   EXPECT_TRUE(refused.error().message.contains("runuser -u")) << refused.error().message;
 }
 
-TEST_F(DataDirTest, ADirectoryThatCannotBeNamesItselfAndTheWayOut) {
+TEST_F(DataDirTest, AnImpossibleDirectoryIsNamedWithWhatToDo) {
   std::ofstream(folder_ + "/file") << "";
   const auto data = DataDir::Open(folder_ + "/file/under");
   ASSERT_FALSE(data.has_value());
   EXPECT_TRUE(data.error().message.contains("--data")) << data.error().message;
 }
 
-TEST(Listening, APortInUseNamesItsOwnerAndAnotherWay) {
+TEST(Listening, APortInUseIsReportedWithItsOwnerAndAnotherPort) {
   auto first = Listen("127.0.0.1:0");
   ASSERT_TRUE(first.has_value()) << first.error().message;
   sockaddr_in address{};
@@ -116,7 +116,7 @@ TEST(Listening, APortInUseNamesItsOwnerAndAnotherWay) {
   EXPECT_TRUE(second.error().message.contains("--listen")) << second.error().message;
 }
 
-TEST(Listening, AnAddressThatIsNotHereIsNamed) {
+TEST(Listening, AnAddressOfAnotherMachineIsNamed) {
   EXPECT_TRUE(Listen("192.0.2.1:8700").error().message.contains("192.0.2.1"));
   EXPECT_EQ(Listen("no-such-host.invalid:8700").error().code, Code::kInvalid);
 }

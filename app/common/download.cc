@@ -56,10 +56,10 @@ class Downloader {
       if (!resumed_) {
         unlink(path_.c_str());
         return Fail(Reason::kModelChanged,
-                    "{} sent other bytes than the SHA-256 {} promises (got {}); nothing was kept", spec_.url,
-                    spec_.sha256, hash);
+                    "{} sent other bytes: their SHA-256 is {} instead of {}; they were deleted", spec_.url,
+                    hash, spec_.sha256);
       }
-      PENSTOCK_TRY(Restart());  // what an earlier try left may have been wrong: once more, from nothing
+      PENSTOCK_TRY(Restart());  // the bytes of an earlier attempt may be wrong: download everything again
     }
     if (fsync(fd_.get()) != 0) return FailErrno(Code::kIo, path_);
     return Downloaded{path_, done_};
@@ -72,7 +72,7 @@ class Downloader {
     fd_ = Fd(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     if (!fd_) return FailErrno(Code::kIo, path_);
     if (flock(fd_.get(), LOCK_EX | LOCK_NB) != 0) {
-      return Fail(Code::kConflict, "another download of this file is under way ({})", path_);
+      return Fail(Code::kConflict, "another download of this file is running ({})", path_);
     }
     struct stat info{};
     if (fstat(fd_.get(), &info) != 0) return FailErrno(Code::kIo, path_);
@@ -93,7 +93,8 @@ class Downloader {
     return {};
   }
 
-  // Until every byte is there. A try that came further than any before is not counted against the source.
+  // Repeats until every byte is here. An attempt that gets further than all before does not count as a
+  // failure.
   Status Fetch() {
     uint64_t furthest = done_;
     for (int failures = 0; !(size_ != 0 && done_ == size_);) {
@@ -119,7 +120,7 @@ class Downloader {
     request.on_body = [this](std::string_view bytes) { return Take(bytes); };
     const auto response = SendHttp(request);
     if (!response.has_value()) return std::unexpected(response.error());
-    if (size_ == 0) size_ = done_;  // no length was given: the end of the answer is the end of the file
+    if (size_ == 0) size_ = done_;  // without a length, the end of the answer is the end of the file
     return {};
   }
 
@@ -137,10 +138,10 @@ class Downloader {
     if (response.status >= 500 || response.status == 429) {
       wait_ = RetryAfter(response, SystemClock().Wall());
       return Fail(Code::kUnavailable, "{}: answered {}{}", spec_.url, response.status,
-                  wait_ == 0 ? "" : fmt::format(" and asks to come back in {} s", wait_ / kSecond));
+                  wait_ == 0 ? "" : fmt::format(" and asks to wait {} s", wait_ / kSecond));
     }
     if (response.status != 200) return Fail(Code::kInvalid, "{}: answered {}", spec_.url, response.status);
-    if (done_ > 0) PENSTOCK_TRY(Restart());  // it ignores ranges
+    if (done_ > 0) PENSTOCK_TRY(Restart());  // the server ignores ranges
     const auto length = Number(response.Header("content-length"));
     return length ? AgreeOnSize(*length) : Status{};
   }
@@ -160,7 +161,7 @@ class Downloader {
       size_ = offered;
     }
     if (offered == size_) return {};
-    return Fail(Code::kCorrupt, "{} offers {} bytes where {} are expected", spec_.url, offered, size_);
+    return Fail(Code::kCorrupt, "{} offers {} bytes, expected {}", spec_.url, offered, size_);
   }
 
   Status Take(std::string_view bytes) {
@@ -181,9 +182,10 @@ class Downloader {
 
   std::unexpected<Error> DiskError() const {
     if (errno != ENOSPC && errno != EDQUOT) return FailErrno(Code::kIo, path_);
-    return Fail(Code::kIo,
-                "the disk of {} is full after {:.1f} MB: free some space and ask again (it goes on there)",
-                spec_.folder, static_cast<double>(done_) / 1e6);
+    return Fail(
+        Code::kIo,
+        "the disk of {} is full after {:.1f} MB: free some space and pull again (the download resumes)",
+        spec_.folder, static_cast<double>(done_) / 1e6);
   }
 
   void Pause(const Error& why, Nanos wait) const {
@@ -199,8 +201,8 @@ class Downloader {
   Fd fd_;
   Sha256 digest_;
   uint64_t size_, done_ = 0, from_ = 0;
-  Nanos wait_ = 0;        // that the last answer asked for
-  bool resumed_ = false;  // the first bytes are from an earlier try
+  Nanos wait_ = 0;        // as requested by the last answer
+  bool resumed_ = false;  // the first bytes are from an earlier attempt
 };
 
 }  // namespace

@@ -1,8 +1,8 @@
-// Download: a file from an HTTP server, resumed where an earlier try was cut, checked by SHA-256.
+// Download: a file from an HTTP server, resumed where an earlier attempt was interrupted, checked by SHA-256.
 //
-// The unfinished file is named by the hash it must have, so whichever source offers the same bytes can go
-// on with it. A server that ignores ranges, offers another size, sends too much or the wrong bytes is
-// found out and named; wrong bytes are never kept.
+// The name of the unfinished file is the hash that it must have, so any source of the same bytes can continue
+// it. A server that ignores ranges, offers another size, or sends too much or the wrong bytes is detected and
+// named; wrong bytes are deleted.
 #pragma once
 
 #include <functional>
@@ -18,13 +18,13 @@ struct DownloadSpec {
   std::string url;
   std::vector<std::string> headers{};
   std::string sha256;  // 64 hexadecimal digits, required
-  uint64_t size = 0;   // 0: what the server says
-  std::string folder;  // where the unfinished file lies: FOLDER/SHA256.part
+  uint64_t size = 0;   // 0: as the server states
+  std::string folder;  // of the unfinished file, FOLDER/SHA256.part
   Nanos connect_timeout = 5 * kSecond, stall_timeout = 20 * kSecond;
-  int tries = 5;                      // in a row that came no further than any before
-  Nanos pause = kSecond;              // after a try that failed
-  Nanos longest_wait = 60 * kSecond;  // a server that asks for more patience is given up
-  // Told before each further try: why, and after which wait.
+  int tries = 5;                      // consecutive attempts without progress beyond all earlier ones
+  Nanos pause = kSecond;              // after a failed attempt
+  Nanos longest_wait = 60 * kSecond;  // if a server asks to wait longer, the download fails
+  // Called before each further attempt, with the reason and the wait before it.
   std::function<void(const Error& why, Nanos wait)> on_retry{};
   std::function<void(Nanos wait)> sleep{};  // empty: the thread sleeps
 };
@@ -34,11 +34,11 @@ struct Downloaded {
   uint64_t size = 0;
 };
 
-// `progress(done, total, from)`: total 0 while unknown; `from`: bytes that an earlier try left.
+// `progress(done, total, from)`: `total` is 0 while unknown; `from`: bytes of an earlier attempt.
 using DownloadProgress = std::function<void(uint64_t done, uint64_t total, uint64_t from)>;
 
-// Errors: kUnavailable (no answer, or cut too often: what came is kept for the next try), kNotFound,
-// kForbidden, kCorrupt (wrong bytes or size), kIo (disk full: says how much is missing).
+// Errors: kUnavailable (no answer, or interrupted too often: the bytes are kept for the next attempt),
+// kNotFound, kForbidden, kCorrupt (wrong bytes or size), kIo (disk full: states how much is missing).
 Result<Downloaded> Download(const DownloadSpec& spec, const DownloadProgress& progress);
 
 }  // namespace penstock

@@ -16,7 +16,7 @@ struct Transfer {
   CURL* handle;
   HttpResponse response{};
   bool headers_told = false;
-  std::optional<Error> refused{};  // by a callback
+  std::optional<Error> refused{};  // the Error of a callback
 
   bool TellHeaders() {
     if (std::exchange(headers_told, true) || !request.on_headers) return true;
@@ -69,11 +69,11 @@ Error Explain(CURLcode code, const HttpRequest& request, const char* detail) {
   const auto unavailable = [&](std::string text) { return Error{Code::kUnavailable, std::move(text)}; };
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
-      return unavailable(fmt::format("{}: no such host can be found from here", host));
+      return unavailable(fmt::format("{}: no such host found from this machine", host));
     case CURLE_COULDNT_RESOLVE_PROXY:
       return unavailable(fmt::format("{}: the configured proxy cannot be found", host));
     case CURLE_COULDNT_CONNECT:
-      return unavailable(fmt::format("{}: nothing answers there", host));
+      return unavailable(fmt::format("{}: no server answers there", host));
     case CURLE_OPERATION_TIMEDOUT:
       return unavailable(fmt::format("{}: no answer in time ({})", host, detail));
     case CURLE_PARTIAL_FILE:
@@ -81,7 +81,7 @@ Error Explain(CURLcode code, const HttpRequest& request, const char* detail) {
     case CURLE_RECV_ERROR:
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
-      return unavailable(fmt::format("{}: the connection was cut", host));
+      return unavailable(fmt::format("{}: the connection was lost", host));
     case CURLE_PEER_FAILED_VERIFICATION:
       return {Code::kUnauthenticated,
               fmt::format("{}: its TLS certificate is not trusted ({})", host, detail)};
@@ -89,15 +89,13 @@ Error Explain(CURLcode code, const HttpRequest& request, const char* detail) {
       return {
           Code::kUnauthenticated,
           fmt::format("{}: its TLS certificate is not the one that was trusted before. If it was changed on "
-                      "purpose, log in again; if not, somebody may stand between you and it",
+                      "purpose, log in again; if not, someone may be intercepting the connection",
                       host)};
     case CURLE_SSL_CONNECT_ERROR:
-      return unavailable(
-          fmt::format("{}: no TLS can be spoken with it ({}); if it speaks plain HTTP, begin the URL "
-                      "with http://",
-                      host, detail));
+      return unavailable(fmt::format(
+          "{}: TLS failed ({}); if the server uses plain HTTP, begin the URL with http://", host, detail));
     case CURLE_TOO_MANY_REDIRECTS:
-      return {Code::kInvalid, fmt::format("{}: it redirects in a circle", request.url)};
+      return {Code::kInvalid, fmt::format("{}: redirect loop", request.url)};
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
       return {Code::kInvalid, fmt::format("'{}' is not an http or https URL", request.url)};
@@ -128,7 +126,7 @@ void SetTrust(CURL* handle, const HttpRequest& request) {
   curl_easy_setopt(handle, CURLOPT_SSL_VERIFYHOST, 0L);
 }
 
-// The server's own, of the chain that it sent.
+// The server's own certificate from the chain that it sent.
 std::string CertificateOf(CURL* handle) {
   curl_certinfo* chain = nullptr;
   if (curl_easy_getinfo(handle, CURLINFO_CERTINFO, &chain) != CURLE_OK || chain == nullptr ||
@@ -152,7 +150,7 @@ void SetLimits(CURL* handle, const HttpRequest& request) {
     curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME,
                      std::max(1L, Milliseconds(request.stall_timeout) / 1000));
   }
-  // Only HTTP, wherever a redirect points.
+  // Only HTTP, also after redirects.
   curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(handle, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, request.follow_redirects ? 1L : 0L);
@@ -169,7 +167,7 @@ std::string HttpResponse::Header(const std::string& lower_case_name) const {
 Result<HttpResponse> SendHttp(const HttpRequest& request) {
   static const CURLcode ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> handle(curl_easy_init(), curl_easy_cleanup);
-  if (ready != CURLE_OK || !handle) return Fail(Code::kInternal, "libcurl does not start");
+  if (ready != CURLE_OK || !handle) return Fail(Code::kInternal, "libcurl cannot be initialised");
   char detail[CURL_ERROR_SIZE] = {};
   Transfer transfer{.request = request, .handle = handle.get()};
   curl_slist* list = nullptr;

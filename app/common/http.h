@@ -1,4 +1,4 @@
-// One HTTP request, made by libcurl, with errors that people understand.
+// One HTTP request with libcurl, with error messages for users.
 #pragma once
 
 #include <functional>
@@ -16,9 +16,9 @@ struct HttpResponse {
   long status = 0;
   std::map<std::string, std::string> headers{};  // names in lower case; of the last response if redirected
   std::string body{};                            // empty when on_body took it
-  std::string certificate{};                     // the server's, in PEM; where it was asked for
+  std::string certificate{};                     // the server's, in PEM, if show_certificate was set
 
-  // Empty where absent.
+  // Empty if absent.
   std::string Header(const std::string& lower_case_name) const;
 };
 
@@ -28,24 +28,24 @@ struct HttpRequest {
   std::vector<std::string> headers{};  // "Name: value"
   std::string body{};
   bool follow_redirects = false;
-  // The server is known by its public key ("sha256//…") instead of by a certificate that others vouch for.
+  // Authenticates the server by this public key ("sha256//…") instead of by a trusted CA.
   std::string pin{};
-  bool show_certificate = false;  // and trust any: to look at it, never to send a key
+  bool show_certificate = false;  // and trust any certificate: only to look at it, never to send a key
   Nanos connect_timeout = 5 * kSecond;
-  Nanos stall_timeout = 0;  // no byte for so long ends it; 0: never
+  Nanos stall_timeout = 0;  // ends the request after this time without a byte; 0: never
   Nanos total_timeout = 0;  // 0: none
   // Called once, before the first byte of the body. An Error ends the request with it.
   std::function<Status(const HttpResponse&)> on_headers{};
-  // Takes the body as it comes, instead of HttpResponse::body. An Error ends the request with it.
+  // Gets the body as it arrives, instead of HttpResponse::body. An Error ends the request with it.
   std::function<Status(std::string_view)> on_body{};
 };
 
-// Any HTTP status is a response. Errors: kUnavailable (names the host and why: no such host, nothing
-// listens there, no answer in time, cut), kUnauthenticated (TLS: it is not who it should be), or what a
-// callback returned.
+// Any HTTP status is a response. Errors: kUnavailable (names the host and the reason: no such host, nothing
+// listens there, no answer in time, connection lost), kUnauthenticated (the TLS certificate is not trusted),
+// or the Error of a callback.
 Result<HttpResponse> SendHttp(const HttpRequest& request);
 
-// How long a 429 or 503 asks to wait (RFC 9110, 10.2.3: seconds or a date); 0: it does not say.
+// How long a 429 or 503 asks to wait (RFC 9110, 10.2.3: seconds or a date); 0: no time is given.
 Nanos RetryAfter(const HttpResponse& response, Nanos wall_now);
 
 std::string UrlEscape(std::string_view text);

@@ -1,4 +1,4 @@
-// Reading JSON that we or our gateway wrote: a missing or odd field is empty, zero or false.
+// Reads JSON that this program or the gateway wrote: a missing or wrong field is empty, zero or false.
 #pragma once
 
 #include <boost/json.hpp>
@@ -19,7 +19,7 @@ const boost::json::array& GetArray(const boost::json::object& object, std::strin
 // Errors: kCorrupt, naming `origin`.
 Result<boost::json::object> ParseJsonObject(std::string_view text, std::string_view origin);
 
-// Indented, with a line's end: for people who look at a file or pipe it on.
+// Indented, with a final newline.
 std::string PrettyJson(const boost::json::value& value);
 
 }  // namespace penstock

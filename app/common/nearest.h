@@ -1,4 +1,4 @@
-// The nearest of a few names to one that was mistyped: for error messages.
+// The name most similar to a mistyped one, for error messages.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@ namespace penstock {
 // Insertions, deletions and substitutions between `a` and `b` (Levenshtein).
 size_t EditDistance(std::string_view a, std::string_view b);
 
-// " (did you mean 'listen'?)", or empty where none is near.
+// " (did you mean 'listen'?)", or empty if none is similar.
 std::string DidYouMean(std::string_view name, const std::vector<std::string>& known);
 
 }  // namespace penstock

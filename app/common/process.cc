@@ -31,7 +31,7 @@ void Limit(__rlimit_resource what, uint64_t most) {
   if (most != 0) setrlimit(what, &limit);
 }
 
-// Between fork and exec: nothing here allocates. `failed` carries errno of a failed exec.
+// Runs between fork and exec, so it must not allocate. `failed` receives errno of a failed exec.
 [[noreturn]] void Become(char* const* argv, const ProcessLimits& limits, int out, int err, int failed) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);

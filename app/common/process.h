@@ -1,4 +1,4 @@
-// Runs another program to its end, within limits, and keeps what it said.
+// Runs another program to its end, within limits, and keeps its output.
 #pragma once
 
 #include <string>
@@ -23,7 +23,7 @@ struct ProcessResult {
   std::string errors;  // stderr; the last 64 KB of each
 };
 
-// `command[0]` is looked for in PATH; "/proc/self/exe" runs this program. The child dies with us.
+// `command[0]` is searched in PATH; "/proc/self/exe" runs this program. The child dies with this process.
 // Errors: kNotFound (no such program), kIo.
 Result<ProcessResult> RunProcess(const std::vector<std::string>& command, const ProcessLimits& limits);
 

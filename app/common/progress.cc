@@ -12,7 +12,7 @@
 namespace penstock {
 namespace {
 
-constexpr int kWidest = 100;  // a longer line is no easier to read
+constexpr int kWidest = 100;  // longer lines are not easier to read
 constexpr int kShortestBar = 10;
 
 int Columns() {
@@ -68,7 +68,7 @@ void Progress::Update(uint64_t done, uint64_t total, uint64_t from) {
   const Nanos pause = terminal_ ? 100 * kMillisecond : 5 * kSecond;
   const bool last = total != 0 && done >= total;
   if (shown_ != 0 && now - shown_ < pause && !(last && terminal_)) return;
-  if (shown_ == 0 && !terminal_ && now - began_ < kSecond) return;  // short work needs no line
+  if (shown_ == 0 && !terminal_ && now - began_ < kSecond) return;  // no line for short operations
   shown_ = now;
   const std::string line = ProgressLine(what_, {.done = done, .total = total, .rate = Rate(now, done, from)},
                                         terminal_ ? Columns() : 0);

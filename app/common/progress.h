@@ -1,5 +1,6 @@
-// Progress of something long: one line that redraws itself in a terminal, with a bar, the rate and the time
-// left; a plain line now and then elsewhere. Written to stderr, so that stdout stays the answer.
+// Progress of a long operation: in a terminal, one line that redraws itself, with a bar, the rate and the
+// time left; elsewhere, a plain line from time to time. Written to stderr, so that stdout has only the
+// result.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ struct ProgressState {
   uint64_t done = 0, total = 0;  // bytes; total 0: not known
   double rate = 0;               // bytes/s; 0: not known yet
 };
-// What is shown of it. `columns` 0: a plain line; else a bar that fills a terminal so wide.
+// The line that is shown. `columns` 0: a plain line; else with a bar that fills a terminal of that width.
 std::string ProgressLine(std::string_view what, const ProgressState& state, int columns);
 
 class Progress {
@@ -24,9 +25,9 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `total` 0: unknown. `from`: bytes that were there before, so that the rate is honest.
+  // `total` 0: unknown. `from`: bytes that existed before; they do not count for the rate.
   void Update(uint64_t done, uint64_t total, uint64_t from = 0);
-  // Ends the line. It may go on afterwards, on another.
+  // Ends the line. A later Update starts a new one.
   void Finish();
 
  private:
@@ -36,7 +37,7 @@ class Progress {
   bool terminal_;
   bool open_ = false;
   Nanos began_, shown_ = 0;
-  // The rate is that of the last seconds: what is left goes by it.
+  // The rate of the last seconds, from which the time left is computed.
   Nanos mark_ = 0;
   uint64_t mark_done_ = 0;
   double rate_ = 0;

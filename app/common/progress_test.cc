@@ -16,7 +16,7 @@ TEST(Progress, ATerminalGetsABarTheRateAndTheTimeLeft) {
   EXPECT_EQ(line, "  qwen  [##########...........]   50%  250 MB of 500 MB  10.0 MB/s  25.0 s left");
 }
 
-TEST(Progress, ElsewhereItIsPlain) {
+TEST(Progress, WithoutATerminalTheLineIsPlain) {
   EXPECT_EQ(ProgressLine("qwen", kHalf, 0), "  qwen   50%  250 MB of 500 MB  10.0 MB/s  25.0 s left");
 }
 

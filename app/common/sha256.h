@@ -1,4 +1,4 @@
-// SHA-256 as bytes arrive, and of whole files.
+// SHA-256 of bytes as they arrive, and of whole files.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ class Sha256 {
   std::unique_ptr<evp_md_ctx_st, Free> context_;
 };
 
-// Called now and then with the bytes done so far.
+// Called from time to time with the number of bytes done so far.
 using ByteProgress = std::function<void(uint64_t done)>;
 
 // Feeds the file's first `limit` bytes. Errors: kNotFound, kIo.

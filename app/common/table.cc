@@ -9,7 +9,7 @@
 namespace penstock {
 namespace {
 
-// Characters, not bytes: close enough for names in most scripts.
+// Counts characters, not bytes: accurate enough for names in most scripts.
 size_t Width(const std::string& text) {
   return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
 }

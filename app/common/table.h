@@ -1,4 +1,4 @@
-// A table for people: columns aligned, numbers to the right, header in capitals.
+// A text table: aligned columns, numbers to the right, the header in capitals.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ class Table {
   // A column whose name begins with '>' is aligned to the right.
   explicit Table(std::vector<std::string> columns);
   void Row(std::vector<std::string> cells);
-  std::string Text() const;  // ends with a line's end; the header alone if there is no row
+  std::string Text() const;  // ends with a newline; only the header if there is no row
   bool empty() const { return rows_.empty(); }
   size_t size() const { return rows_.size(); }
 

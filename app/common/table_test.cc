@@ -28,7 +28,7 @@ TEST(Humans, ReadSizesCountsAndTimes) {
   EXPECT_EQ(HumanSeconds(184), "3 min 4 s");
 }
 
-TEST(Nearest, NamesWhatWasMeant) {
+TEST(Nearest, SuggestsASimilarName) {
   const std::vector<std::string> known = {"smollm2-135m", "qwen3-0.6b"};
   EXPECT_EQ(DidYouMean("smollm-135m", known), " (did you mean 'smollm2-135m'?)");
   EXPECT_EQ(DidYouMean("qwen3", known), " (did you mean 'qwen3-0.6b'?)");
@@ -36,7 +36,7 @@ TEST(Nearest, NamesWhatWasMeant) {
   EXPECT_EQ(EditDistance("kitten", "sitting"), 3U);
 }
 
-TEST(PrettyJsonText, ReadsBackAsItWas) {
+TEST(PrettyJsonText, ParsesBackToTheSameValue) {
   const boost::json::value value = {{"a", {1, 2.5, "ü\"\n"}}, {"b", boost::json::object{}}, {"c", nullptr}};
   EXPECT_EQ(boost::json::parse(PrettyJson(value)), value);
 }

@@ -11,8 +11,8 @@
 namespace penstock {
 namespace {
 
-// xterm's control sequences, which every terminal of today knows.
-constexpr std::string_view kOpen = "\x1b[?1049h\x1b[?25l\x1b[2J";  // the other screen, no cursor, cleared
+// xterm's control sequences, which every current terminal supports.
+constexpr std::string_view kOpen = "\x1b[?1049h\x1b[?25l\x1b[2J";  // alternate screen, no cursor, cleared
 constexpr std::string_view kClose = "\x1b[?25h\x1b[?1049l";
 
 void Put(std::string_view text) {
@@ -86,7 +86,7 @@ Terminal::Event Terminal::Wait(Nanos longest, char& key) const {
     if (info.ssi_signo != SIGTSTP) return Event::kEnd;
   }
   if (wait[0].revents == 0) return Event::kTimeout;
-  return read(STDIN_FILENO, &key, 1) == 1 ? Event::kKey : Event::kEnd;  // the terminal is gone
+  return read(STDIN_FILENO, &key, 1) == 1 ? Event::kKey : Event::kEnd;  // the terminal was closed
 }
 
 }  // namespace penstock

@@ -1,7 +1,8 @@
-// Terminal: a whole screen that is redrawn, and keys as they are pressed. It is as it was when this ends,
-// however it ends but by SIGKILL.
+// Terminal: a full screen that is redrawn, and keys as they are pressed. The terminal is restored at the end,
+// also after signals other than SIGKILL.
 //
-// Threads: one; while it lives, that thread takes SIGINT, SIGTERM, SIGHUP, SIGTSTP and SIGWINCH from it.
+// Threads: one; while a Terminal exists, that thread receives SIGINT, SIGTERM, SIGHUP, SIGTSTP and SIGWINCH
+// through it.
 #pragma once
 
 #include <termios.h>
@@ -18,9 +19,9 @@ namespace penstock {
 struct TerminalSize {
   size_t rows = 24, columns = 80;
 };
-// Of standard output; 24 × 80 where that is no terminal.
+// Of standard output; 24 × 80 if that is not a terminal.
 TerminalSize SizeOfTerminal();
-bool IsTerminal();  // standard input and output are one
+bool IsTerminal();  // whether standard input and output are terminals
 
 class Terminal {
  public:
@@ -29,9 +30,9 @@ class Terminal {
   Terminal& operator=(Terminal&&) = delete;
   ~Terminal();
 
-  // Replaces what is on the screen, without flicker.
+  // Replaces the content of the screen, without flicker.
   void Draw(std::string_view text) const;
-  // What came first: a key, the wish to end (a signal), another size, or the end of the wait.
+  // What happened first: a key, a signal to end, a new size, or the end of the wait.
   enum class Event : uint8_t { kKey, kEnd, kResized, kTimeout };
   Event Wait(Nanos longest, char& key) const;
 

@@ -1,4 +1,4 @@
-// A small HTTP server for tests that serves files well, or badly in the ways that real servers are bad.
+// A small HTTP server for tests. It serves files correctly, or with the faults of real servers.
 #pragma once
 
 #include <atomic>
@@ -13,18 +13,18 @@
 
 namespace penstock {
 
-// How one path is served. Every knob is one lie or one weakness.
+// How one path is served. Every option is one fault.
 struct Served {
   std::string body{};
   int status = 200;
-  std::vector<std::string> headers{};  // beside Content-Length
-  bool ranges = true;                  // honours "Range: bytes=N-"
-  uint64_t cut_after = 0;              // closes the connection after so many bytes of each answer; 0: never
-  uint64_t range_shift = 0;            // answers a range that begins so much later than asked
+  std::vector<std::string> headers{};  // in addition to Content-Length
+  bool ranges = true;                  // supports "Range: bytes=N-"
+  uint64_t cut_after = 0;              // closes the connection after this many bytes of each answer; 0: never
+  uint64_t range_shift = 0;            // answers a range that begins this much later than requested
   bool no_length = false;
-  int64_t length_lie = 0;    // Content-Length is off by so much
-  uint64_t stall_after = 0;  // falls silent after so many bytes of each answer, connection open; 0: never
-  bool silent = false;       // takes the request and never answers
+  int64_t length_lie = 0;    // Content-Length is wrong by this much
+  uint64_t stall_after = 0;  // stops sending after this many bytes, with the connection open; 0: never
+  bool silent = false;       // accepts the request and never answers
 };
 
 class TestServer {
@@ -36,17 +36,17 @@ class TestServer {
 
   std::string Url(const std::string& path) const;
   void Serve(const std::string& path, Served served);
-  // One answer after the other; the last stays.
+  // One answer after the other; the last one repeats.
   void ServeInTurn(const std::string& path, std::vector<Served> answers);
-  // "GET /x bytes=10-" for each request so far: method, path, range.
+  // Method, path and range of each request so far: "GET /x bytes=10-".
   std::vector<std::string> Seen() const;
-  // Whether any request carried this header.
+  // Whether any request had this header.
   bool SawHeader(const std::string& name) const;
 
  private:
   void Accept();
   void Answer(int fd);
-  void WaitForClose(int fd) const;  // by the client; 10 s at most
+  void WaitForClose(int fd) const;  // until the client closes the connection; at most 10 s
 
   Fd listener_;
   int port_ = 0;

@@ -51,11 +51,11 @@ DoctorFacts Healthy() {
   return facts;
 }
 
-TEST(Doctor, EnginesAreShownAndAPlanThatCannotBeIsBad) {
+TEST(Doctor, EnginesAreShownAndAnImpossiblePlanIsBad) {
   DoctorFacts facts = Healthy();
   facts.engines.words = {"left: native runner, cores 0-3"};
   facts.engines.warnings = {"engines left, right share core 3"};
-  facts.engines.error = "engines.right.numa: there is no NUMA node 7 here";
+  facts.engines.error = "engines.right.numa: this machine has no NUMA node 7";
   std::vector<Level> levels;
   for (const Finding& finding : JudgeFacts(facts)) {
     if (finding.subject == "engine") levels.push_back(finding.level);
@@ -63,10 +63,10 @@ TEST(Doctor, EnginesAreShownAndAPlanThatCannotBeIsBad) {
   EXPECT_EQ(levels, (std::vector{Level::kGood, Level::kNote, Level::kBad}));
 }
 
-TEST(Doctor, AHealthyMachineHasNothingToMend) {
+TEST(Doctor, AHealthyMachineNeedsNoFix) {
   for (const Finding& finding : JudgeFacts(Healthy())) {
     EXPECT_EQ(finding.level, Level::kGood) << finding.subject << ": " << finding.words;
-    EXPECT_EQ(finding.mend, "") << finding.subject;
+    EXPECT_EQ(finding.fix, "") << finding.subject;
   }
 }
 
@@ -76,7 +76,7 @@ struct Row {
   const char* subject;
   Level level;
   const char* words;
-  const char* mend;  // the whole command; empty: none helps
+  const char* fix;  // the whole command; empty: none helps
 };
 
 constexpr const char* kNtp = "sudo timedatectl set-ntp true";
@@ -86,7 +86,7 @@ const Row kRows[] = {
     {"a control group", [](DoctorFacts& f) { f.machine.fit.memory = 8 * kGB; }, "memory", Level::kGood,
      "8.0 GB (a control group's limit; the machine has 32.0 GB)", ""},
     {"no huge pages", [](DoctorFacts& f) { f.machine.huge_pages = "never"; }, "memory", Level::kNote,
-     "huge pages are switched off", "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"},
+     "huge pages are disabled", "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"},
     {"not measured", [](DoctorFacts& f) { f.machine.fit.bandwidth = 0; }, "speed", Level::kNote,
      "not measured", "penstock doctor"},
     {"a GPU",
@@ -97,55 +97,56 @@ const Row kRows[] = {
                                   .memory = 85 * kGB,
                                   .tool = "nvidia-smi"}};
      },
-     "gpu", Level::kGood, "NVIDIA H100, 85.0 GB, at 0000:45:00.0: stays idle", ""},
+     "gpu", Level::kGood, "NVIDIA H100, 85.0 GB, at 0000:45:00.0: not used", ""},
     {"an NPU",
      [](DoctorFacts& f) {
        f.machine.accelerators = {
            {.vendor = "Huawei", .name = "", .address = "0000:c1:00.0", .tool = "", .gpu = false}};
      },
-     "npu", Level::kGood, "Huawei, at 0000:c1:00.0: stays idle", ""},
+     "npu", Level::kGood, "Huawei, at 0000:c1:00.0: not used", ""},
     {"a clock of 1970", [](DoctorFacts& f) { f.clock.now = 100, f.clock.newest_write = 50; }, "clock",
-     Level::kBad, "cannot be", kNtp},
+     Level::kBad, "is wrong", kNtp},
     {"records of the future", [](DoctorFacts& f) { f.clock.newest_write = kNow + 3600; }, "clock",
      Level::kBad, "/d/lock was written at", kNtp},
     {"a free-running clock", [](DoctorFacts& f) { f.clock.synchronised = false; }, "clock", Level::kNote,
-     "does not say that it is kept in step", kNtp},
+     "not synchronised", kNtp},
     {"few open files", [](DoctorFacts& f) { f.open_files = 4096; }, "files", Level::kNote,
      "enough for 3,840 connections, 20,000 are configured", "penstock up --gateway-max-connections 3840"},
     {"far too few", [](DoctorFacts& f) { f.open_files = 512; }, "files", Level::kBad,
      "enough for 256 connections", "penstock up --gateway-max-connections 256"},
     {"a full disk of downloads", [](DoctorFacts& f) { f.disk.free = 1000, f.disk.partial = 3 * kGB; }, "disk",
-     Level::kBad, "unfinished downloads hold 3.0 GB", "rm -rf /d/models/.partial"},
+     Level::kBad, "unfinished downloads use 3.0 GB", "rm -rf /d/models/.partial"},
     {"a full disk of logs", [](DoctorFacts& f) { f.disk.free = 1000, f.disk.logs = kGB; }, "disk",
-     Level::kBad, "usage records need room", "rm /d/logs/gateway.log"},
+     Level::kBad, "usage records need more space", "rm /d/logs/gateway.log"},
     {"a full disk of models", [](DoctorFacts& f) { f.disk.free = 1000; }, "disk", Level::kBad,
      "1.0 kB free at /d", "penstock model rm qwen3-8b"},
     {"a disk out of inodes", [](DoctorFacts& f) { f.disk.free_files = 3; }, "disk", Level::kBad,
      "only 3 more files fit", "penstock up --data DIR"},
     {"a disk that errs", [](DoctorFacts& f) { f.disk.error = "/d: Input/output error"; }, "disk", Level::kBad,
      "Input/output error", "penstock up --data DIR"},
-    {"large logs", [](DoctorFacts& f) { f.disk.logs = 5 * kGB; }, "logs", Level::kNote, "hold 5.0 GB",
+    {"large logs", [](DoctorFacts& f) { f.disk.logs = 5 * kGB; }, "logs", Level::kNote, "use 5.0 GB",
      "truncate -s 0 /d/logs/gateway.log"},
     {"a cloud that is not ready",
      [](DoctorFacts& f) { f.cloud.runs = f.cloud.locked = true, f.cloud.not_ready = "no engine"; }, "cloud",
      Level::kBad, "is not ready: no engine", "penstock status"},
     {"a holder that does not answer",
      [](DoctorFacts& f) { f.cloud.locked = f.cloud.lock_process_lives = true, f.cloud.lock_process = 812; },
-     "lock", Level::kBad, "process 812 holds /d and does not answer", "kill 812"},
-    {"a lock whose taker is gone", [](DoctorFacts& f) { f.cloud.locked = true, f.cloud.lock_process = 812; },
-     "lock", Level::kBad, "process 812, which took it, is gone", "fuser -k /d/lock"},
+     "lock", Level::kBad, "process 812 uses /d but does not answer", "kill 812"},
+    {"a lock whose process has ended",
+     [](DoctorFacts& f) { f.cloud.locked = true, f.cloud.lock_process = 812; }, "lock", Level::kBad,
+     "process 812, which took it, has ended", "fuser -k /d/lock"},
     {"a lock left behind", [](DoctorFacts& f) { f.cloud.lock_process = 812; }, "lock", Level::kGood,
-     "the next start takes it", ""},
+     "the next start replaces it", ""},
     {"a port in use", [](DoctorFacts& f) { f.cloud.listen_error = "port 8700 is in use by nc (process 7)"; },
      "port", Level::kBad, "nc (process 7)", "penstock up --listen 127.0.0.1:0"},
     {"a key for all to read", [](DoctorFacts& f) { f.paths[1].mode = 0644; }, "key", Level::kBad,
-     "can be read by others", "chmod 600 /d/operator.key"},
+     "other users can read /d/operator.key", "chmod 600 /d/operator.key"},
     {"a folder for all to change", [](DoctorFacts& f) { f.paths[0].mode = 0777; }, "data", Level::kBad,
-     "can be changed by others", "chmod go-w /d"},
+     "other users can change /d", "chmod go-w /d"},
     {"a store for all to change", [](DoctorFacts& f) { f.paths[0].mode = 0755, f.paths[2].mode = 0664; },
-     "store", Level::kBad, "can be changed by others", "chmod go-w /d/penstock.db"},
+     "store", Level::kBad, "other users can change /d", "chmod go-w /d/penstock.db"},
     {"a loose file in a closed folder", [](DoctorFacts& f) { f.paths[2].mode = 0666; }, "key", Level::kGood,
-     "readable for its owner only", ""},
+     "readable only by its owner", ""},
     {"another user's store", [](DoctorFacts& f) { f.paths[2].owner = 0; }, "store", Level::kBad,
      "belongs to another user (id 0)", "sudo chown -R 1000 /d"},
     {"no pip", [](DoctorFacts& f) { f.pip = false; }, "pip", Level::kNote, "python3 has no pip",
@@ -162,14 +163,14 @@ const Row kRows[] = {
      "penstock model rm mine && penstock model import /home/a/mine.gguf --name mine"},
     {"a model that is too large",
      [](DoctorFacts& f) { f.models[0].fit = {.fits = Fits::kNo, .usable = 3 * kGB}; }, "model", Level::kBad,
-     "cannot be loaded: an engine can have 3.0 GB here", "penstock model rm qwen3-8b"},
+     "cannot be loaded: an engine can use 3.0 GB here", "penstock model rm qwen3-8b"},
     {"memory in use", [](DoctorFacts& f) { f.models[0].fit.fits = Fits::kNotNow; }, "model", Level::kNote,
-     "does not fit beside what runs now", "ps -eo rss,comm --sort=-rss | head"},
+     "does not fit into the memory that is free now", "ps -eo rss,comm --sort=-rss | head"},
     {"a folder without a manifest", [](DoctorFacts& f) { f.unreadable_models = {"/d/models/x"}; }, "model",
      Level::kBad, "no readable manifest.json", "rm -r /d/models/x"},
 };
 
-TEST(Doctor, EachHarmHasOneFindingAndTheCommandThatMendsIt) {
+TEST(Doctor, EachProblemHasOneFindingAndTheCommandThatFixesIt) {
   for (const Row& row : kRows) {
     DoctorFacts facts = Healthy();
     row.harm(facts);
@@ -180,21 +181,21 @@ TEST(Doctor, EachHarmHasOneFindingAndTheCommandThatMendsIt) {
       if (!this_one) continue;
       ++seen;
       EXPECT_EQ(finding.level, row.level) << row.what;
-      EXPECT_EQ(finding.mend, row.mend) << row.what;
+      EXPECT_EQ(finding.fix, row.fix) << row.what;
     }
     EXPECT_EQ(seen, 1) << row.what;
   }
 }
 
-TEST(Doctor, ARunningClouldsOwnLockAndPortAreNoHarm) {
+TEST(Doctor, ARunningCloudsOwnLockAndPortAreNoProblem) {
   DoctorFacts facts = Healthy();
   facts.cloud.runs = facts.cloud.locked = facts.cloud.lock_process_lives = true;
   facts.cloud.lock_process = 812;
-  facts.models[0].fit.fits = Fits::kNotNow;  // it is what takes the memory
+  facts.models[0].fit.fits = Fits::kNotNow;  // because the cloud itself uses the memory
   for (const Finding& finding : JudgeFacts(facts)) EXPECT_EQ(finding.level, Level::kGood) << finding.words;
 }
 
-// ---- gathering, on this machine and in a made-up data directory -------------------------------------
+// ---- gathering, on this machine and in a simulated data directory -----------------------------------
 
 class GatherTest : public testing::Test {
  protected:
@@ -212,7 +213,7 @@ class GatherTest : public testing::Test {
   Config config_;
 };
 
-TEST_F(GatherTest, ThisMachineHasCoresAndMemoryAndAClock) {
+TEST_F(GatherTest, ThisMachineHasCoresMemoryAndAClock) {
   const DoctorFacts facts = Gather();
   EXPECT_GE(facts.machine.cores, 1);
   EXPECT_GE(facts.machine.cores_online, facts.machine.cores);
@@ -235,7 +236,7 @@ TEST_F(GatherTest, AMeasurementIsRememberedForThisCpuOnly) {
   EXPECT_EQ(RememberedSpeed(data).measured, 0);
 }
 
-TEST_F(GatherTest, TheDataDirectorysStateIsSeen) {
+TEST_F(GatherTest, TheStateOfTheDataDirectoryIsRead) {
   const auto data = *DataDir::Open(folder_);
   std::filesystem::create_directories(folder_ + "/models/broken");
   std::filesystem::create_directories(folder_ + "/models/.partial");

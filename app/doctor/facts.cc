@@ -33,7 +33,7 @@ std::string HugePages() {
 }
 
 DoctorFacts::Machine LookAtMachineItself(const Config& config, const DataDir& data, bool measure) {
-  // A measurement beside a working cloud would be wrong, and would disturb it.
+  // While a cloud runs, a measurement would be wrong and would disturb it.
   if (measure) MeasureSpeed(data);
   return {.cpu = chip::CpuModel(),
           .cores = static_cast<int>(chip::UsableCpus().size()),
@@ -60,16 +60,16 @@ DoctorFacts::Engines LookAtEngines(const Config& config) {
     const uint64_t memory = own.engine.memory_bytes > 0 ? own.engine.memory_bytes : plan.machine_memory;
     engines.words.push_back(fmt::format(
         "{}: {}{}{}{}{}. Guarantees: {}", plan.name,
-        attached ? "attached to another server" : own.runner + " runner", place.empty() ? "" : ", ", place,
-        memory > 0 ? ", memory " + HumanBytes(memory) : "",
+        attached ? "attached to an external server" : own.runner + " runner", place.empty() ? "" : ", ",
+        place, memory > 0 ? ", memory " + HumanBytes(memory) : "",
         own.engine.takes.empty() ? "" : fmt::format(", models {}", fmt::join(own.engine.takes, ", ")),
         GuaranteeText(GuaranteesOf(attached ? AttachedAbilities() : OurAbilities()))));
   }
   return engines;
 }
 
-// The cloud has taken its memory and cores: what it made of them is what there is to say. Nothing if it does
-// not answer; why not is another finding.
+// The running cloud already uses its memory and cores, so it is asked for its engines. Empty if it does not
+// answer; another finding reports why.
 DoctorFacts::Engines AskEngines(const Config& config) {
   DoctorFacts::Engines engines;
   const auto cloud = Cloud::OpenLocal(config);
@@ -122,7 +122,7 @@ DoctorFacts::Disk LookAtDisk(const DataDir& data) {
     return disk;
   }
   disk.free = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
-  disk.free_files = info.f_files == 0 ? UINT64_MAX : info.f_favail;  // some file systems count none
+  disk.free_files = info.f_files == 0 ? UINT64_MAX : info.f_favail;  // some file systems do not count files
   disk.partial = BytesIn(data.Models() + "/.partial");
   disk.logs = BytesIn(data.Logs(), &disk.largest_log);
   return disk;
@@ -166,7 +166,7 @@ std::vector<DoctorFacts::Path> LookAtPaths(const DataDir& data) {
 
 std::vector<DoctorFacts::Model> LookAtModels(const ModelStore& store, const FitMachine& machine,
                                              const GatherOptions& options) {
-  FitMachine without_disk = machine;  // they are here already
+  FitMachine without_disk = machine;  // the models are already on the disk
   without_disk.disk_free.reset();
   std::vector<DoctorFacts::Model> models;
   for (const auto& manifest : store.List()) {

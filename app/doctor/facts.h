@@ -1,5 +1,5 @@
-// What `penstock doctor` looks at, as plain data. Gathering is here, judging in app/doctor/findings.h: so
-// each finding is tested without having to break a machine for it.
+// What `penstock doctor` checks, as plain data. The facts are gathered here and judged in
+// app/doctor/findings.h, so that each finding can be tested without breaking a machine.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +20,16 @@ namespace penstock {
 struct DoctorFacts {
   struct Machine {
     std::string cpu;
-    int cores = 0, cores_online = 0;  // that this process may use; that there are
+    int cores = 0, cores_online = 0;  // that this process may use; that the machine has
     chip::CpuFeatures features{};
     uint64_t memory_there = 0;  // RAM; less may be usable (a cgroup's limit): FitMachine::memory
     FitMachine fit{};
-    std::string huge_pages;  // "madvise", "always", "never"; empty: not told
+    std::string huge_pages;  // "madvise", "always", "never"; empty: not known
     std::vector<Accelerator> accelerators{};
   } machine;
 
   struct Engines {
-    std::vector<std::string> words{};  // of each: what computes it, where, and what it can promise
+    std::vector<std::string> words{};  // for each engine: its runner, its place, and what it guarantees
     std::vector<std::string> warnings{};
     std::string error{};  // why `up` would not start
   } engines;
@@ -55,8 +55,8 @@ struct DoctorFacts {
     std::string listen, url;
     bool runs = false;
     std::string not_ready{};  // why; empty: ready, or it does not run
-    bool locked = false;      // some process holds the data directory
-    int lock_process = 0;     // that the lock file names
+    bool locked = false;      // a process holds the lock of the data directory
+    int lock_process = 0;     // the process that the lock file names
     bool lock_process_lives = false;
     std::string listen_error{};  // why it could not listen; empty: it could
   } cloud;
@@ -66,14 +66,15 @@ struct DoctorFacts {
     unsigned mode = 0, owner = 0;
     bool writable = true;
   };
-  std::vector<Path> paths{};  // the data directory first, then what in it is secret or must be written
+  std::vector<Path>
+      paths{};  // the data directory first, then its secret files and those that must be writable
   unsigned user = 0;
 
   struct Model {
     std::string name, source;
     uint64_t bytes = 0;
     Fit fit{};
-    bool read = false;     // every byte was, and compared
+    bool read = false;     // every byte was read and compared
     std::string defect{};  // what is wrong with its files; empty: nothing
   };
   std::vector<Model> models{};
@@ -84,8 +85,8 @@ struct DoctorFacts {
 };
 
 struct GatherOptions {
-  bool quick = false;  // models are not read through, speed is not measured again
-  // As models are read.
+  bool quick = false;  // does not read the models' files, and does not measure the speed again
+  // Called while models are read.
   std::function<void(const std::string& model, uint64_t done, uint64_t total)> progress{};
 };
 DoctorFacts GatherFacts(const Config& config, const DataDir& data, const GatherOptions& options);

@@ -11,7 +11,7 @@ namespace {
 using Level = Finding::Level;
 using Findings = std::vector<Finding>;
 
-// ---- what this machine has -------------------------------------------------------------------------
+// ---- the machine -----------------------------------------------------------------------------------
 
 void JudgeChip(const DoctorFacts::Machine& machine, Findings& out) {
   const auto& features = machine.features;
@@ -19,9 +19,8 @@ void JudgeChip(const DoctorFacts::Machine& machine, Findings& out) {
   if (machine.cores < machine.cores_online)
     words = fmt::format("{} of {} cores of {}", machine.cores, machine.cores_online, machine.cpu);
   if (!features.avx2) {
-    out.push_back(
-        {"chip", Level::kNote,
-         words + ", without AVX2: only the slow reference kernels run here. A newer machine helps"});
+    out.push_back({"chip", Level::kNote,
+                   words + ", without AVX2: only the slow reference kernels run here. Use a newer machine"});
     return;
   }
   words += features.avx512_vnni ? ", AVX2, AVX-512 VNNI" : ", AVX2";
@@ -37,7 +36,7 @@ void JudgeMemory(const DoctorFacts::Machine& machine, Findings& out) {
   words += fmt::format(", {} free", HumanBytes(fit.memory_free));
   out.push_back({"memory", Level::kGood, words});
   if (machine.huge_pages == "never") {
-    out.push_back({"memory", Level::kNote, "huge pages are switched off: weights are read more slowly",
+    out.push_back({"memory", Level::kNote, "huge pages are disabled: reading weights is slower",
                    "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled"});
   }
 }
@@ -45,15 +44,15 @@ void JudgeMemory(const DoctorFacts::Machine& machine, Findings& out) {
 void JudgeSpeed(const DoctorFacts::Machine& machine, Findings& out) {
   const FitMachine& fit = machine.fit;
   if (fit.bandwidth <= 0) {
-    out.push_back({"speed", Level::kNote, "not measured: there was no memory for it", "penstock doctor"});
+    out.push_back({"speed", Level::kNote, "not measured: not enough free memory", "penstock doctor"});
     return;
   }
   std::string words =
       fmt::format("memory reads {}/s; {:.0f} billion int8 and {:.0f} billion f32 operations/s",
                   HumanBytes(static_cast<uint64_t>(fit.bandwidth)), fit.int8_ops / 1e9, fit.f32_flops / 1e9);
   if (const auto* best = LargestThatFits(fit)) {
-    words += fmt::format(". The largest model at reading pace or better: {} (about {:.0f} tokens/s)",
-                         best->name, JudgeFit(best->ForFit(), fit).alone);
+    words += fmt::format(". Largest model at reading speed or faster: {} (about {:.0f} tokens/s)", best->name,
+                         JudgeFit(best->ForFit(), fit).alone);
   }
   out.push_back({"speed", Level::kGood, words});
 }
@@ -66,9 +65,9 @@ void JudgeAccelerators(const DoctorFacts::Machine& machine, Findings& out) {
     if (device.memory > 0) words += ", " + HumanBytes(device.memory);
     if (!device.address.empty()) words += ", at " + device.address;
     words += device.gpu
-                 ? ": stays idle unless libllama drives it (penstock up --engine-runner ggml), which we "
-                   "never tried on a real GPU"
-                 : ": stays idle, no runner here was tried on it";
+                 ? ": not used unless libllama runs on it (penstock up --engine-runner ggml), which we "
+                   "have not tested on a real GPU"
+                 : ": not used, no runner was tested on it";
     out.push_back({device.gpu ? "gpu" : "npu", Level::kGood, words});
   }
 }
@@ -79,28 +78,28 @@ void JudgeEngines(const DoctorFacts::Engines& engines, Findings& out) {
   if (!engines.error.empty()) out.push_back({"engine", Level::kBad, engines.error, "penstock config"});
 }
 
-// ---- what may be wrong -----------------------------------------------------------------------------
+// ---- possible problems -----------------------------------------------------------------------------
 
 void JudgeClock(const DoctorFacts::Clock& clock, Findings& out) {
   constexpr int64_t k2025 = 1'735'689'600, kSlack = 300;
-  const std::string shown = HumanTime(static_cast<double>(clock.now)), mend = "sudo timedatectl set-ntp true";
+  const std::string shown = HumanTime(static_cast<double>(clock.now)), fix = "sudo timedatectl set-ntp true";
   if (clock.now < k2025) {
     out.push_back({"clock", Level::kBad,
-                   shown + " cannot be: keys would never expire and usage lands in the wrong hours", mend});
+                   shown + " is wrong: keys would never expire, and usage would be in the wrong hours", fix});
   } else if (clock.newest_write > clock.now + kSlack) {
     out.push_back({"clock", Level::kBad,
-                   fmt::format("{}, but {} was written at {}: the clock is behind, or was ahead", shown,
+                   fmt::format("{}, but {} was written at {}: the clock is slow, or was fast then", shown,
                                clock.newest_file, HumanTime(static_cast<double>(clock.newest_write))),
-                   mend});
+                   fix});
   } else if (!clock.synchronised) {
-    out.push_back({"clock", Level::kNote, shown + "; the system does not say that it is kept in step", mend});
+    out.push_back({"clock", Level::kNote, shown + ", not synchronised", fix});
   } else {
-    out.push_back({"clock", Level::kGood, shown + ", kept in step"});
+    out.push_back({"clock", Level::kGood, shown + ", synchronised"});
   }
 }
 
 void JudgeOpenFiles(const DoctorFacts& facts, Findings& out) {
-  constexpr uint64_t kOther = 256, kFewest = 1024;  // logs, store, engines; what any client load needs
+  constexpr uint64_t kOther = 256, kFewest = 1024;  // for logs, store, engines; the minimum for real use
   const auto wanted = static_cast<uint64_t>(facts.max_connections) + kOther;
   std::string words =
       fmt::format("{} open files are allowed",
@@ -132,9 +131,9 @@ void JudgeDisk(const DoctorFacts& facts, Findings& out) {
     return;
   }
   std::string words = fmt::format("{} free at {}", HumanBytes(disk.free), disk.path);
-  if (disk.partial > 0) words += fmt::format("; unfinished downloads hold {}", HumanBytes(disk.partial));
+  if (disk.partial > 0) words += fmt::format("; unfinished downloads use {}", HumanBytes(disk.partial));
   if (disk.free < (1ULL << 30)) {
-    out.push_back({"disk", Level::kBad, words + ": usage records need room", FreeSomeDisk(facts)});
+    out.push_back({"disk", Level::kBad, words + ": usage records need more space", FreeSomeDisk(facts)});
   } else if (disk.free_files < 1000) {
     out.push_back({"disk", Level::kBad,
                    fmt::format("only {} more files fit on {}", disk.free_files, disk.path),
@@ -144,7 +143,7 @@ void JudgeDisk(const DoctorFacts& facts, Findings& out) {
   }
   if (disk.logs > (1ULL << 30)) {
     out.push_back({"logs", Level::kNote,
-                   fmt::format("hold {}; each start keeps one old generation", HumanBytes(disk.logs)),
+                   fmt::format("use {}; each log keeps one old file", HumanBytes(disk.logs)),
                    "truncate -s 0 " + disk.largest_log});
   }
 }
@@ -162,41 +161,40 @@ void JudgeCloud(const DoctorFacts& facts, Findings& out) {
   if (cloud.locked && cloud.lock_process_lives) {
     out.push_back(
         {"lock", Level::kBad,
-         fmt::format("process {} holds {} and does not answer at {} (does it listen elsewhere? then ask "
-                     "with its --listen)",
+         fmt::format("process {} uses {} but does not answer at {} (if it has another address, run this "
+                     "command with the same --listen)",
                      cloud.lock_process, facts.disk.path, cloud.url),
          fmt::format("kill {}", cloud.lock_process)});
   } else if (cloud.locked) {
     out.push_back({"lock", Level::kBad,
-                   fmt::format("{}/lock is held, but process {}, which took it, is gone", facts.disk.path,
+                   fmt::format("{}/lock is held, but process {}, which took it, has ended", facts.disk.path,
                                cloud.lock_process),
                    fmt::format("fuser -k {}/lock", facts.disk.path)});
   } else if (cloud.lock_process > 0 && !cloud.lock_process_lives) {
     out.push_back(
         {"lock", Level::kGood,
-         fmt::format("left by process {}, which is gone: the next start takes it", cloud.lock_process)});
+         fmt::format("left by process {}, which has ended: the next start replaces it", cloud.lock_process)});
   }
   if (!cloud.listen_error.empty()) {
     const size_t colon = cloud.listen.rfind(':');
     out.push_back({"port", Level::kBad, cloud.listen_error,
                    fmt::format("penstock up --listen {}:0", cloud.listen.substr(0, colon))});
   } else if (!cloud.locked) {
-    out.push_back({"port", Level::kGood, fmt::format("{} is free; the cloud does not run", cloud.listen)});
+    out.push_back({"port", Level::kGood, fmt::format("{} is free; the cloud is not running", cloud.listen)});
   }
 }
 
 void JudgePaths(const DoctorFacts& facts, Findings& out) {
   bool good = true;
-  // In a folder that only its owner may enter, what a loose umask left on files does no harm.
+  // If only the owner may enter the folder, loose modes of the files in it do no harm.
   const bool reachable = !facts.paths.empty() && (facts.paths.front().mode & 011) != 0;
   for (const auto& path : facts.paths) {
     const bool folder = &path == facts.paths.data(), secret = path.path.ends_with(".key");
     const char* subject = secret ? "key" : folder ? "data" : "store";
     if (secret && (path.mode & 077) != 0) {
-      out.push_back({subject, Level::kBad, path.path + " can be read by others", "chmod 600 " + path.path});
+      out.push_back({subject, Level::kBad, "other users can read " + path.path, "chmod 600 " + path.path});
     } else if ((path.mode & 022) != 0 && (folder || reachable)) {
-      out.push_back(
-          {subject, Level::kBad, path.path + " can be changed by others", "chmod go-w " + path.path});
+      out.push_back({subject, Level::kBad, "other users can change " + path.path, "chmod go-w " + path.path});
     } else if (!path.writable || (facts.user != 0 && path.owner != facts.user)) {
       out.push_back({subject, Level::kBad,
                      fmt::format("{} belongs to another user (id {})", path.path, path.owner),
@@ -210,11 +208,11 @@ void JudgePaths(const DoctorFacts& facts, Findings& out) {
   const bool key =
       std::ranges::any_of(facts.paths, [](const auto& p) { return p.path.ends_with("operator.key"); });
   out.push_back({"key", Level::kGood,
-                 key ? "operator.key is readable for its owner only"
-                     : "no operator key yet: the first `penstock up` makes it"});
+                 key ? "operator.key is readable only by its owner"
+                     : "no operator key yet: the first `penstock up` creates it"});
 }
 
-// The command that gets this model's bytes again, from where they came.
+// The command that installs this model again from its source.
 std::string GetAgain(const DoctorFacts::Model& model) {
   const std::string remove = fmt::format("penstock model rm {} && penstock model ", model.name);
   if (FindKnownModel(model.name) != nullptr && !model.source.starts_with('/'))
@@ -229,22 +227,22 @@ void JudgeModels(const DoctorFacts& facts, Findings& out) {
     if (!model.defect.empty()) {
       out.push_back({"model", Level::kBad, model.defect, GetAgain(model)});
     } else if (model.fit.fits == Fits::kNo) {
-      out.push_back({"model", Level::kBad,
-                     fmt::format("{}, cannot be loaded: an engine can have {} here", size,
-                                 HumanBytes(model.fit.usable)),
-                     "penstock model rm " + model.name});
+      out.push_back(
+          {"model", Level::kBad,
+           fmt::format("{}, cannot be loaded: an engine can use {} here", size, HumanBytes(model.fit.usable)),
+           "penstock model rm " + model.name});
     } else if (model.fit.fits == Fits::kNotNow && !facts.cloud.runs) {
       out.push_back({"model", Level::kNote,
-                     fmt::format("{}, does not fit beside what runs now: {} are free", size,
+                     fmt::format("{}, does not fit into the memory that is free now ({})", size,
                                  HumanBytes(facts.machine.fit.memory_free)),
                      "ps -eo rss,comm --sort=-rss | head"});
     } else {
       out.push_back({"model", Level::kGood,
-                     size + (model.read ? ": every file has its SHA-256" : " (not read through)")});
+                     size + (model.read ? ": the SHA-256 of every file is correct" : " (not read)")});
     }
   }
   for (const auto& folder : facts.unreadable_models) {
-    out.push_back({"model", Level::kBad, folder + " has no readable manifest.json, so it is not served",
+    out.push_back({"model", Level::kBad, folder + " has no readable manifest.json and is not served",
                    "rm -r " + folder});
   }
   if (facts.models.empty() && facts.unreadable_models.empty())
@@ -267,10 +265,10 @@ std::vector<Finding> JudgeFacts(const DoctorFacts& facts) {
   JudgeCloud(facts, out);
   JudgePaths(facts, out);
   if (facts.pip) {
-    out.push_back({"pip", Level::kGood, "there, for models that come as Python wheels"});
+    out.push_back({"pip", Level::kGood, "available, for models that come as Python wheels"});
   } else {
     out.push_back({"pip", Level::kNote,
-                   fmt::format("{} has no pip: models cannot come as Python wheels", facts.python),
+                   fmt::format("{} has no pip: models in Python wheels cannot be installed", facts.python),
                    "sudo apt-get install -y python3-pip"});
   }
   JudgeModels(facts, out);

@@ -1,5 +1,5 @@
-// The judgement of `penstock doctor`: facts in, findings out. Each thing that is wrong comes with the one
-// command that mends it.
+// What `penstock doctor` concludes: facts in, findings out. Each problem comes with one command that fixes
+// it.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ struct Finding {
   enum class Level : uint8_t {
     kGood,
     kNote,  // works, and could be better
-    kBad,   // must be mended
+    kBad,   // must be fixed
   };
   std::string subject;  // one word
   Level level = Level::kGood;
   std::string words;
-  std::string mend{};  // one command; empty where good, or where no command helps
+  std::string fix{};  // one command; empty if there is no problem, or if no command helps
 };
 
 std::vector<Finding> JudgeFacts(const DoctorFacts& facts);

@@ -15,7 +15,7 @@
 namespace penstock {
 namespace {
 
-// How other machines reach it: by this machine's name, where it listens on every interface.
+// The URL for other machines: with this machine's host name if the cloud listens on every interface.
 std::string UrlFromOutside(const Config& config, const std::string& url) {
   const std::string listen = HostOf(config.gateway.listen);
   char name[256] = {};
@@ -24,21 +24,22 @@ std::string UrlFromOutside(const Config& config, const std::string& url) {
   return url.substr(0, url.find("://") + 3) + name + url.substr(url.rfind(':'));
 }
 
-// The gateway's process makes the operator key on its first start; whoever started the cloud sees it this
-// once. Not in a service's journal, where it would stay (systemd sets JOURNAL_STREAM).
+// The gateway process creates the operator key at its first start; the user who starts the cloud sees it only
+// once. It is not printed to a service's journal, where it would stay (systemd sets JOURNAL_STREAM).
 void ShowNewOperatorKey(const DataDir& data) {
   const auto key = ReadTextFile(data.OperatorKeyFile());
   if (!key.has_value()) return;
   if (std::getenv("JOURNAL_STREAM") != nullptr) {
-    fmt::print(stderr, "penstock: the operator key is in {}, for this user alone\n", data.OperatorKeyFile());
+    fmt::print(stderr, "penstock: the operator key is in {}, readable only by this user\n",
+               data.OperatorKeyFile());
     return;
   }
-  fmt::print(stderr, "penstock: operator key, shown this once (kept in {}, for you alone):\n  {}\n",
+  fmt::print(stderr, "penstock: operator key, shown only once (stored in {}, readable only by you):\n  {}\n",
              data.OperatorKeyFile(), *key);
 }
 
-// Models that an engine could not load, and why; empty: none, or nobody to ask. Soon: the listening socket is
-// the supervisor's, so while no gateway runs a request waits for an answer that never comes.
+// Models that an engine could not load, and why; empty if there are none or the gateway does not answer. The
+// timeout is short: the supervisor holds the listening socket, so a request waits while no gateway runs.
 std::string FailedModels(const Config& config) {
   std::string failed;
   const auto cloud = Cloud::OpenLocal(config);
@@ -64,7 +65,8 @@ void Introduce(const Config& config, const DataDir& data, const std::string& url
     const bool pinned = config.tls_self_signed;
     fmt::print(stderr, "  login   penstock login {}{}\n", UrlFromOutside(config, url),
                pinned ? " --fingerprint " + fingerprint : "");
-    if (fingerprint.empty()) fmt::print(stderr, "  beware  plain HTTP: whoever is between can read keys\n");
+    if (fingerprint.empty())
+      fmt::print(stderr, "  warning plain HTTP: anyone on the network path can read keys\n");
   }
   if (config.logs == "files") fmt::print(stderr, "  logs    {}\n", data.Logs());
   for (const auto& plan : plans.engines) {
@@ -77,8 +79,8 @@ void Introduce(const Config& config, const DataDir& data, const std::string& url
 
 Announcer::Announcer(const Config& config, const std::string& url, DataDir data, bool first_start)
     : config_(config), data_(std::move(data)), first_start_(first_start) {
-  config_.url = url;  // the one that starts here, whatever the settings say for commands
-  // Signals are for the supervisor's own thread: this one must never receive them.
+  config_.url = url;  // the cloud that starts here, even if the settings name another one for commands
+  // Only the supervisor's thread may receive signals.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -93,7 +95,7 @@ Announcer::~Announcer() {
 
 void Announcer::Run() {
   const Nanos began = SystemClock().Monotonic();
-  std::string told;
+  std::string printed;
   const Endpoint endpoint = LocalEndpoint(config_);
   while (!stop_) {
     std::string why = WhyNotReady(endpoint);
@@ -103,14 +105,13 @@ void Announcer::Run() {
     }
     const double seconds = static_cast<double>(SystemClock().Monotonic() - began) / 1e9;
     if (why.empty()) {
-      fmt::print(stderr, "penstock: ready after {:.1f} s: requests are answered at {}/v1\n", seconds,
-                 endpoint.url);
+      fmt::print(stderr, "penstock: ready after {:.1f} s: the API is at {}/v1\n", seconds, endpoint.url);
       return;
     }
     if (seconds > 2) why += FailedModels(config_);
-    if (seconds > 2 && why != told) {
+    if (seconds > 2 && why != printed) {
       fmt::print(stderr, "penstock: not ready yet: {}\n", why);
-      told = why;
+      printed = why;
     }
     for (int tick = 0; tick < 10 && !stop_; ++tick)
       std::this_thread::sleep_for(std::chrono::milliseconds(20));

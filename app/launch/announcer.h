@@ -1,4 +1,4 @@
-// What `up` tells the person who started it: what starts, and when requests are answered, or why not yet.
+// What `up` prints for the user who started it: what starts, when the cloud is ready, or why it is not.
 #pragma once
 
 #include <atomic>
@@ -17,8 +17,8 @@ namespace penstock {
 void Introduce(const Config& config, const DataDir& data, const std::string& url,
                const std::string& fingerprint, const EnginePlans& plans);
 
-// Prints the new operator key once, and then when the cloud is ready or why it is not. It has a thread of its
-// own: the supervisor's loop waits for nothing but its children.
+// Prints the new operator key once, then reports when the cloud is ready or why it is not. It has its own
+// thread, because the supervisor's loop waits only for its children.
 class Announcer {
  public:
   Announcer(const Config& config, const std::string& url, DataDir data, bool first_start);

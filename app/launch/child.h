@@ -1,5 +1,4 @@
-// What the supervisor's child processes have in common: their hidden options, their arguments, their log
-// file.
+// What all child processes of the supervisor share: their hidden options, arguments and log files.
 #pragma once
 
 #include <sys/types.h>
@@ -23,17 +22,19 @@ struct ChildOptions {
   pid_t replaces = 0;
 };
 
-// COMMAND and the settings of this process, so that the child reads no file and no environment for them.
+// COMMAND with all settings of this process as flags, so that the child does not read the configuration file
+// or the environment.
 std::vector<std::string> ChildArgs(std::string command, const LoadedConfig& loaded);
 
 // The file that a child logs to; empty: it logs to the terminal. Creates the folder.
 std::string LogFile(const DataDir& data, const Config& config, std::string_view name);
 
-// The environment variable that holds the key of an engine's external server: a secret is in no command line.
+// The environment variable that holds the key of an engine's external server. Secrets are never in a command
+// line.
 std::string KeyVariable(std::string_view engine);
 
-// Prints the error; returns the exit status. After an error that another try cannot fix the supervisor ends
-// too.
+// Prints the error; returns the exit status. If a restart cannot fix the error, the status makes the
+// supervisor end as well.
 int FailChild(const Error& error);
 
 }  // namespace penstock

@@ -10,7 +10,6 @@
 #include "attach/trust.h"
 #include "chip/cpu.h"
 #include "engine/memory.h"
-#include "runner/native.h"
 
 namespace penstock {
 
@@ -32,7 +31,7 @@ ChildSpec GatewayChild(const LoadedConfig& loaded, const DataDir& data, int list
 
 namespace {
 
-// What its models' weights take, and the least KV for each.
+// The size of its models' weights plus the minimum KV memory of each model.
 uint64_t NeededMemory(const DataDir& data, const std::vector<std::string>& takes) {
   uint64_t needed = 0;
   for (const auto& manifest : ModelStore(data).List()) {
@@ -43,7 +42,7 @@ uint64_t NeededMemory(const DataDir& data, const std::vector<std::string>& takes
   return needed;
 }
 
-// What an engine is told again at each start: its budget, and what is to be known of it.
+// What an engine gets at each start: its memory budget, and a note for the users.
 struct EngineBudget {
   uint64_t memory = 0, machine_memory = 0;
   std::string note;
@@ -65,7 +64,7 @@ std::vector<std::string> EngineArgs(const EnginePlan& plan, const std::string& s
   return args;
 }
 
-// The engine was killed for memory: from here on it has less.
+// The engine was killed for memory: reduces its budget for the next starts. Returns what was done, in words.
 std::string LearnBudget(EngineBudget& budget, const EnginePlan& plan, const DataDir& data, uint64_t peak) {
   const Config& config = plan.loaded.config;
   uint64_t had = budget.memory > 0 ? budget.memory : config.engine.memory_bytes;
@@ -75,26 +74,26 @@ std::string LearnBudget(EngineBudget& budget, const EnginePlan& plan, const Data
       BudgetAfter({.had = had,
                    .peak = peak,
                    .needed = NeededMemory(data, config.engine.takes),
-                   .free = static_cast<uint64_t>(std::max<int64_t>(free - kNativeHeadroom, 0))});
+                   .free = static_cast<uint64_t>(std::max<int64_t>(free - kMemoryHeadroom, 0))});
   if (now == 0 || (now >= had && had > 0)) {
-    return fmt::format("it held {}, and its models need {}: unload one, or take a smaller quantisation",
+    return fmt::format("it used {}, and its models need {}: unload one, or use a smaller quantisation",
                        HumanBytes(peak), HumanBytes(NeededMemory(data, config.engine.takes)));
   }
   budget.memory = now;
-  budget.note =
-      fmt::format("{} since it was killed for memory, holding {}", HumanBytes(now), HumanBytes(peak));
-  return fmt::format("it held {} and gets a budget of {} from here on{}", HumanBytes(peak), HumanBytes(now),
+  budget.note = fmt::format("memory budget reduced to {} since it was killed for memory, using {}",
+                            HumanBytes(now), HumanBytes(peak));
+  return fmt::format("it used {} and from now on has a budget of {}{}", HumanBytes(peak), HumanBytes(now),
                      had > 0 ? ", instead of " + HumanBytes(had) : "");
 }
 
-// What can be known to be wrong before the engine starts.
+// Errors of its CA file that can be found before the engine starts.
 Status CheckAuthorities(const EnginePlan& plan) {
   const Config& config = plan.loaded.config;
   if (config.attach.authorities.empty()) return {};
   if (!config.attach.url.starts_with("https://")) {
     return Fail(Reason::kBadSetting,
-                "engine {}: url_ca says who vouches for an https:// server, and its url is '{}'", plan.name,
-                config.attach.url);
+                "engine {}: url_ca sets the trusted CAs of an https:// server, but its url is '{}'",
+                plan.name, config.attach.url);
   }
   if (const auto trust = Trust::In(config.attach.authorities); !trust)
     return Fail(Reason::kBadSetting, "engine {}: {}", plan.name, trust.error().message);
@@ -107,7 +106,7 @@ Result<ChildSpec> EngineChild(const EnginePlan& plan, const DataDir& data, const
                               CpuGroups& groups) {
   const Config& config = plan.loaded.config;
   PENSTOCK_TRY(CheckAuthorities(plan));
-  // A secret is in no command line: the engine reads it where the environment holds it.
+  // Secrets are never in a command line: the engine reads the key from its environment.
   if (!config.attach.key.empty()) setenv(KeyVariable(plan.name).c_str(), config.attach.key.c_str(), 1);
   EngineBudget budget{.memory = 0, .machine_memory = plan.machine_memory, .note = ""};
   ChildSpec child{.name = fmt::format("engine {}", plan.name), .args = EngineArgs(plan, socket, budget)};
@@ -128,8 +127,8 @@ Result<ChildSpec> EngineChild(const EnginePlan& plan, const DataDir& data, const
   if (!group.has_value()) {
     return Fail(
         Code::kUnsupported,
-        "no CPU quota can be set for engine {}: {}. Leave `quota` out (`cores` needs no control group), run "
-        "`up` as root, or let systemd delegate one (Delegate=cpu and ProtectControlGroups=no)",
+        "cannot set a CPU quota for engine {}: {}. Remove `quota` (`cores` needs no control group), run `up` "
+        "as root, or let systemd delegate a control group (Delegate=cpu and ProtectControlGroups=no)",
         plan.name, group.error().message);
   }
   child.group = *group;

@@ -1,4 +1,4 @@
-// The processes that `up` starts: the gateway and one for each planned engine, as the supervisor needs them.
+// The processes that `up` starts, described for the supervisor: the gateway and one for each planned engine.
 #pragma once
 
 #include <string>

@@ -16,7 +16,7 @@
 namespace penstock {
 namespace {
 
-// Where libllama is looked for: as it was said, else in the data directory, else where the build has it.
+// Where to find libllama: the configured folders, else the data directory, else the folder of the build.
 std::vector<std::string> GgmlFolders(const Config& config) {
   if (!config.ggml.libraries.empty()) return config.ggml.libraries;
   const auto beside = std::filesystem::path(GgmlPluginPath()).parent_path() / "ggml";

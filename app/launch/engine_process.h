@@ -1,4 +1,5 @@
-// The hidden command `engine`: the process around one chip or one external server, started by the supervisor.
+// The hidden command `engine`: the process of one engine (a chip or an external server), started by the
+// supervisor.
 #pragma once
 
 #include "app/launch/child.h"

@@ -17,25 +17,25 @@ namespace {
 constexpr std::string_view kOnlyEngine = "cpu0";
 constexpr uint64_t kLeastMemory = 64ULL << 20;
 
-// It computes on this machine's cores and in its memory, as far as the settings tell.
+// Whether it computes on this machine's cores and in its memory, as far as the settings show.
 bool ComputesHere(const Config& config) {
   if (config.Attached()) return false;
   return config.runner != "ggml" || config.ggml.device.empty() || config.ggml.device == "CPU";
 }
 
-// "engines.left.cores" as it was said; `engine.cores` where the engine's own table is silent.
+// The setting's full name: "engines.left.cores" if the engine's own table has it, else "engine.cores".
 std::string NameOf(const EnginePlan& plan, const Config& base, const std::string& key) {
   const auto own = base.engines.find(plan.name);
-  const bool said = own != base.engines.end() && own->second.contains("engine." + key);
-  return said ? fmt::format("engines.{}.{}", plan.name, key) : "engine." + key;
+  const bool has = own != base.engines.end() && own->second.contains("engine." + key);
+  return has ? fmt::format("engines.{}.{}", plan.name, key) : "engine." + key;
 }
 
 Result<std::vector<EnginePlan>> Resolve(const LoadedConfig& loaded) {
   std::vector<EnginePlan> plans;
-  for (const auto& [name, said] : loaded.config.engines) {
+  for (const auto& [name, own] : loaded.config.engines) {
     EnginePlan& plan = plans.emplace_back(EnginePlan{.name = name, .loaded = loaded});
     plan.loaded.config.engines.clear();
-    for (const auto& [setting, text] : said) {
+    for (const auto& [setting, text] : own) {
       PENSTOCK_TRY(SetSetting(plan.loaded.config, setting, text));
       plan.loaded.source[setting] = "engines." + name;
     }
@@ -55,12 +55,12 @@ Status TakeNamedCores(EnginePlan& plan, const Config& base, const Premises& prem
     if (node == premises.nodes.end()) {
       std::string there;
       for (const auto& [number, _] : premises.nodes) there += fmt::format(" {}", number);
-      return Fail(Reason::kBadSetting, "{}: no NUMA node {} here; there are:{}", NameOf(plan, base, "numa"),
-                  plan.numa, there.empty() ? " none" : there);
+      return Fail(Reason::kBadSetting, "{}: this machine has no NUMA node {}; it has:{}",
+                  NameOf(plan, base, "numa"), plan.numa, there.empty() ? " none" : there);
     }
     std::ranges::set_intersection(node->second, premises.cores, std::back_inserter(plan.cores));
     if (plan.cores.empty()) {
-      return Fail(Reason::kBadSetting, "{}: this process may use no core of NUMA node {}; it may use {}",
+      return Fail(Reason::kBadSetting, "{}: this process may not use any core of NUMA node {}; it may use {}",
                   NameOf(plan, base, "numa"), plan.numa, ShowCoreList(premises.cores));
     }
   }
@@ -69,7 +69,7 @@ Status TakeNamedCores(EnginePlan& plan, const Config& base, const Premises& prem
   std::vector<int> missing;
   std::ranges::set_difference(plan.cores, premises.cores, std::back_inserter(missing));
   if (missing.empty()) return {};
-  return Fail(Reason::kBadSetting, "{}: there is no core {} for it; this process may use {}",
+  return Fail(Reason::kBadSetting, "{}: core {} does not exist or may not be used; this process may use {}",
               NameOf(plan, base, "cores"), ShowCoreList(missing), ShowCoreList(premises.cores));
 }
 
@@ -85,7 +85,7 @@ class CoreLedger {
       users_[core].push_back(plan.name);
     }
   }
-  // The `count` cores with the least promised, ascending.
+  // The `count` cores of which the least is promised, ascending.
   std::vector<int> Least(size_t count) const {
     std::vector<std::pair<double, int>> order;
     for (const auto& [core, promised] : promised_) order.emplace_back(promised, core);
@@ -102,7 +102,7 @@ class CoreLedger {
     }
     return cores;
   }
-  // Cores of which more was promised than there is, by who shares them.
+  // Cores that are promised more than once, by the engines that share them.
   std::map<std::string, std::vector<int>> Overpromised() const {
     std::map<std::string, std::vector<int>> shared;
     for (const auto& [core, users] : users_) {
@@ -149,8 +149,8 @@ void DivideCores(std::vector<EnginePlan>& plans, const Premises& premises,
   }
   for (const auto& [engines, cores] : ledger.Overpromised()) {
     warnings.push_back(fmt::format(
-        "engines {} share core {}: each is slower while the others compute. Give them cores of their own "
-        "(engines.NAME.cores), or fewer engines",
+        "engines {} share core {}: each is slower while the others compute. Give each engine its own cores "
+        "(engines.NAME.cores), or use fewer engines",
         engines, ShowCoreList(cores)));
   }
 }
@@ -173,12 +173,11 @@ Status DivideMemory(std::vector<EnginePlan>& plans, const Config& base, const Pr
     claims += fmt::format("{}{} = {}", claims.empty() ? "" : ", ", NameOf(plan, base, "memory"),
                           ShowBytes(config.engine.memory_bytes));
   }
-  if (premises.memory == 0 || plans.size() == 1) return {};  // the engine looks for itself
+  if (premises.memory == 0 || plans.size() == 1) return {};  // the engine itself measures what is free
   if (claimed > premises.memory) {
     return Fail(
         Reason::kBadSetting,
-        "{}: together {}, more than the {} of this machine; the engines of one machine share its memory, so "
-        "give them less",
+        "{}: together {}, but this machine has only {}; its engines share that memory, so give them less",
         claims, HumanBytes(claimed), HumanBytes(premises.memory));
   }
   const auto usable = static_cast<uint64_t>(EngineMemoryOf(static_cast<int64_t>(premises.memory_free)));
@@ -193,9 +192,8 @@ Status DivideMemory(std::vector<EnginePlan>& plans, const Config& base, const Pr
     std::string names;
     for (const auto* plan : others) names += fmt::format("{}{}", names.empty() ? "" : ", ", plan->name);
     return Fail(Reason::kBadSetting,
-                "no memory is left for engine {}: of {} that engines may take now, {} is given out ({}); "
-                "lower that, or "
-                "say engines.NAME.memory for each",
+                "no memory is left for engine {}: engines may use {} now, and {} is assigned ({}); reduce "
+                "that, or set engines.NAME.memory for each engine",
                 names, HumanBytes(usable), HumanBytes(claimed), claims.empty() ? "nothing" : claims);
   }
   for (auto* plan : others) plan->machine_memory = each;
@@ -239,7 +237,7 @@ Result<EnginePlans> PlanEngines(const LoadedConfig& loaded, const Premises& prem
   for (auto& plan : out.engines) {
     PENSTOCK_TRY(TakeNamedCores(plan, loaded.config, premises));
     if (!plan.loaded.config.kernel.empty() && plan.loaded.config.runner != "native") {
-      out.warnings.push_back(fmt::format("{}: only the native runner heeds it, and engine {} has runner {}",
+      out.warnings.push_back(fmt::format("{}: only the native runner uses it, but engine {} has runner {}",
                                          NameOf(plan, loaded.config, "kernel"), plan.name,
                                          plan.loaded.config.runner));
     }

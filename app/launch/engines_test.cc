@@ -43,7 +43,7 @@ std::string CoresOf(const Said& said, const Premises& premises = EightCores()) {
   return text;
 }
 
-TEST(Engines, WithoutATableThereIsOneThatIsBoundToNothing) {
+TEST(Engines, WithoutATableThereIsOneThatIsNotBound) {
   const auto plans = Plan({{"memory", "3GiB"}});
   ASSERT_TRUE(plans.has_value());
   ASSERT_EQ(plans->engines.size(), 1U);
@@ -52,7 +52,7 @@ TEST(Engines, WithoutATableThereIsOneThatIsBoundToNothing) {
   EXPECT_EQ(plans->engines[0].loaded.config.engine.memory_bytes, 3ULL << 30);
 }
 
-TEST(Engines, ATableOverridesWhatEverySettingOfEngineSays) {
+TEST(Engines, AnEnginesTableOverridesTheEngineSettings) {
   const auto plans = Plan({{"step_tokens", "256"}, {"a.step_tokens", "64"}, {"b.runner", "fake"}});
   ASSERT_TRUE(plans.has_value());
   EXPECT_EQ(plans->engines[0].loaded.config.engine.step_tokens, 64);
@@ -63,13 +63,13 @@ TEST(Engines, ATableOverridesWhatEverySettingOfEngineSays) {
   EXPECT_EQ(flags, (std::vector<std::string>{"--set", "engine.step_tokens=64"}));
 }
 
-TEST(Engines, CoresThatNobodyNamesAreDividedInEqualRuns) {
+TEST(Engines, CoresThatNoEngineNamesAreDividedIntoEqualRanges) {
   EXPECT_EQ(CoresOf({{"a.runner", "native"}, {"b.runner", "native"}}), "a=0-3 b=4-7");
   EXPECT_EQ(CoresOf({{"a.runner", "native"}, {"b.cores", "0,7"}, {"c.runner", "fake"}}), "a=1-3 b=0,7 c=4-6");
   EXPECT_EQ(CoresOf({{"a.numa", "1"}, {"b.runner", "native"}}), "a=4-7 b=0-3");
 }
 
-TEST(Engines, OneWithAQuotaGetsAsManyCoresAsThatTheLeastPromisedFirst) {
+TEST(Engines, AnEngineWithAQuotaGetsAsManyCoresTheLeastUsedFirst) {
   Premises two = EightCores();
   two.cores = two.granted = {0, 1};
   EXPECT_EQ(CoresOf({{"a.quota", "50%"}, {"b.quota", "0.5"}, {"c.quota", "30%"}}, two), "a=0 b=1 c=0");
@@ -82,7 +82,7 @@ TEST(Engines, OneOnAGpuTakesNoCores) {
             "cpu=0-7 gpu=");
 }
 
-TEST(Engines, OneThatIsAServerElsewhereTakesNeitherCoresNorMemory) {
+TEST(Engines, AnExternalServerTakesNeitherCoresNorMemory) {
   const Said said = {{"far.url", "http://127.0.0.1:9/v1"}, {"cpu.runner", "native"}};
   EXPECT_EQ(CoresOf(said), "cpu=0-7 far=");
   const auto plans = Plan(said);
@@ -90,7 +90,7 @@ TEST(Engines, OneThatIsAServerElsewhereTakesNeitherCoresNorMemory) {
   EXPECT_EQ(plans->engines[1].machine_memory, 0U);
 }
 
-TEST(Engines, MoreThanCoresAreLeftShareThemWithAWarning) {
+TEST(Engines, MoreEnginesThanCoresShareThemWithAWarning) {
   Premises two = EightCores();
   two.cores = two.granted = {0, 1};
   const Said three = {{"a.runner", "native"}, {"b.runner", "native"}, {"c.runner", "native"}};
@@ -106,15 +106,15 @@ TEST(Engines, CoresGivenTwiceAreAWarning) {
   EXPECT_TRUE(plans->warnings[0].contains("engines a, b share core 3")) << plans->warnings[0];
 }
 
-TEST(Engines, CoresAndNodesThatAreNotThereAreNamedWithTheirSetting) {
+TEST(Engines, CoresAndNodesThatDoNotExistAreNamedWithTheirSetting) {
   EXPECT_EQ(ErrorOf({{"a.cores", "6-9"}}),
-            "engines.a.cores: there is no core 8-9 for it; this process may use 0-7");
+            "engines.a.cores: core 8-9 does not exist or may not be used; this process may use 0-7");
   EXPECT_EQ(ErrorOf({{"cores", "12"}, {"a.runner", "fake"}}),
-            "engine.cores: there is no core 12 for it; this process may use 0-7");
-  EXPECT_EQ(ErrorOf({{"a.numa", "2"}}), "engines.a.numa: no NUMA node 2 here; there are: 0 1");
+            "engine.cores: core 12 does not exist or may not be used; this process may use 0-7");
+  EXPECT_EQ(ErrorOf({{"a.numa", "2"}}), "engines.a.numa: this machine has no NUMA node 2; it has: 0 1");
 }
 
-TEST(Engines, MemoryThatNobodyNamesIsDividedEqually) {
+TEST(Engines, MemoryThatNoEngineNamesIsDividedEqually) {
   const auto plans = Plan({{"a.runner", "native"}, {"b.memory", "15GiB"}, {"c.runner", "native"}});
   ASSERT_TRUE(plans.has_value());
   EXPECT_EQ(plans->engines[0].machine_memory, 15ULL << 30);  // (50 GiB - a tenth - 15 GiB) / 2
@@ -122,7 +122,7 @@ TEST(Engines, MemoryThatNobodyNamesIsDividedEqually) {
   EXPECT_EQ(plans->engines[2].machine_memory, 15ULL << 30);
 }
 
-TEST(Engines, MemoryThatDoesNotAddUpIsRefusedWithTheSettings) {
+TEST(Engines, MoreMemoryThanThereIsIsRefusedWithTheSettings) {
   const std::string error = ErrorOf({{"a.memory", "40GiB"}, {"b.memory", "30GiB"}});
   EXPECT_TRUE(error.contains("engines.a.memory = 40GiB, engines.b.memory = 30GiB")) << error;
   const std::string nothing = ErrorOf({{"a.memory", "45GiB"}, {"b.runner", "native"}});
@@ -144,7 +144,7 @@ TEST(Engines, AKernelForAnotherRunnerIsAWarning) {
       << plans->warnings[0];
 }
 
-TEST(Engines, APlaceIsSaidInWords) {
+TEST(Engines, APlaceIsDescribedInWords) {
   const auto plans = Plan({{"a.cores", "4-5,7"}, {"a.quota", "1.5"}, {"b.numa", "0"}});
   ASSERT_TRUE(plans.has_value()) << plans.error().message;
   EXPECT_EQ(plans->engines[0].Place(), "cores 4-5,7, at most 150% CPU");

@@ -7,6 +7,7 @@
 #include "app/launch/log_keeper.h"
 #include "app/launch/tls_files.h"
 #include "app/models/model_store.h"
+#include "app/settings/table.h"
 #include "gateway/gateway.h"
 #include "teams/mailbox.h"
 #include "teams/teams.h"
@@ -14,8 +15,9 @@
 namespace penstock {
 namespace {
 
-// Whoever can read the data directory is the operator: where operator.key is missing (first start, or the
-// file was lost), a new key is created and written there. Runs before the gateway opens the same store.
+// Anyone who can write the data directory is an operator. If operator.key is missing (at the first start, or
+// when the file was lost), this creates a new key and writes it there, before the gateway opens the same
+// store.
 Status EnsureOperatorKeyFile(const DataDir& data) {
   if (std::filesystem::exists(data.OperatorKeyFile())) return {};
   Mailbox mailbox;
@@ -44,6 +46,7 @@ Result<int> RunGatewayProcess(const LoadedConfig& loaded, const ChildOptions& ch
   options.open_metrics = IsLoopback(HostOf(config.gateway.listen));
   options.engine_socket = child.socket;
   options.log_level = config.log_level;
+  options.change = ChangeSetting;
   options.rescan = [data, &config] {
     auto models = ModelStore(data).Installed();
     for (auto& model : models) {

@@ -35,7 +35,7 @@ Result<Addresses> Resolve(const std::string& host, const std::string& port) {
 std::unexpected<Error> InUse(const std::string& host, int port) {
   const std::string owner = PortOwner(port);
   return Fail(Reason::kPortInUse,
-              "port {} of {} is in use{}. Stop that program, or listen elsewhere: penstock up --listen {}:{}",
+              "port {} of {} is in use{}. Stop that program, or use another port: penstock up --listen {}:{}",
               port, host, owner.empty() ? "" : " by " + owner, host, port + 1);
 }
 
@@ -104,8 +104,8 @@ Result<Fd> Listen(const std::string& host_port) {
     if (errno == EADDRINUSE) return InUse(host, std::stoi(port));
     if (errno == EACCES) {
       return Fail(Code::kIo,
-                  "this user may not listen on port {}: use one above 1023, such as --listen {}:8700", port,
-                  host);
+                  "this user may not listen on port {}: use a port above 1023, such as --listen {}:8700",
+                  port, host);
     }
     return FailErrno(Code::kInvalid, fmt::format("cannot listen on {}", host_port), Reason::kAddressUnusable);
   }

@@ -1,4 +1,5 @@
-// The cloud's listening socket, held by the supervisor so that a gateway's restart refuses nobody.
+// The cloud's listening socket. The supervisor holds it, so that no connection is refused while the gateway
+// restarts.
 #pragma once
 
 #include <string>
@@ -8,11 +9,11 @@
 
 namespace penstock {
 
-// Bound and listening, close-on-exec. Errors: kConflict (port in use: names who has it and the way out),
-// kInvalid (no such address), kIo.
+// Bound and listening, close-on-exec. Errors: kConflict (the port is in use: names the process and what to
+// do), kInvalid (no such address), kIo.
 Result<Fd> Listen(const std::string& host_port);
 
-// "penstock (process 812)" for the owner of a listening TCP port on this machine; empty: not to be seen.
+// "penstock (process 812)": the owner of a listening TCP port on this machine; empty if it is not visible.
 std::string PortOwner(int port);
 
 }  // namespace penstock

@@ -12,7 +12,7 @@
 
 namespace penstock {
 
-bool SetAsideLog(const std::string& path, int fd, off_t most) {
+bool RotateLog(const std::string& path, int fd, off_t most) {
   struct stat open_file{}, named{};
   if (fstat(fd, &open_file) != 0 || stat(path.c_str(), &named) != 0) return false;
   if (open_file.st_ino != named.st_ino || open_file.st_dev != named.st_dev) return false;
@@ -23,7 +23,7 @@ bool SetAsideLog(const std::string& path, int fd, off_t most) {
 
 LogKeeper::LogKeeper(std::string path) : path_(std::move(path)) {
   if (path_.empty()) return;
-  sigset_t all, before;  // signals are for the threads that wait for them
+  sigset_t all, before;  // this thread must not receive signals: other threads wait for them
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] { Run(); });
@@ -42,7 +42,7 @@ LogKeeper::~LogKeeper() {
 void LogKeeper::Run() {
   std::unique_lock lock(mutex_);
   do {
-    if (SetAsideLog(path_, STDERR_FILENO, kMost)) dup2(STDERR_FILENO, STDOUT_FILENO);
+    if (RotateLog(path_, STDERR_FILENO, kMost)) dup2(STDERR_FILENO, STDOUT_FILENO);
   } while (!wake_.wait_for(lock, std::chrono::seconds(1), [this] { return stop_; }));
 }
 

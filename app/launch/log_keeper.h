@@ -1,7 +1,7 @@
-// LogKeeper: keeps a child's log bounded while it runs. The child's standard output and error are its log;
-// when that has grown past kMost it becomes NAME.log.1, in place of an earlier one, and a new one takes over
-// both descriptors at once. So whoever writes, libraries too, needs to know nothing of it, and no line is
-// lost. Threads: one of its own.
+// LogKeeper: limits the size of a child's log while it runs. The child's standard output and error are its
+// log. When the log exceeds kMost, it is renamed to NAME.log.1, which replaces an earlier one, and both
+// descriptors switch to a new file at once. So the code that writes, libraries included, need not know of it,
+// and no line is lost. Threads: it has its own.
 #pragma once
 
 #include <sys/types.h>
@@ -16,7 +16,7 @@ namespace penstock {
 class LogKeeper {
  public:
   static constexpr off_t kMost = off_t{32} << 20;
-  // `path` is what both descriptors write to; empty: nothing is kept.
+  // `path` is the file that both descriptors write to; empty: does nothing.
   explicit LogKeeper(std::string path);
   ~LogKeeper();
   LogKeeper(const LogKeeper&) = delete;
@@ -32,8 +32,8 @@ class LogKeeper {
   std::thread thread_;
 };
 
-// Sets aside the log at `path` if descriptor `fd` writes to that very file and it is longer than `most`: from
-// then on `fd` writes to a new one. False: nothing was done.
-bool SetAsideLog(const std::string& path, int fd, off_t most);
+// Renames the log at `path` if descriptor `fd` writes to that file and it is longer than `most`; then `fd`
+// writes to a new file. False: nothing was done.
+bool RotateLog(const std::string& path, int fd, off_t most);
 
 }  // namespace penstock

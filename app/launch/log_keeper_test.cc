@@ -33,11 +33,11 @@ struct LogKeeperTest : testing::Test {
 TEST_F(LogKeeperTest, AShortLogIsLeftAlone) {
   const Fd log = Open();
   ASSERT_EQ(write(log.get(), "one\n", 4), 4);
-  EXPECT_FALSE(SetAsideLog(path, log.get(), 4));
+  EXPECT_FALSE(RotateLog(path, log.get(), 4));
   EXPECT_FALSE(fs::exists(path + ".1"));
 }
 
-TEST_F(LogKeeperTest, NoLineIsLostWhileItIsSetAside) {
+TEST_F(LogKeeperTest, NoLineIsLostDuringRotation) {
   const Fd log = Open();
   constexpr int kLines = 50'000;
   std::atomic<bool> done = false;
@@ -50,11 +50,10 @@ TEST_F(LogKeeperTest, NoLineIsLostWhileItIsSetAside) {
   });
   int times = 0;
   while (!done) {
-    if (SetAsideLog(path, log.get(), 20'000))
-      fs::rename(path + ".1", path + ".kept" + std::to_string(times++));
+    if (RotateLog(path, log.get(), 20'000)) fs::rename(path + ".1", path + ".kept" + std::to_string(times++));
   }
   writer.join();
-  // Read at the end: a write that had begun before goes to the old file still.
+  // Read at the end, because a write that began before the rotation still goes to the old file.
   std::string kept;
   for (int i = 0; i < times; ++i) kept += Text(path + ".kept" + std::to_string(i));
   kept += Text(path);
@@ -69,7 +68,7 @@ TEST_F(LogKeeperTest, AFileThatIsNotTheLogIsNotTouched) {
   ASSERT_EQ(write(log.get(), "one\n", 4), 4);
   const std::string other = folder + "/other.log";
   std::ofstream(other) << "two\n";
-  EXPECT_FALSE(SetAsideLog(other, log.get(), 0));
+  EXPECT_FALSE(RotateLog(other, log.get(), 0));
   EXPECT_EQ(Text(other), "two\n");
 }
 

@@ -5,18 +5,18 @@
 namespace penstock {
 namespace {
 
-TEST(MemoryBudget, IsPlainlyLessThanWhatCouldNotBeHad) {
+TEST(MemoryBudget, IsClearlyLessThanWhatWasTooMuch) {
   EXPECT_EQ(BudgetAfter({.had = 1000, .peak = 1000, .needed = 0, .free = 0}), 850U);
   EXPECT_EQ(BudgetAfter({.had = 1000, .peak = 600, .needed = 0, .free = 0}),
-            510U);  // it was killed at 600 already
+            510U);  // it was already killed at 600
   EXPECT_EQ(BudgetAfter({.had = 1000, .peak = 1400, .needed = 0, .free = 0}),
-            850U);  // it held more than its budget
+            850U);  // it used more than its budget
 }
 
 TEST(MemoryBudget, IsNeverLessThanTheWeightsNeed) {
   EXPECT_EQ(BudgetAfter({.had = 1000, .peak = 300, .needed = 400, .free = 0}), 400U);
   EXPECT_EQ(BudgetAfter({.had = 350, .peak = 300, .needed = 400, .free = 0}),
-            350U);  // nor ever more than before
+            350U);  // and never more than before
 }
 
 TEST(MemoryBudget, IsNoMoreThanWhatIsFreeNow) {
@@ -24,7 +24,7 @@ TEST(MemoryBudget, IsNoMoreThanWhatIsFreeNow) {
   EXPECT_EQ(BudgetAfter({.had = 1000, .peak = 900, .needed = 600, .free = 500}), 600U);
 }
 
-TEST(MemoryBudget, IsLearntFromWhatWasHeldWhereNoBudgetWasKnown) {
+TEST(MemoryBudget, FollowsFromWhatWasUsedIfNoBudgetWasKnown) {
   EXPECT_EQ(BudgetAfter({.had = 0, .peak = 1000, .needed = 0, .free = 0}), 850U);
   EXPECT_EQ(BudgetAfter({.had = 0, .peak = 0, .needed = 400, .free = 0}), 0U);
 }

@@ -28,24 +28,24 @@ Nanos Now() {
   return SystemClock().Monotonic();
 }
 
-// A terminal that is gone takes no words: what is under way goes on all the same (fmt::print would throw).
+// Writing to a closed terminal fails; that must not stop the supervisor (fmt::print would throw).
 void Say(std::string_view line) {
   const std::string text = fmt::format("penstock: {}\n", line);
   [[maybe_unused]] const ssize_t wrote = write(STDERR_FILENO, text.data(), text.size());
 }
 
-const std::string kGiveLess = "use a smaller model, or set engine.memory";
+const std::string kUseLess = "use a smaller model, or set engine.memory";
 
 struct Child {
   ChildSpec spec;
   pid_t pid = 0;  // 0: not running
   Nanos started = 0, start_at = 0, kill_at = 0;
-  bool rolling = false;  // told to end so that it starts again
-  bool rolled = false;   // has been: a new program that refuses must not end those that work
+  bool rolling = false;  // asked to end so that it starts again
+  bool rolled = false;   // was restarted: if a new binary refuses to start, the other children must go on
   Backoff backoff{};
 };
 
-// Processes that the kernel killed for memory since boot, over the whole machine.
+// How many processes the kernel has killed for memory since boot, on the whole machine.
 uint64_t OutOfMemoryKills() {
   std::ifstream file("/proc/vmstat");
   std::string name;
@@ -69,7 +69,7 @@ std::vector<std::string> LastLines(const std::string& path, size_t count) {
   return {lines.begin(), lines.end()};
 }
 
-// Between fork and exec no memory is allocated: what a child needs is made before.
+// Everything that a child needs between fork and exec, where it must not allocate memory.
 struct Birth {
   const ChildSpec* spec;
   char* const* argv;
@@ -102,8 +102,8 @@ void TakePlace(const Birth& birth) {
 [[noreturn]] void Become(const Birth& birth) {
   const ChildSpec& spec = *birth.spec;
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != birth.parent) _exit(1);  // it died before the line above
-  setpgid(0, 0);                            // Ctrl-C is for the supervisor alone
+  if (getppid() != birth.parent) _exit(1);  // the supervisor died before the line above
+  setpgid(0, 0);                            // so that Ctrl-C reaches only the supervisor
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -169,7 +169,7 @@ class Supervisor {
     return {};
   }
 
-  // While the gateway drains, an engine that dies is still started again, so that what runs can finish.
+  // While the gateway drains, an engine that dies is still restarted, so that running requests can finish.
   bool NeededToDrain(const Child& child) const {
     return stopping_ && !killing_ && &child != &children_.front() && children_.front().pid != 0;
   }
@@ -211,7 +211,7 @@ class Supervisor {
     return pid;
   }
 
-  // The first child in order that still runs is asked to end; the next one is asked when it has.
+  // Asks the first child that still runs to end; the next one is asked when it has ended.
   void StopNext() {
     for (auto& child : children_) {
       if (child.pid == 0) continue;
@@ -227,7 +227,7 @@ class Supervisor {
   }
 
   static void Ask(Child& child, Nanos within) {
-    if (child.kill_at == 0) kill(child.pid, SIGTERM);  // a second one would end it at once
+    if (child.kill_at == 0) kill(child.pid, SIGTERM);  // a second SIGTERM would end it immediately
     child.kill_at = Now() + within;
   }
 
@@ -245,7 +245,7 @@ class Supervisor {
   // ---- a rolling restart ----
 
   void BeginRoll() {
-    if (!roll_.empty()) return Say("a restart is under way already");
+    if (!roll_.empty()) return Say("a restart is already running");
     for (size_t i = 1; i < children_.size(); ++i) roll_.push_back(i);
     roll_.push_back(0);
     RollOn();
@@ -255,11 +255,11 @@ class Supervisor {
     Child& child = children_[roll_.front()];
     replaced_ = child.pid;
     child.rolling = true;
-    if (child.pid == 0) {  // it was about to be started again anyway
+    if (child.pid == 0) {  // it has ended and waits for its restart
       child.start_at = Now();
       return;
     }
-    Say(fmt::format("restarting {}: what runs there ends first", child.spec.name));
+    Say(fmt::format("restarting {}: its running requests move or finish first", child.spec.name));
     Ask(child, child.spec.drain_within);
   }
 
@@ -281,7 +281,7 @@ class Supervisor {
     helper_ = 0;
     if (roll_.empty()) return;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return RolledOne();
-    Say(fmt::format("{} did not come back ready: the restart stops here, {} others stay as they are",
+    Say(fmt::format("{} did not become ready: the restart stops here, {} others are not restarted",
                     children_[roll_.front()].spec.name, roll_.size() - 1));
     roll_.clear();
   }
@@ -290,7 +290,7 @@ class Supervisor {
     Say(fmt::format("{} is back", children_[roll_.front()].spec.name));
     roll_.pop_front();
     if (!roll_.empty()) return RollOn();
-    Say("everything was restarted");
+    Say("all processes were restarted");
   }
 
   void AbandonRoll() {
@@ -318,14 +318,14 @@ class Supervisor {
       } else if (!stopping_) {
         stopping_ = true;
         AbandonRoll();
-        Say("stopping: what runs is finished first (again to stop at once)");
+        Say("stopping: running requests finish first (a second signal stops immediately)");
       } else {
         killing_ = true;
       }
     }
   }
 
-  // A terminal that is closed says so by SIGHUP, too: then this is a stop.
+  // Closing a terminal also sends SIGHUP: then it means stop.
   bool TerminalIsGone() const {
     termios settings{};
     return terminal_ && tcgetattr(STDERR_FILENO, &settings) != 0;
@@ -353,13 +353,13 @@ class Supervisor {
     child.start_at = Now() + wait;
     std::string why = DescribeExit(status, memory);
     if (memory)
-      why += ": " + (child.spec.out_of_memory ? child.spec.out_of_memory(child.spec, peak) : kGiveLess);
+      why += ": " + (child.spec.out_of_memory ? child.spec.out_of_memory(child.spec, peak) : kUseLess);
     const bool refuses = WIFEXITED(status) && WEXITSTATUS(status) == kExitDoNotRetry;
     const bool useless = refuses && !child.rolled;
     if (refuses && helper_ != 0 && &child == &children_[roll_.front()]) kill(helper_, SIGKILL);
     if (!useless) {
       Say(fmt::format("{} ended: {}{}", child.spec.name, why,
-                      stopping_ ? "" : fmt::format("; starting it again in {} ms", wait / kMillisecond)));
+                      stopping_ ? "" : fmt::format("; restarting it in {} ms", wait / kMillisecond)));
     }
     const bool own_words = WIFEXITED(status) && WEXITSTATUS(status) != 0;
     if (own_words && !child.spec.log.empty()) {
@@ -374,7 +374,7 @@ class Supervisor {
   const std::string program_;
   const bool terminal_;  // at the start
   std::vector<Child> children_;
-  std::deque<size_t> roll_;  // children still to be restarted; the first is under way
+  std::deque<size_t> roll_;  // children still to be restarted; the first is being restarted
   pid_t replaced_ = 0;       // its old process
   pid_t helper_ = 0;         // waits until its new one is ready; 0: none
   Fd signals_;

@@ -1,15 +1,16 @@
-// Supervisor: keeps one gateway and its engines running, holds their listening socket, and passes on the
-// wish to stop.
+// Supervisor: keeps one gateway and its engines running, holds their listening socket, and stops them.
 //
-// A child that dies is started again after a back-off that doubles from 50 ms to 5 s. Time lived pays it
-// back: each 3 s halve it, 10 s reset it. A child that ends with kExitDoNotRetry says that trying again is
-// useless: everything stops with its words. SIGTERM or SIGINT stops gracefully in the order of `children`
-// (the gateway drains, then the engines go); a second one kills. Children die with the supervisor, however
-// that dies (PR_SET_PDEATHSIG), and are killed for memory before it (oom_score_adj).
+// A child that dies is restarted after a back-off that doubles from 50 ms to 5 s. Run time reduces it: each 3
+// s halve it, 10 s reset it. A child ends with kExitDoNotRetry if a restart would not help: then everything
+// stops, and the child's message is printed. SIGTERM or SIGINT stops gracefully in the order of `children`
+// (the gateway drains, then the engines stop); a second signal kills. Children die with the supervisor, for
+// whatever reason it dies (PR_SET_PDEATHSIG), and the kernel kills them for memory before the supervisor
+// (oom_score_adj).
 //
-// SIGHUP restarts them one after another, the first of `children` last: each is told to end, starts again,
-// and only when it is ready comes the next. A child that does not come back ends the restart: the others stay
-// as they are. Children are started from the program's path, so that after an upgrade they are the new one.
+// SIGHUP restarts the children one after another, the first of `children` last: each is asked to end and
+// starts again, and the next one follows only when it is ready. A child that does not come back ends the
+// restart; the others are not restarted. Children are started from the program's path, so after an upgrade
+// they run the new binary.
 //
 // Threads: the caller's, which must be the process's first; children are forked from it.
 #pragma once
@@ -31,7 +32,7 @@ constexpr int kExitDoNotRetry = 78;  // EX_CONFIG of sysexits.h
 class Backoff {
  public:
   static constexpr Nanos kFirst = 50 * kMillisecond, kMost = 5 * kSecond;
-  // How long to wait after a child died that had lived so long.
+  // How long to wait before the restart of a child that died after `lived`.
   Nanos AfterDeath(Nanos lived);
 
  private:
@@ -39,34 +40,35 @@ class Backoff {
 };
 
 struct ChildSpec {
-  std::string name;                  // "gateway", "engine cpu0": for people
-  std::vector<std::string> args;     // of this same program
+  std::string name;                  // as shown to users: "gateway", "engine cpu0"
+  std::vector<std::string> args;     // arguments for this same program
   int keep_fd = -1;                  // stays open in the child under the same number
   std::string log{};                 // file for its output; empty: the supervisor's own
   Nanos stop_within = 10 * kSecond;  // after SIGTERM; then it is killed
-  int oom_score = 0;                 // more: killed sooner when memory runs out
+  int oom_score = 0;                 // higher: killed earlier when memory runs out
 
-  std::vector<int> cores{};  // it may run on these alone; empty: on all of ours
-  int numa = -1;             // its memory is of this node; -1: of any
-  std::string group{};       // a control group's file of processes, which it joins
+  std::vector<int> cores{};  // it may run only on these; empty: on all that we may use
+  int numa = -1;             // its memory comes from this node; -1: from any node
+  std::string group{};       // the file of a control group that lists its processes; the child joins it
 
-  // Of a rolling restart: how long what runs in it may take to end; and what to run, of this same program and
-  // with the old process's id after it, which ends with 0 when the new one is ready. Empty: ready at once.
+  // For a rolling restart: how long its requests may take to end; and the arguments of a helper (this same
+  // program, with the old process's id added) that exits with 0 when the new child is ready. Empty: ready at
+  // once.
   Nanos drain_within = 10 * kSecond;
   std::vector<std::string> await{};
 
-  // It was killed for memory, and had held so much at most. May change what it is started with; says what it
-  // did.
+  // Called when it was killed for memory, with the most memory that it used. May change its arguments;
+  // returns what it did, in words.
   std::function<std::string(ChildSpec&, uint64_t peak_bytes)> out_of_memory{};
 };
 
-// Runs until told to stop; returns the exit status.
+// Runs until a signal stops it; returns the exit status.
 Result<int> Supervise(std::vector<ChildSpec> children);
 
 // Why a child ended, from waitpid's status: "exit status 1", "killed by SIGKILL (out of memory)".
 std::string DescribeExit(int wait_status, bool out_of_memory);
 
-// What this process was started from, if that is still there (or there again, after an upgrade): else
+// The path of this process's program, if a file exists there (perhaps a newer one, after an upgrade); else
 // "/proc/self/exe".
 std::string ProgramPath();
 

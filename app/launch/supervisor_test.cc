@@ -35,12 +35,12 @@ TEST(SupervisorBackoff, AHealthyTimeResetsIt) {
   EXPECT_EQ(backoff.AfterDeath(10 * kSecond), 50 * kMillisecond);
 }
 
-TEST(SupervisorBackoff, AChildKilledNowAndThenIsSoonBack) {
+TEST(SupervisorBackoff, AChildThatDiesOccasionallyIsBackSoon) {
   Backoff backoff;
   for (int i = 0; i < 50; ++i) EXPECT_LE(backoff.AfterDeath(3 * kSecond), 100 * kMillisecond);
 }
 
-TEST(SupervisorExit, IsDescribedForPeople) {
+TEST(SupervisorExit, IsDescribedInWords) {
   EXPECT_EQ(DescribeExit(W_EXITCODE(3, 0), false), "exit status 3");
   EXPECT_EQ(DescribeExit(W_EXITCODE(0, SIGSEGV), false), "killed by SIGSEGV");
   EXPECT_TRUE(DescribeExit(W_EXITCODE(0, SIGKILL), true).contains("out of memory"));
@@ -51,8 +51,7 @@ TEST(SupervisorProgram, IsAFileThatAnUpgradeMayReplace) {
   EXPECT_NE(ProgramPath(), "/proc/self/exe");
 }
 
-// The children are this test binary again, in the modes of main_test.cc; the supervisor runs in a process
-// of its own, as it must.
+// The children run this test binary in the modes of main_test.cc. The supervisor needs its own process.
 class SupervisorTest : public testing::Test {
  protected:
   SupervisorTest() {
@@ -85,7 +84,7 @@ class SupervisorTest : public testing::Test {
     supervisor_ = 0;
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
-  // The pids that a child wrote, one for each of its lives.
+  // The pids that a child wrote, one for each time that it started.
   std::vector<pid_t> Lives(const std::string& name) const {
     std::ifstream file(folder_ + "/" + name);
     std::vector<pid_t> pids;
@@ -115,7 +114,7 @@ class SupervisorTest : public testing::Test {
   pid_t supervisor_ = 0;
 };
 
-TEST_F(SupervisorTest, AKilledChildIsStartedAgainAndTheOtherIsLeftAlone) {
+TEST_F(SupervisorTest, AKilledChildIsRestartedAndTheOtherIsLeftAlone) {
   Start({Child("gateway", "wait"), Child("engine", "wait")});
   ASSERT_TRUE(Eventually([&] { return Lives("gateway").size() == 1 && Lives("engine").size() == 1; }));
   kill(Lives("engine")[0], SIGKILL);
@@ -124,7 +123,7 @@ TEST_F(SupervisorTest, AKilledChildIsStartedAgainAndTheOtherIsLeftAlone) {
   EXPECT_TRUE(Said().contains("engine ended: killed by SIGKILL")) << Said();
 }
 
-TEST_F(SupervisorTest, AHangUpRestartsOneAfterAnotherTheFirstLast) {
+TEST_F(SupervisorTest, AHangUpRestartsTheChildrenInTurnTheFirstLast) {
   std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("left", "wait"), Child("right", "wait")};
   for (auto& child : children) child.await = {"--await", folder_ + "/" + child.name};
   Start(children);
@@ -133,7 +132,7 @@ TEST_F(SupervisorTest, AHangUpRestartsOneAfterAnotherTheFirstLast) {
   };
   ASSERT_TRUE(Eventually([&] { return lives(1); }));
   kill(supervisor_, SIGHUP);
-  ASSERT_TRUE(Eventually([&] { return Said().contains("everything was restarted"); })) << Said();
+  ASSERT_TRUE(Eventually([&] { return Said().contains("all processes were restarted"); })) << Said();
   EXPECT_TRUE(lives(2));
   const std::string said = Said();
   const auto at = [&](const char* words) { return said.find(words); };
@@ -142,7 +141,7 @@ TEST_F(SupervisorTest, AHangUpRestartsOneAfterAnotherTheFirstLast) {
   EXPECT_FALSE(said.contains("ended")) << said;
 }
 
-TEST_F(SupervisorTest, AChildThatDoesNotComeBackReadyEndsTheRestart) {
+TEST_F(SupervisorTest, AChildThatDoesNotBecomeReadyEndsTheRestart) {
   std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("left", "wait"), Child("right", "wait")};
   children[1].await = {"--await", "never"};
   Start(children);
@@ -150,13 +149,15 @@ TEST_F(SupervisorTest, AChildThatDoesNotComeBackReadyEndsTheRestart) {
     return Lives("gateway").size() == 1 && Lives("left").size() == 1 && Lives("right").size() == 1;
   }));
   kill(supervisor_, SIGHUP);
-  ASSERT_TRUE(Eventually([&] { return Said().contains("the restart stops here, 2 others stay"); })) << Said();
-  EXPECT_TRUE(Eventually([&] { return Lives("left").size() == 2; }));  // it may be only just beginning
+  ASSERT_TRUE(Eventually([&] {
+    return Said().contains("the restart stops here, 2 others are not restarted");
+  })) << Said();
+  EXPECT_TRUE(Eventually([&] { return Lives("left").size() == 2; }));  // it may be just starting
   EXPECT_EQ(Lives("right").size(), 1U);
   EXPECT_EQ(Lives("gateway").size(), 1U);
 }
 
-TEST_F(SupervisorTest, ANewProgramThatRefusesToStartDoesNotEndTheOthers) {
+TEST_F(SupervisorTest, ANewBinaryThatRefusesToStartDoesNotEndTheOthers) {
   std::vector<ChildSpec> children = {Child("gateway", "wait"), Child("engine", "once")};
   children[1].await = {"--await", folder_ + "/nowhere"};
   Start(children);
@@ -179,7 +180,7 @@ TEST_F(SupervisorTest, AStopDuringARestartStops) {
   EXPECT_EQ(Wait(), 0);
 }
 
-TEST_F(SupervisorTest, AChildRunsOnItsCoresAlone) {
+TEST_F(SupervisorTest, AChildRunsOnlyOnItsCores) {
   ChildSpec child = Child("engine", "cores");
   child.cores = {AllowedCore()};
   Start({Child("gateway", "wait"), child});
@@ -211,7 +212,7 @@ TEST_F(SupervisorTest, AChildWithAGroupRunsInIt) {
 
 TEST_F(SupervisorTest, AChildIsBoundToItsNodesMemory) {
   if (syscall(SYS_get_mempolicy, nullptr, nullptr, 0UL, nullptr, 0UL) != 0) {
-    GTEST_SKIP() << "this system lets nobody choose a node";
+    GTEST_SKIP() << "this system does not allow a process to choose a node";
   }
   ChildSpec child = Child("engine", "memory");
   child.numa = 0;
@@ -263,7 +264,7 @@ TEST_F(SupervisorTest, ChildrenDieWithASupervisorThatIsKilled) {
   EXPECT_TRUE(Eventually([&] { return !Alive(Lives("gateway")[0]) && !Alive(Lives("engine")[0]); }));
 }
 
-TEST_F(SupervisorTest, AChildThatSaysRetryingIsUselessEndsEverythingWithItsWords) {
+TEST_F(SupervisorTest, AChildThatARestartCannotHelpEndsEverythingWithItsMessage) {
   Start({Child("gateway", "useless"), Child("engine", "wait")});
   EXPECT_EQ(Wait(), 1);
   EXPECT_TRUE(Said().contains("the store is damaged")) << Said();

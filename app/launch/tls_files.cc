@@ -12,7 +12,7 @@
 namespace penstock {
 namespace {
 
-// By which names other machines may know this one.
+// The names by which other machines may reach this one.
 std::vector<std::string> Hosts(const Config& config) {
   std::vector<std::string> hosts = {"localhost", "127.0.0.1", "::1"};
   char name[256] = {};
@@ -23,7 +23,7 @@ std::vector<std::string> Hosts(const Config& config) {
   return hosts;
 }
 
-// The key first: a certificate without its key is made anew, one with it is complete.
+// Writes the key first: if both files exist, they belong together; otherwise both are created again.
 Status MakeOnce(const Config& config, const TlsFiles& files) {
   std::error_code error;
   if (std::filesystem::exists(files.certificate, error) && std::filesystem::exists(files.key, error))
@@ -44,30 +44,30 @@ TlsFiles TlsFilesOf(const Config& config) {
 
 Result<TlsFiles> PrepareTls(const Config& config) {
   if (config.tls_self_signed && !config.gateway.tls_certificate.empty()) {
-    return Fail(Code::kInvalid, "--tls-cert and --tls-self-signed are both given: choose one");
+    return Fail(Code::kInvalid, "--tls-cert and --tls-self-signed cannot be used together: choose one");
   }
   if (!config.gateway.tls_key.empty() && config.gateway.tls_certificate.empty()) {
-    return Fail(Code::kInvalid, "--tls-key {} is given without its certificate: add --tls-cert FILE",
+    return Fail(Code::kInvalid, "--tls-key {} needs its certificate: add --tls-cert FILE",
                 config.gateway.tls_key);
   }
   const TlsFiles files = TlsFilesOf(config);
   if (!files.on() && !config.insecure && !IsLoopback(HostOf(config.gateway.listen))) {
     return Fail(
         Code::kInvalid,
-        "{} can be reached from other machines, and without TLS whoever is between can read keys and "
-        "answers. "
+        "other machines can reach {}, and without TLS anyone on the network path can read keys and answers. "
         "Choose one:\n"
-        "  --tls-self-signed               a certificate made here once; clients trust its fingerprint\n"
-        "  --tls-cert FILE --tls-key FILE  a certificate of yours, in PEM\n"
-        "  --insecure                      plain HTTP: in a network that you trust, or behind a proxy "
-        "with TLS",
+        "  --tls-self-signed               a certificate that is created once; clients trust its "
+        "fingerprint\n"
+        "  --tls-cert FILE --tls-key FILE  your own certificate, in PEM\n"
+        "  --insecure                      plain HTTP: on a network that you trust, or behind a proxy with "
+        "TLS",
         config.gateway.listen);
   }
   if (config.tls_self_signed) PENSTOCK_TRY(MakeOnce(config, files));
   if (!files.on()) return files;
   const auto loaded = ReadTextFile(files.certificate);
   if (!loaded.has_value())
-    return Fail(Code::kInvalid, "the TLS certificate cannot be read: {}", loaded.error().message);
+    return Fail(Code::kInvalid, "cannot read the TLS certificate: {}", loaded.error().message);
   return files;
 }
 

@@ -1,4 +1,4 @@
-// Whether `penstock up` speaks TLS, with which certificate, and whether it may listen without.
+// Whether `penstock up` uses TLS, with which certificate, and whether it may listen without TLS.
 #pragma once
 
 #include <string>
@@ -12,12 +12,13 @@ struct TlsFiles {
   std::string certificate, key;  // PEM; empty: plain HTTP
   bool on() const { return !certificate.empty(); }
 };
-// The files that the settings name; those of a self-signed certificate lie in the data directory.
+// The files that the settings name; those of a self-signed certificate are in the data directory.
 TlsFiles TlsFilesOf(const Config& config);
 
-// The same, for `up`: makes the self-signed certificate if it is not there yet. Errors: kInvalid: the
-// settings contradict each other, or `listen` reaches beyond this machine and nothing says how that shall be
-// safe.
+// The same for `up`: also creates the self-signed certificate if it does not exist. Errors: kInvalid: the
+// settings contradict each other, or other machines can reach `listen` and the settings choose neither TLS
+// nor
+// --insecure.
 Result<TlsFiles> PrepareTls(const Config& config);
 
 }  // namespace penstock

@@ -25,7 +25,7 @@ class TlsFilesTest : public testing::Test {
   Config config_;
 };
 
-TEST_F(TlsFilesTest, BeyondThisMachineItWantsTlsOrThatItIsMeant) {
+TEST_F(TlsFilesTest, BeyondThisMachineTlsOrInsecureIsRequired) {
   EXPECT_EQ(ErrorOf(), "") << "loopback";
   for (const char* listen : {"0.0.0.0:8700", "[::]:8700", "192.168.1.5:8700"}) {
     config_.gateway.listen = listen;
@@ -41,7 +41,7 @@ TEST_F(TlsFilesTest, BeyondThisMachineItWantsTlsOrThatItIsMeant) {
   EXPECT_EQ(ErrorOf(), "");
 }
 
-TEST_F(TlsFilesTest, TheSelfSignedCertificateIsMadeOnceForItsOwnerAlone) {
+TEST_F(TlsFilesTest, TheSelfSignedCertificateIsCreatedOnceAndOnlyItsOwnerReadsTheKey) {
   config_.tls_self_signed = true;
   const auto files = PrepareTls(config_);
   ASSERT_TRUE(files.has_value()) << files.error().message;
@@ -54,7 +54,7 @@ TEST_F(TlsFilesTest, TheSelfSignedCertificateIsMadeOnceForItsOwnerAlone) {
   EXPECT_EQ(*ReadTextFile(files->certificate), made) << "clients have pinned it";
   std::filesystem::remove(files->key);
   ASSERT_TRUE(PrepareTls(config_).has_value());
-  EXPECT_NE(*ReadTextFile(files->certificate), made) << "without its key it is of no use";
+  EXPECT_NE(*ReadTextFile(files->certificate), made) << "without its key it is useless";
   EXPECT_TRUE(gateway::TlsContext::Load(files->certificate, files->key).has_value());
 }
 

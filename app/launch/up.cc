@@ -19,7 +19,7 @@
 namespace penstock {
 namespace {
 
-// Where the cloud answers, as commands here find it. The port may have been left to the system.
+// The URL at which commands on this machine reach the cloud. The system may have chosen the port.
 std::string UrlOf(const Config& config, int listener) {
   const std::string url = config.ListenUrl();
   sockaddr_storage name{};
@@ -30,7 +30,7 @@ std::string UrlOf(const Config& config, int listener) {
   return url.substr(0, url.rfind(':') + 1) + std::to_string(ntohs(port));
 }
 
-// Empty: plain HTTP. A certificate that cannot be used is better said here than by a child.
+// Empty: plain HTTP. An unusable certificate is reported here, before any child starts.
 Result<std::string> FingerprintOf(const TlsFiles& tls) {
   if (!tls.on()) return "";
   PENSTOCK_ASSIGN(const auto context, gateway::TlsContext::Load(tls.certificate, tls.key));

@@ -6,7 +6,7 @@
 
 namespace penstock {
 
-// Returns the process's exit status. Errors name what is missing or in the way.
+// Returns the process's exit status. Errors name what is missing or what prevents the start.
 Result<int> Up(const LoadedConfig& loaded);
 
 }  // namespace penstock

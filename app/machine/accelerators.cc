@@ -25,7 +25,7 @@ constexpr std::array kVendors = {Vendor{0x10de, "NVIDIA"},        Vendor{0x1002,
                                  Vendor{0x8086, "Intel"},         Vendor{0x19e5, "Huawei"},
                                  Vendor{0x1ed5, "Moore Threads"}, Vendor{0x1d94, "Hygon"},
                                  Vendor{0xcabc, "Cambricon"}};
-// A server's management controller shows a console through a display device of its own.
+// A server's management controller has its own display device, for a console.
 constexpr uint32_t kHuawei = 0x19e5, kHuaweiConsole = 0x1711;
 
 std::string_view Trimmed(std::string_view text) {

@@ -11,7 +11,7 @@ namespace penstock {
 namespace {
 namespace fs = std::filesystem;
 
-// A made-up bus. Ids are those that the vendors publish.
+// A simulated bus. The ids are those that the vendors publish.
 class BusTest : public testing::Test {
  protected:
   BusTest() {
@@ -108,7 +108,7 @@ TEST(VendorTools, MthreadsGmi) {
   EXPECT_TRUE(ParseMthreadsGmi("Error: failed to initialize mtml\n").empty());
 }
 
-TEST(Accelerators, BusAndToolAreOneDeviceAndAHiddenBusHidesNothing) {
+TEST(Accelerators, BusAndToolAreMergedAndToolsFindDevicesWithoutTheBus) {
   const std::vector<Accelerator> bus = {{.vendor = "NVIDIA", .address = "0000:45:00.0"},
                                         {.vendor = "Moore Threads", .address = "0000:d1:00.0"},
                                         {.vendor = "Moore Threads", .address = "0000:d2:00.0"}};

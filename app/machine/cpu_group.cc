@@ -22,17 +22,17 @@ namespace {
 
 constexpr std::string_view kPrefix = "penstock-";
 
-// In one write, as the kernel wants it.
+// In one write, as the kernel requires.
 Status Write(const std::string& path, const std::string& text) {
   const Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (fd && write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size())) return {};
-  return Fail(Code::kUnsupported, "{} cannot be written ({})", path, strerror(errno));
+  return Fail(Code::kUnsupported, "cannot write {} ({})", path, strerror(errno));
 }
 
 Status MakeFolder(const std::string& path) {
   std::error_code error;
   fs::create_directory(path, error);
-  if (error) return Fail(Code::kUnsupported, "{} cannot be made ({})", path, error.message());
+  if (error) return Fail(Code::kUnsupported, "cannot create {} ({})", path, error.message());
   return {};
 }
 
@@ -44,7 +44,7 @@ bool Lists(const std::string& path, std::string_view word) {
   return false;
 }
 
-// This process's group in a hierarchy: of a controller of version 1, or "" for version 2.
+// This process's group in the hierarchy of a version 1 controller, or of version 2 (`controller` is "").
 std::optional<std::string> OwnGroup(const std::string& proc, std::string_view controller) {
   std::ifstream file(proc + "/self/cgroup");
   for (std::string line; std::getline(file, line);) {
@@ -58,7 +58,7 @@ std::optional<std::string> OwnGroup(const std::string& proc, std::string_view co
   return std::nullopt;
 }
 
-// Inside a container the group's own path may not exist under the mount, whose root then is the group.
+// In a container, the group's path may not exist below the mount; then the mount's root is the group.
 std::string Under(const std::string& mount, const std::string& group) {
   std::error_code ignored;
   return group != "/" && fs::exists(mount + group, ignored) ? mount + group : mount;
@@ -92,7 +92,7 @@ Status CpuGroups::Open() {
 
 Status CpuGroups::OpenVersion2(const std::string& own) {
   if (!Lists(own + "/cgroup.controllers", "cpu")) {
-    return Fail(Code::kUnsupported, "the control group {} was not given the cpu controller", own);
+    return Fail(Code::kUnsupported, "the control group {} does not have the cpu controller", own);
   }
   const std::string control = own + "/cgroup.subtree_control";
   if (!Lists(control, "cpu") && !Write(control, "+cpu").has_value()) {
@@ -105,7 +105,7 @@ Status CpuGroups::OpenVersion2(const std::string& own) {
     if (const Status enabled = Write(control, "+cpu"); !enabled.has_value()) {
       (void)Write(own + "/cgroup.procs", "0");
       rmdir(home.c_str());
-      return Fail(Code::kUnsupported, "{}; other processes run in that group, too", enabled.error().message);
+      return Fail(Code::kUnsupported, "{}; other processes also run in that group", enabled.error().message);
     }
     home_ = home;
   }
@@ -114,7 +114,7 @@ Status CpuGroups::OpenVersion2(const std::string& own) {
   return {};
 }
 
-// penstock-PID…, of a process that is no more. A group with processes in it cannot be removed.
+// Removes penstock-PID… groups of processes that have ended. A group that has processes cannot be removed.
 void CpuGroups::Sweep() const {
   std::error_code error;
   for (fs::directory_iterator at(base_, error), end; !error && at != end; at.increment(error)) {
@@ -131,7 +131,7 @@ Result<std::string> CpuGroups::Make(const std::string& name, double cores) {
   const std::string folder = fmt::format("{}/{}{}-{}", base_, kPrefix, getpid(), name);
   PENSTOCK_TRY(MakeFolder(folder));
   made_.push_back(folder);
-  // A short period keeps streams steady; the kernel wants at least 1 ms of each.
+  // A short period keeps streams smooth; the kernel requires a quota of at least 1 ms per period.
   const int period = cores >= 0.05 ? 20'000 : 100'000;
   const auto quota = static_cast<int64_t>(cores * period);
   if (version2_) {

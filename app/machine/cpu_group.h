@@ -1,11 +1,12 @@
-// CpuGroups: control groups (cgroups(7)) that hold processes to a share of CPU time.
+// CpuGroups: control groups (cgroups(7)) that limit processes to a share of CPU time.
 //
-// Version 1: a group under the one that we run in, of the `cpu` controller. Version 2: the same in the one
-// hierarchy; as a group may not have both processes and limited children, we first move into a child of our
-// own. Needs the right to write there: root's, or a group that systemd delegated (Delegate=cpu).
+// Version 1: a group of the `cpu` controller, below the group of this process. Version 2: the same in the
+// single hierarchy; because a group may not have both processes and limited children, this process first
+// moves to a child group of its own. Needs permission to write there: as root, or in a group that systemd
+// delegated (Delegate=cpu).
 //
-// Owns: the groups; they are removed with it, when their processes have ended. What an earlier process that
-// was killed left behind is removed, too.
+// Owns: the groups. Its destructor removes them; their processes must have ended. Groups that an earlier,
+// killed process left behind are removed as well.
 #pragma once
 
 #include <string>
@@ -22,7 +23,7 @@ class CpuGroups {
   ~CpuGroups();
   CpuGroups(CpuGroups&&) = delete;
 
-  // The file of a new group's processes: whoever writes "0" there joins it. `cores`: of CPU time.
+  // Returns the file of a new group's processes: a process that writes "0" to it joins. `cores`: of CPU time.
   // Errors: kUnsupported, with the reason.
   Result<std::string> Make(const std::string& name, double cores);
 
@@ -32,8 +33,8 @@ class CpuGroups {
   void Sweep() const;
 
   const std::string proc_, cgroup_;
-  std::string base_;  // the group that ours are made in; empty: not opened yet
-  std::string home_;  // version 2: where we moved ourselves; empty: we did not
+  std::string base_;  // the parent of our groups; empty: not opened yet
+  std::string home_;  // version 2: the group to which this process moved; empty: it did not
   bool version2_ = false;
   std::vector<std::string> made_;
 };

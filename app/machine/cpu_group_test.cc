@@ -14,7 +14,7 @@ namespace penstock {
 namespace {
 namespace fs = std::filesystem;
 
-// A made-up /proc and /sys/fs/cgroup.
+// A simulated /proc and /sys/fs/cgroup.
 class CpuGroupsTest : public testing::Test {
  protected:
   CpuGroupsTest() {
@@ -29,7 +29,7 @@ class CpuGroupsTest : public testing::Test {
   std::string root_;
 };
 
-TEST_F(CpuGroupsTest, WhereThereAreNoneTheReasonIsSaid) {
+TEST_F(CpuGroupsTest, WithoutControlGroupsTheReasonIsReported) {
   Put("proc/self/cgroup", "");
   CpuGroups groups(root_ + "/proc", root_ + "/cgroup");
   const auto made = groups.Make("a", 0.5);
@@ -37,16 +37,16 @@ TEST_F(CpuGroupsTest, WhereThereAreNoneTheReasonIsSaid) {
   EXPECT_TRUE(made.error().message.contains("no control groups are mounted")) << made.error().message;
 }
 
-TEST_F(CpuGroupsTest, AGroupOfVersion2ThatWasNotGivenTheControllerSaysSo) {
+TEST_F(CpuGroupsTest, AGroupOfVersion2WithoutTheControllerIsReported) {
   Put("proc/self/cgroup", "0::/user.slice\n");
   Put("cgroup/user.slice/cgroup.controllers", "memory pids\n");
   CpuGroups groups(root_ + "/proc", root_ + "/cgroup");
   const auto made = groups.Make("a", 0.5);
   ASSERT_FALSE(made.has_value());
-  EXPECT_TRUE(made.error().message.contains("was not given the cpu controller")) << made.error().message;
+  EXPECT_TRUE(made.error().message.contains("does not have the cpu controller")) << made.error().message;
 }
 
-TEST_F(CpuGroupsTest, WhatAKilledProcessLeftIsRemovedAndWhatALivingOneHasIsNot) {
+TEST_F(CpuGroupsTest, GroupsOfAKilledProcessAreRemovedAndThoseOfALivingOneAreNot) {
   const pid_t gone = fork();
   if (gone == 0) _exit(0);
   waitpid(gone, nullptr, 0);
@@ -55,13 +55,13 @@ TEST_F(CpuGroupsTest, WhatAKilledProcessLeftIsRemovedAndWhatALivingOneHasIsNot) 
   fs::create_directories(mount + fmt::format("penstock-{}-a", gone));
   fs::create_directories(mount + fmt::format("penstock-{}-b", getppid()));
   CpuGroups groups(root_ + "/proc", root_ + "/cgroup");
-  (void)groups.Make("a", 0.5);  // its files are not there: only the kernel makes them
+  (void)groups.Make("a", 0.5);  // fails, because only the kernel creates the files of a group
   EXPECT_FALSE(fs::exists(mount + fmt::format("penstock-{}-a", gone)));
   EXPECT_TRUE(fs::exists(mount + fmt::format("penstock-{}-b", getppid())));
 }
 
-// On the real ones, where this process may make groups.
-TEST(CpuGroupsHere, AProcessThatJoinsGetsNoMoreThanItsShareAndTheGroupGoesAway) {
+// With real control groups, if this process may create them.
+TEST(CpuGroupsHere, AProcessThatJoinsGetsNoMoreThanItsShareAndTheGroupIsRemoved) {
   std::string folder;
   {
     CpuGroups groups;
@@ -76,7 +76,7 @@ TEST(CpuGroupsHere, AProcessThatJoinsGetsNoMoreThanItsShareAndTheGroupGoesAway) 
       }
       timespec used{};
       clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-      _exit(used.tv_sec == 0 && used.tv_nsec < 500'000'000 ? 0 : 1);  // a fifth of a second, and slack
+      _exit(used.tv_sec == 0 && used.tv_nsec < 500'000'000 ? 0 : 1);  // a fifth of a second, with a margin
     }
     int status = 0;
     waitpid(child, &status, 0);

@@ -12,12 +12,12 @@
 namespace penstock {
 namespace {
 
-// Of the measured bandwidth and peak, what a step reaches; and what each layer costs in starting and joining
-// its threads, whatever its size.
+// The shares of the measured bandwidth and peak that a step reaches; and the fixed time per layer for
+// starting and joining its threads.
 constexpr double kReadShare = 0.89, kComputeShare = 0.33, kLayerTime = 25e-6;
 constexpr double kFloatWeight = 1.5;       // bytes; larger weights multiply as floats
-constexpr double kUnknownBits = 5;         // of a weight, where only the file's bytes are known
-constexpr uint64_t kUnknownKv = 64 << 10;  // bytes of a token, likewise: only to leave some room
+constexpr double kUnknownBits = 5;         // of a weight, if only the size of the file is known
+constexpr uint64_t kUnknownKv = 64 << 10;  // bytes of a token, in the same case: only to reserve some memory
 
 uint64_t ReadBytes(const FitModel& model, int64_t users) {
   if (!model.shape) {
@@ -45,13 +45,13 @@ double StepSeconds(const FitModel& model, const FitMachine& machine, int64_t use
          static_cast<double>(users) * kv / machine.bandwidth;
 }
 
-// What an engine may take of so much memory.
+// How much of `memory` an engine may use.
 int64_t EngineMemory(uint64_t memory, const FitMachine& machine) {
   const int64_t most = EngineMemoryOf(static_cast<int64_t>(memory));
   return machine.engine_memory == 0 ? most : std::min(most, static_cast<int64_t>(machine.engine_memory));
 }
 
-// The smallest KV that is of use: one short conversation, or what is configured.
+// The smallest useful KV memory: for one short conversation, or what is configured.
 int64_t LeastKv(const FitModel& model, const FitMachine& machine) {
   if (machine.kv_memory > 0) return static_cast<int64_t>(machine.kv_memory);
   const auto token = static_cast<int64_t>(model.shape ? model.shape->KvBytesPerToken() : kUnknownKv);
@@ -117,10 +117,10 @@ std::vector<std::string> FitLines(std::string_view name, const FitModel& model, 
       return {fmt::format("{}: its size is not known yet", name)};
     case Fits::kNo:
       return {
-          fmt::format("{} does not fit this machine: {} of weights, where an engine can have {} of {} memory",
+          fmt::format("{} does not fit this machine: {} of weights, but an engine can use {} of {} memory",
                       name, size, HumanBytes(fit.usable), HumanBytes(machine.memory))};
     case Fits::kNoDisk:
-      return {fmt::format("{} does not fit the disk: {}, {} are free", name, size,
+      return {fmt::format("{} does not fit the disk: it needs {}, {} are free", name, size,
                           HumanBytes(machine.disk_free.value_or(0)))};
     default:
       break;
@@ -131,8 +131,8 @@ std::vector<std::string> FitLines(std::string_view name, const FitModel& model, 
                                 HumanBytes(machine.memory_free)));
   } else {
     lines.push_back(
-        fmt::format("{} would fit this machine, but not beside what runs now: {} of weights, {} of "
-                    "{} memory are free",
+        fmt::format("{} would fit this machine, but too much memory is in use: {} of weights, {} of {} "
+                    "memory are free",
                     name, size, HumanBytes(machine.memory_free), HumanBytes(machine.memory)));
   }
   if (fit.alone > 0) {
@@ -168,7 +168,7 @@ std::string FitWord(const Fit& fit) {
 }
 
 uint64_t GuessBytes(std::string_view parameters, std::string_view quantisation) {
-  // Bits of a weight in a whole file, its scales and its more precise matrices included.
+  // Average bits per weight in a file, including scales and matrices of higher precision.
   struct Bits {
     std::string_view name;
     double bits;

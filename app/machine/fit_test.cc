@@ -28,7 +28,7 @@ FitMachine Machine(uint64_t memory, uint64_t free) {
 
 // Measured alone on two cores of a Zen 4 server: bandwidth 37.7 to 40.2 GB/s, int8 peak 946 GOP/s, prompts of
 // 512 tokens, median of 32 steps (smollm2's of 16 users: 16 steps; qwen's of 16 users: prompts of 64).
-TEST(Fit, TheEstimateIsWithinThirtyPercentOfWhatThisEngineDid) {
+TEST(Fit, TheEstimateIsWithinThirtyPercentOfTheMeasuredSpeed) {
   struct Row {
     const char* name;
     FitModel model;
@@ -46,7 +46,7 @@ TEST(Fit, TheEstimateIsWithinThirtyPercentOfWhatThisEngineDid) {
   }
 }
 
-TEST(Fit, MemoryDecidesByTheEnginesOwnRules) {
+TEST(Fit, MemoryFollowsTheEnginesOwnRules) {
   struct Row {
     uint64_t bytes, memory, free;
     Fits fits;
@@ -55,9 +55,9 @@ TEST(Fit, MemoryDecidesByTheEnginesOwnRules) {
       {5 * kGB, 24 * kGB, 22 * kGB, Fits::kYes},
       {5 * kGB, 24 * kGB, 5 * kGB, Fits::kNotNow},
       {19 * kGB, 24 * kGB, 22 * kGB, Fits::kYes},
-      {22 * kGB, 24 * kGB, 24 * kGB, Fits::kNo},  // a tenth stays for everything else
+      {22 * kGB, 24 * kGB, 24 * kGB, Fits::kNo},  // a tenth is kept for everything else
       {3 * kGB, 3 * kGB, 3 * kGB, Fits::kNo},
-      {491'400'064, 1 * kGB, 950'000'000, Fits::kNo},  // half a gigabyte stays at least
+      {491'400'064, 1 * kGB, 950'000'000, Fits::kNo},  // at least half a gigabyte is kept
       {491'400'064, 2 * kGB, 1'600'000'000, Fits::kYes},
       {0, 24 * kGB, 22 * kGB, Fits::kUnknown},
       {5 * kGB, 0, 0, Fits::kUnknown},
@@ -68,7 +68,7 @@ TEST(Fit, MemoryDecidesByTheEnginesOwnRules) {
   }
 }
 
-TEST(Fit, AConfiguredLimitBindsAndDiskIsToldApartFromMemory) {
+TEST(Fit, AConfiguredLimitAppliesAndDiskIsReportedSeparatelyFromMemory) {
   FitMachine machine = Machine(24 * kGB, 22 * kGB);
   machine.engine_memory = 4 * kGB;
   EXPECT_EQ(JudgeFit({.bytes = 5 * kGB, .shape = kQwen}, machine).fits, Fits::kNo);
@@ -95,7 +95,7 @@ TEST(Fit, UsersAreCountedInPagesOfTheMemoryThatTheEngineWouldGive) {
   EXPECT_EQ(JudgeFit({.bytes = 491'400'064, .shape = kQwen}, few).longest, 16);
 }
 
-TEST(Fit, AMixtureReadsOnlyItsChosenExpertsAloneAndNearlyAllTogether) {
+TEST(Fit, AMixtureReadsItsChosenExpertsForOneUserAndNearlyAllForMany) {
   const ModelShape dense{
       .layers = 48, .kv_heads = 4, .head_dim = 128, .context = 32768, .weights = 30'000'000'000};
   ModelShape mixture = dense;
@@ -109,7 +109,7 @@ TEST(Fit, AMixtureReadsOnlyItsChosenExpertsAloneAndNearlyAllTogether) {
   EXPECT_LT(sparse.together, 16 * sparse.alone);
 }
 
-TEST(Fit, WithoutAShapeItSaysAboutAndCountsNoUsers) {
+TEST(Fit, WithoutAShapeTheFiguresAreRoughAndUsersAreNotCounted) {
   const Fit fit = JudgeFit({.bytes = 5 * kGB, .guessed = true}, Machine(24 * kGB, 22 * kGB));
   EXPECT_EQ(fit.fits, Fits::kYes);
   EXPECT_TRUE(fit.about);
@@ -117,7 +117,7 @@ TEST(Fit, WithoutAShapeItSaysAboutAndCountsNoUsers) {
   EXPECT_NEAR(fit.alone, 40 * 0.89 / 5, 0.1);
 }
 
-TEST(Fit, TheLinesNameWhatFitsAndWhatDoesNot) {
+TEST(Fit, TheLinesStateWhatFitsAndWhatDoesNot) {
   const FitMachine machine = Machine(24 * kGB, 22 * kGB);
   const FitModel qwen{.bytes = 491'400'064, .shape = kQwen};
   const auto lines = FitLines("qwen", qwen, machine, JudgeFit(qwen, machine));
@@ -131,7 +131,7 @@ TEST(Fit, TheLinesNameWhatFitsAndWhatDoesNot) {
   EXPECT_EQ(FitWord(JudgeFit(large, machine)), "no");
 }
 
-TEST(Fit, BytesAreGuessedFromParametersAndFormat) {
+TEST(Fit, BytesAreEstimatedFromParametersAndFormat) {
   EXPECT_NEAR(static_cast<double>(GuessBytes("8B", "Q4_K_M")), 5.0e9, 0.1e9);
   EXPECT_NEAR(static_cast<double>(GuessBytes("0.6B", "Q8_0")), 0.645e9, 0.01e9);
   EXPECT_EQ(GuessBytes("many", "Q8_0"), 0U);
@@ -140,7 +140,7 @@ TEST(Fit, BytesAreGuessedFromParametersAndFormat) {
   for (const auto& model : KnownModels()) EXPECT_GT(model.LikelyBytes(), 0U) << model.name;
 }
 
-TEST(Shape, AFilesFirstBytesTellIt) {
+TEST(Shape, IsReadFromAFilesFirstBytes) {
   const std::string bytes = TestModelBytes();
   const auto shape = ShapeOfBeginning(std::as_bytes(std::span(bytes)).first(2000), "m");
   ASSERT_TRUE(shape.has_value()) << shape.error().message;

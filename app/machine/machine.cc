@@ -16,7 +16,7 @@ std::string FileOf(const DataDir& data) {
   return data.path() + "/machine.json";
 }
 
-// Other programs on this machine only take away: again, as long as it rises.
+// Other programs on this machine only reduce the result, so this repeats as long as it rises.
 double BestBandwidth(chip::ThreadPool& pool) {
   constexpr int kRounds = 4;
   double best = 0;
@@ -28,7 +28,7 @@ double BestBandwidth(chip::ThreadPool& pool) {
   return best;
 }
 
-// Forgetting costs a second the next time, no more: a failure is none.
+// Ignores errors: if nothing is stored, the next use only measures again, which takes a second.
 void Remember(const DataDir& data, const MachineSpeed& speed) {
   const json::object object{{"cpu", speed.cpu},
                             {"read_bytes_per_second", std::round(speed.bandwidth)},

@@ -1,7 +1,7 @@
-// What this machine can do, as far as fits and estimates need it; measured once and remembered in the data
-// directory, since a measurement takes every core for about a second.
+// What this machine can do, as far as app/machine/fit.h needs it. It is measured once and stored in the data
+// directory, because a measurement uses every core for about a second.
 //
-//   DATA/machine.json   the CPU, its cores, and the best that was ever measured here
+//   DATA/machine.json   the CPU, its cores, and the best figures ever measured here
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 namespace penstock {
 
 struct MachineSpeed {
-  std::string cpu;  // model, cores and instructions: another CPU is measured anew
+  std::string cpu;  // model, cores and instructions; another CPU is measured again
   double bandwidth = 0, int8_ops = 0, f32_flops = 0;
   int64_t measured = 0;  // Unix seconds; 0: never
 };
@@ -22,13 +22,13 @@ struct MachineSpeed {
 // This machine's own `cpu` text.
 std::string CpuKey();
 
-// What is remembered of this CPU; all zeros where nothing is.
+// The stored figures of this CPU; all zeros if there are none.
 MachineSpeed RememberedSpeed(const DataDir& data);
-// Measures, keeps the better of each figure (other programs only take away), and remembers it, unless a cloud
-// works on this directory: then the figures are what it leaves.
+// Measures, and keeps the better of each figure, because other programs only reduce it. Stores the result
+// unless a cloud runs on this directory, which would make the figures too low.
 MachineSpeed MeasureSpeed(const DataDir& data);
 
-// Memory, disk, speed and settings. Measures where nothing is remembered.
+// Memory, disk, speed and settings. Measures the speed if none is stored.
 FitMachine LookAtMachine(const Config& config, const DataDir& data);
 
 }  // namespace penstock

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::string_view kVocabulary = "tokenizer.ggml.tokens";
 
-// Weights of the linear layers (vectors are too small to count), with `vocabulary` rows of output matrix.
+// Weights of the linear layers (vectors are too small to matter), with `vocabulary` rows of output matrix.
 ModelShape ShapeOf(const ModelConfig& c, int64_t vocabulary) {
   const int64_t hidden = c.hidden, heads = int64_t{c.heads} * c.head_dim,
                 kv = int64_t{c.kv_heads} * c.head_dim;

@@ -17,7 +17,7 @@ constexpr std::array kCatalogue = {
         .sha256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         .size = 98362432,
         .shape = {.layers = 30, .kv_heads = 3, .head_dim = 64, .context = 8192, .weights = 134'479'872},
-        .note = "a demo model: shows that everything works, not what a model can do"},
+        .note = "a demo model: it shows that everything works, not what larger models can do"},
     CatalogueModel{
         .name = "qwen2.5-coder-0.5b",
         .title = "Qwen2.5 Coder 0.5B Instruct",

@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-// A hub that is busy says when to come back: kept, up to a minute, three times.
+// A busy hub says when to try again: waits as requested, for up to a minute, at most three times.
 Result<HttpResponse> SendPatiently(const HttpRequest& request, const Say& say) {
   constexpr int kTries = 3;
   constexpr Nanos kLongest = 60 * kSecond;
@@ -21,7 +21,8 @@ Result<HttpResponse> SendPatiently(const HttpRequest& request, const Say& say) {
     const Nanos wait = RetryAfter(*answer, SystemClock().Wall());
     if (wait == 0 || wait > kLongest) return answer;
     if (say)
-      say(fmt::format("  {}: answered {}; once more in {} s", request.url, answer->status, wait / kSecond));
+      say(fmt::format("  {}: answered {}; trying again in {} s", request.url, answer->status,
+                      wait / kSecond));
     const timespec pause{.tv_sec = wait / kSecond, .tv_nsec = wait % kSecond};
     nanosleep(&pause, nullptr);
   }
@@ -63,9 +64,9 @@ Result<HubFile> AskHub(const PullOptions& options, std::string_view repository, 
                 .revision = answer.Header("x-repo-commit"),
                 .size = NumberOrZero(answer.Header("x-linked-size"))};
   if (found.sha256.empty() || found.size == 0) {
-    return Fail(Code::kUnavailable, "{}: does not say its SHA-256 and size as a model hub does", url);
+    return Fail(Code::kUnavailable, "{}: does not state its SHA-256 and size as a model hub does", url);
   }
-  // The very revision that was described, whatever `main` becomes meanwhile.
+  // The exact revision that was described, even if `main` changes in the meantime.
   if (!found.revision.empty())
     found.url = fmt::format("{}/{}/resolve/{}/{}", hub, repository, found.revision, file);
   return found;
@@ -84,9 +85,9 @@ Result<HubFile> AskModelScope(const PullOptions& options, std::string_view repos
                                                    say));
   if (answer.status == 404) return Fail(Code::kNotFound, "{}: no such repository (404)", list);
   if (answer.status != 200) return Fail(Code::kUnavailable, "{}: answered {}", list, answer.status);
-  const auto said = ParseJsonObject(answer.body, list);
-  if (!said.has_value()) return Fail(Code::kUnavailable, "{}: does not answer as ModelScope does", list);
-  for (const auto& value : GetArray(GetObject(*said, "Data"), "Files")) {
+  const auto parsed = ParseJsonObject(answer.body, list);
+  if (!parsed.has_value()) return Fail(Code::kUnavailable, "{}: does not answer as ModelScope does", list);
+  for (const auto& value : GetArray(GetObject(*parsed, "Data"), "Files")) {
     if (!value.is_object() || GetText(value.get_object(), "Path") != file) continue;
     const auto& entry = value.get_object();
     HubFile found{.url = fmt::format("{}?Revision=master&FilePath={}", base, UrlEscape(file)),
@@ -94,10 +95,10 @@ Result<HubFile> AskModelScope(const PullOptions& options, std::string_view repos
                   .revision = GetText(entry, "Revision"),
                   .size = static_cast<uint64_t>(std::max<int64_t>(0, GetInt(entry, "Size")))};
     if (found.sha256.empty() || found.size == 0)
-      return Fail(Code::kUnavailable, "{}: does not say the SHA-256 and size of {}", list, file);
+      return Fail(Code::kUnavailable, "{}: does not state the SHA-256 and size of {}", list, file);
     return found;
   }
-  return Fail(Code::kNotFound, "{}: lists no file {}", list, file);
+  return Fail(Code::kNotFound, "{}: does not list the file {}", list, file);
 }
 
 }  // namespace penstock

@@ -1,5 +1,5 @@
-// What a model hub says of a file, without fetching it: the Hugging Face hub and its mirrors, and ModelScope,
-// whose API is another.
+// What a model hub reports about a file, without downloading it: the Hugging Face hub and its mirrors, and
+// ModelScope, which has a different API.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace penstock {
 
-// Lines for people as something goes on: what is tried, and in a clear word why it failed.
+// Prints progress lines for the user: what is being tried, and why it failed.
 using Say = std::function<void(const std::string&)>;
 
 struct HubFile {
@@ -21,14 +21,14 @@ struct HubFile {
   uint64_t size = 0;
 };
 
-// Both wait where the hub asks for it (up to a minute, three times), and say so.
-// Errors: kNotFound, kForbidden (it wants an access token), kUnavailable.
+// Both wait if the hub asks for it (up to a minute, three times), and report that.
+// Errors: kNotFound, kForbidden (an access token is required), kUnavailable.
 Result<HubFile> AskHub(const PullOptions& options, std::string_view repository, std::string_view file,
                        const Say& say);
 Result<HubFile> AskModelScope(const PullOptions& options, std::string_view repository, std::string_view file,
                               const Say& say);
 
-// The headers that carry the hub's access token: for the hub alone.
+// The headers with the hub's access token; only for requests to the hub.
 std::vector<std::string> HubAuthorisation(const PullOptions& options);
 
 }  // namespace penstock

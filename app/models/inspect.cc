@@ -13,20 +13,21 @@ namespace json = boost::json;
 namespace {
 
 constexpr Nanos kTimeLimit = 120 * kSecond;
-constexpr uint64_t kMemoryLimit = 4ULL << 30;  // beside the file itself, which is mapped
+constexpr uint64_t kMemoryLimit = 4ULL << 30;  // in addition to the file itself, which is mapped
 
 Result<std::unique_ptr<Tokenizer>> OpenTokenizer(const TextAssets& assets) {
   if (assets.vocabulary) return TokenizerFromVocabulary(*assets.vocabulary);
   return TokenizerFromJson(assets.tokenizer_json);
 }
 
-// What a request does: text to tokens and back.
+// Encodes a text, as a request does.
 Status TryTokenizer(const Tokenizer& tokenizer) {
   constexpr std::string_view kText = "Hello, 世界! 1234 <|im_start|>\n\tx = y;";
   PENSTOCK_ASSIGN(const auto tokens, tokenizer.Encode(kText, true));
   for (const Token token : tokens) {
     if (token < 0 || token >= tokenizer.size())
-      return Fail(Reason::kModelDamaged, "its tokenizer makes token {}", token);
+      return Fail(Reason::kModelDamaged, "its tokenizer produces token {}, which is not in the vocabulary",
+                  token);
   }
   return {};
 }
@@ -104,7 +105,7 @@ Result<ModelFacts> InspectInChild(const std::string& path) {
   PENSTOCK_ASSIGN(const auto child, RunProcess({"/proc/self/exe", "inspect", path}, limits));
   if (child.timed_out) {
     return Fail(Reason::kModelDamaged,
-                "{}: reading its vocabulary and template took over {} s: not installed", path,
+                "{}: reading its vocabulary and template took more than {} s: not installed", path,
                 kTimeLimit / kSecond);
   }
   if (child.signal != 0) {

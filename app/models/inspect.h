@@ -1,5 +1,5 @@
-// Inspection: a model's vocabulary and template are tried in a child with limits of memory and time,
-// before the gateway ever opens them. A file that crashes or bloats the reader takes the child down.
+// Inspection: a child process with limits on memory and time tries a model's vocabulary and template before
+// the gateway opens them. A file that crashes the reader or makes it use too much memory only ends the child.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -16,16 +16,16 @@ struct ModelFacts {
   int64_t parameters = 0, bytes = 0, context = 0, vocabulary = 0;
   bool chat = false;      // it has a chat template
   std::string tokenizer;  // the library that reads its vocabulary
-  std::string unserved;   // why the native runner does not compute it; empty: it does
+  std::string unserved;   // why the native runner does not support it; empty: it does
 };
 
-// In this process: the child's work. Errors name the file and the defect.
+// Inspects in this process; the child does this. Errors name the file and the defect.
 Result<ModelFacts> InspectHere(const std::string& path);
 
-// In a child. Errors: InspectHere's, and kCorrupt if the child died or took too long.
+// Inspects in a child. Errors: those of InspectHere, and kCorrupt if the child died or took too long.
 Result<ModelFacts> InspectInChild(const std::string& path);
 
-// The child itself: prints the facts, or the error, as JSON. Returns the exit status.
+// The child's command: prints the facts, or the error, as JSON. Returns the exit status.
 int RunInspectCommand(const std::string& path);
 
 boost::json::object FactsToJson(const ModelFacts& facts);

@@ -80,7 +80,8 @@ Status CopyBytes(int from, int to, uint64_t size, const std::string& name) {
   return {};
 }
 
-// What a Hugging Face folder needs: weights, configuration, tokenizer, template. Nothing nested.
+// The files of a Hugging Face folder that a model needs: weights, configuration, tokenizer, template; no
+// subfolders.
 bool BelongsToModel(const fs::path& file) {
   const std::string extension = file.extension();
   return extension == ".safetensors" || extension == ".json" || extension == ".jinja" ||
@@ -104,10 +105,10 @@ Result<std::vector<ModelFile>> FilesToImport(const std::string& path) {
   }
   if (error) return Fail(Code::kIo, "{}: {}", path, error.message());
   if (std::ranges::none_of(files, [](const ModelFile& f) { return f.name == "config.json"; })) {
-    return Fail(
-        Reason::kNotAModel,
-        "{} is no Hugging Face model folder: it has no config.json. Give the folder itself, or a GGUF file",
-        path);
+    return Fail(Reason::kNotAModel,
+                "{} is not a Hugging Face model folder: it has no config.json. Give the model's folder, or a "
+                "GGUF file",
+                path);
   }
   std::ranges::sort(files, {}, &ModelFile::name);
   return files;
@@ -169,9 +170,9 @@ Result<Manifest> ModelStore::Find(const std::string& name) const {
   for (const auto& manifest : all) names.push_back(manifest.name);
   if (names.empty()) {
     return Fail(Reason::kModelNotInstalled,
-                "no model '{}': none is installed yet. `penstock model pull` lists what can be had", name);
+                "no model '{}': no model is installed yet. `penstock model pull` lists the catalogue", name);
   }
-  return Fail(Reason::kModelNotInstalled, "no model '{}' is installed{}; there is {}", name,
+  return Fail(Reason::kModelNotInstalled, "no model '{}' is installed{}; installed: {}", name,
               DidYouMean(name, names), fmt::join(names, ", "));
 }
 
@@ -201,16 +202,15 @@ Status ModelStore::CheckNewName(const std::string& name) const {
   if (name.empty() || name.size() > 80 || !std::ranges::all_of(name, allowed) ||
       std::isalnum(static_cast<unsigned char>(name.front())) == 0 || name == "pins.json") {
     return Fail(Reason::kModelName,
-                "'{}' cannot be a model's name: up to 80 letters, digits and . - _ : that begin with a "
-                "letter or digit. "
-                "Choose one with --name",
+                "'{}' cannot be a model's name: a name has at most 80 letters, digits and . - _ : and begins "
+                "with a letter or digit. Choose one with --name",
                 name);
   }
   std::error_code error;
   if (fs::exists(root_ + "/" + name, error)) {
     return Fail(Reason::kModelExists,
-                "there is a model '{}' already: `penstock model rm {}` first, or choose another --name", name,
-                name);
+                "a model '{}' already exists: run `penstock model rm {}` first, or choose another --name",
+                name, name);
   }
   return {};
 }
@@ -225,7 +225,7 @@ Result<Manifest> ModelStore::Place(const NewModel& model, const std::string& fol
   if (!facts.has_value()) {
     std::string words = facts.error().message;
     if (const size_t at = words.find(inspected); at != std::string::npos) {
-      words.replace(at, inspected.size(), model.source);  // the scratch path means nothing to people
+      words.replace(at, inspected.size(), model.source);  // the scratch path means nothing to the user
     }
     return std::unexpected(Reworded(facts.error(), std::move(words)));
   }
@@ -249,7 +249,7 @@ Result<Manifest> ModelStore::Place(const NewModel& model, const std::string& fol
 
 namespace {
 
-// A folder under .partial/ that vanishes unless its content was moved away.
+// A folder under .partial/ that is deleted at the end unless it was moved away.
 class Scratch {
  public:
   explicit Scratch(std::string path) : path_(std::move(path)) {
@@ -299,7 +299,7 @@ Result<Manifest> ModelStore::Import(const NewModel& model, const std::string& pa
   for (auto& file : manifest.files) {
     const std::string target = scratch.path() + "/" + file.name;
     PENSTOCK_TRY(TakeFile(manifest.folder ? path + "/" + file.name : path, target, file.size,
-                          !data_.BelongsToAnother()));  // a link would give the original away too
+                          !data_.BelongsToAnother()));  // with a link, the original would change owner too
     PENSTOCK_ASSIGN(file.sha256, Sha256OfFile(target, [&](uint64_t done) {
                       if (progress) progress(before + done, manifest.Bytes());
                     }));
@@ -341,7 +341,7 @@ Status ModelStore::Verify(const Manifest& manifest,
                       if (progress) progress(before + done, manifest.Bytes());
                     }));
     if (got != file.sha256) {
-      return Fail(Reason::kModelChanged, "{}: its bytes have changed (SHA-256 {}, installed with {})", path,
+      return Fail(Reason::kModelChanged, "{}: its bytes have changed (SHA-256 {}, at installation {})", path,
                   got, file.sha256);
     }
     before += file.size;
@@ -377,8 +377,8 @@ Status CheckFitsMemory(std::string_view name, uint64_t bytes) {
   if (memory == 0 || bytes <= memory / 10 * 9) return {};
   return Fail(
       Reason::kModelTooLarge,
-      "{} is too large for this machine: its weights are {:.1f} GB, there are {:.1f} GB of memory. Choose a "
-      "smaller model or quantisation",
+      "{} is too large for this machine: its weights need {:.1f} GB, the machine has {:.1f} GB of memory. "
+      "Choose a smaller model or quantisation",
       name, static_cast<double>(bytes) / 1e9, static_cast<double>(memory) / 1e9);
 }
 

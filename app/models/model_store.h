@@ -2,10 +2,10 @@
 //
 //   models/NAME/model.gguf       or the files of a Hugging Face folder
 //   models/NAME/manifest.json    what it is, where it came from, the SHA-256 of each file
-//   models/pins.json             by name, the SHA-256 that the first pull got: outlives `model rm`
-//   models/.partial/             what is being fetched or prepared; never served
+//   models/pins.json             by name, the SHA-256 of the first pull; `model rm` does not delete it
+//   models/.partial/             downloads and models in preparation; never served
 //
-// A folder appears under its name in one rename, when its files are whole, checked and inspected.
+// A folder appears under its name in one rename, when its files are complete, checked and inspected.
 // Threads: one; processes: any number (a rename decides).
 #pragma once
 
@@ -30,17 +30,17 @@ struct Manifest {
   std::string name;
   bool folder = false;  // a Hugging Face folder
   std::vector<ModelFile> files{};
-  std::string source;   // where the bytes came from, for people
-  std::string licence;  // the catalogue's word, else the file's own
+  std::string source;   // where the bytes came from, as shown to users
+  std::string licence;  // as in the catalogue, else as the file states it
   std::string note;
   int64_t installed = 0;              // Unix seconds
-  int64_t context = 0, kv_bytes = 0;  // caps chosen at import; 0: none
+  int64_t context = 0, kv_bytes = 0;  // limits chosen at import; 0: none
   ModelFacts facts;
 
   uint64_t Bytes() const;
 };
 
-// Where something came from, and what it is to be called.
+// Where a new model came from, and its name.
 struct NewModel {
   std::string name{}, source{}, licence{}, note{};
   int64_t context = 0, kv_bytes = 0;
@@ -48,21 +48,21 @@ struct NewModel {
 
 class ModelStore {
  public:
-  // any_kind: models that the native runner does not compute are installed, too.
+  // any_kind: models that the native runner does not support are installed as well.
   explicit ModelStore(const DataDir& data, bool any_kind = false)
       : root_(data.Models()), data_(data), any_kind_(any_kind) {}
 
   std::string PartialFolder() const { return root_ + "/.partial"; }
 
-  std::vector<Manifest> List()
-      const;  // by name; damaged manifests, and those of a later format, are left out
-  // Errors: kNotFound (says which models there are), kCorrupt.
+  // By name, without damaged manifests and those of a later format.
+  std::vector<Manifest> List() const;
+  // Errors: kNotFound (lists the installed models), kCorrupt.
   Result<Manifest> Find(const std::string& name) const;
   // The GGUF file or the folder.
   std::string PathOf(const Manifest& manifest) const;
   std::vector<InstalledModel> Installed() const;
 
-  // Errors: kInvalid (a name that no URL or folder should hold), kConflict (there is one).
+  // Errors: kInvalid (a name that is not safe in URLs and paths), kConflict (the model exists).
   Status CheckNewName(const std::string& name) const;
   // Takes the finished, checked file at `path` (inside PartialFolder()) as model.gguf.
   Result<Manifest> InstallFile(const NewModel& model, const std::string& path, const std::string& sha256);
@@ -70,9 +70,9 @@ class ModelStore {
   Result<Manifest> Import(const NewModel& model, const std::string& path,
                           const std::function<void(uint64_t done, uint64_t total)>& progress);
   Status Remove(const std::string& name);
-  // Deletes what processes that are gone had prepared. Unfinished downloads stay: they are gone on with.
+  // Deletes what ended processes had prepared. Unfinished downloads stay, because they can be resumed.
   void RemoveAbandoned() const;
-  // Every file against its SHA-256. Errors: kCorrupt names the file.
+  // Checks every file against its SHA-256. Errors: kCorrupt names the file.
   Status Verify(const Manifest& manifest, const std::function<void(uint64_t, uint64_t)>& progress) const;
 
   // ---- pins ----
@@ -86,11 +86,11 @@ class ModelStore {
   bool any_kind_ = false;
 };
 
-// Puts the file at `from` at `to`, which is not there yet. A reflink shares the bytes until one side writes;
-// a hard link shares the file; a copy shares nothing: the first that works.
+// Places the file `from` at `to`, which must not exist, with the first method that works. A reflink shares
+// the bytes until one side writes; a hard link shares the file; a copy shares nothing.
 Status TakeFile(const std::string& from, const std::string& to, uint64_t size, bool may_link = true);
 
-// Errors: kTooLarge if weights of so many bytes cannot fit this machine's memory at all.
+// Errors: kTooLarge if weights of this size can never fit into this machine's memory.
 Status CheckFitsMemory(std::string_view name, uint64_t bytes);
 
 }  // namespace penstock

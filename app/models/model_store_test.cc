@@ -59,7 +59,7 @@ TEST_F(ModelStoreTest, AnImportedFileIsKnownByItsFacts) {
   EXPECT_TRUE(NothingLeftBehind());
 }
 
-TEST_F(ModelStoreTest, AFileThatIsNoModelIsNotInstalled) {
+TEST_F(ModelStoreTest, AFileThatIsNotAModelIsNotInstalled) {
   for (const std::string& bytes :
        {std::string("GGUF"), std::string(5000, 'x'), TestModelBytes().substr(0, 9000)}) {
     const auto manifest = Import(Put("bad.gguf", bytes));
@@ -77,7 +77,7 @@ TEST_F(ModelStoreTest, AnArchitectureThatIsNotServedIsNamed) {
   EXPECT_TRUE(manifest.error().message.contains("mamba")) << manifest.error().message;
 }
 
-TEST_F(ModelStoreTest, AnArchitectureThatOnlyLibllamaServesIsInstalledForTheGgmlRunner) {
+TEST_F(ModelStoreTest, AnArchitectureThatOnlyLibllamaSupportsIsInstalledForTheGgmlRunner) {
   const std::string path = Put("a.gguf", TestModelBytes({.architecture = "gemma"}));
   const auto refused = Import(path);
   ASSERT_FALSE(refused.has_value());
@@ -119,7 +119,7 @@ TEST_F(ModelStoreTest, ANameThatLeavesTheFolderIsRefused) {
   EXPECT_TRUE(store_->CheckNewName("Qwen3-0.6b:q8_0").has_value());
 }
 
-TEST_F(ModelStoreTest, WhatIsNotThereIsNamedBesideWhatIs) {
+TEST_F(ModelStoreTest, AMissingModelIsNamedWithTheInstalledOnes) {
   EXPECT_TRUE(store_->Find("x").error().message.contains("penstock model pull"));
   ASSERT_TRUE(Import(Put("a.gguf", TestModelBytes())).has_value());
   const auto missing = store_->Find("tiny2");
@@ -151,7 +151,7 @@ TEST_F(ModelStoreTest, AModelLargerThanTheMemoryIsRefused) {
   EXPECT_TRUE(fits.error().message.contains("giant"));
 }
 
-TEST_F(ModelStoreTest, WhatADeadProcessPreparedIsClearedAwayAndUnfinishedDownloadsStay) {
+TEST_F(ModelStoreTest, WhatADeadProcessPreparedIsDeletedAndUnfinishedDownloadsStay) {
   const pid_t dead = fork();
   if (dead == 0) _exit(0);
   waitpid(dead, nullptr, 0);

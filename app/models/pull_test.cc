@@ -19,7 +19,7 @@ constexpr const char* kHubFile =
 constexpr const char* kHubRevision =
     "/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/c0ffee/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
 
-// A hub, a mirror and no wheel: what `model pull` meets, on this machine.
+// A hub and a mirror on this machine, and no wheel.
 class PullTest : public ::testing::Test {
  protected:
   PullTest() : bytes_(TestModelBytes()) {
@@ -51,7 +51,7 @@ class PullTest : public ::testing::Test {
   std::optional<ModelStore> store_;
 };
 
-TEST_F(PullTest, TheHubsOwnHashHoldsTheBytesAndIsPinned) {
+TEST_F(PullTest, TheBytesAreCheckedAgainstTheHubsHashWhichIsPinned) {
   HubOffers(bytes_);
   const auto manifest = Get("qwen2.5-coder-0.5b");
   ASSERT_TRUE(manifest.has_value()) << manifest.error().message;
@@ -61,7 +61,7 @@ TEST_F(PullTest, TheHubsOwnHashHoldsTheBytesAndIsPinned) {
   EXPECT_EQ(store_->PinOf("qwen2.5-coder-0.5b"), Sha256OfText(bytes_));
 }
 
-TEST_F(PullTest, AHubThatChangedItsMindIsRefusedUnlessAsked) {
+TEST_F(PullTest, AFileThatChangedOnTheHubIsRefusedUnlessRepinned) {
   HubOffers(bytes_);
   ASSERT_TRUE(Get("qwen2.5-coder-0.5b").has_value());
   ASSERT_TRUE(store_->Remove("qwen2.5-coder-0.5b").has_value());
@@ -72,7 +72,7 @@ TEST_F(PullTest, AHubThatChangedItsMindIsRefusedUnlessAsked) {
   EXPECT_TRUE(Get({.what = "qwen2.5-coder-0.5b", .repin = true}).has_value());
 }
 
-TEST_F(PullTest, AHubThatServesOtherBytesThanItSaysInstallsNothing) {
+TEST_F(PullTest, AHubThatServesOtherBytesThanItStatedInstallsNothing) {
   HubOffers(bytes_);
   std::string wrong = bytes_;
   wrong[1000] ^= 1;
@@ -84,7 +84,7 @@ TEST_F(PullTest, AHubThatServesOtherBytesThanItSaysInstallsNothing) {
   EXPECT_EQ(store_->PinOf("qwen2.5-coder-0.5b"), "");
 }
 
-TEST_F(PullTest, ABusyHubsWishToWaitIsKept) {
+TEST_F(PullTest, WaitsAsLongAsABusyHubAsks) {
   HubOffers(bytes_);
   server_.ServeInTurn(kHubFile, {{.status = 429, .headers = {"Retry-After: 1"}},
                                  {.status = 302,
@@ -92,27 +92,27 @@ TEST_F(PullTest, ABusyHubsWishToWaitIsKept) {
                                               fmt::format("X-Linked-Size: {}", bytes_.size()),
                                               "X-Repo-Commit: c0ffee", "Location: /elsewhere"}}});
   EXPECT_TRUE(Get("qwen2.5-coder-0.5b").has_value());
-  EXPECT_TRUE(said_.contains("answered 429; once more in 1 s")) << said_;
+  EXPECT_TRUE(said_.contains("answered 429; trying again in 1 s")) << said_;
   server_.Serve(kHubFile, {.status = 503, .headers = {"Retry-After: 86400"}});
   EXPECT_FALSE(Get({.what = "qwen2.5-coder-0.5b", .name = "again"}).has_value());
   EXPECT_TRUE(said_.contains("answered 503")) << said_;
 }
 
-TEST_F(PullTest, APageThatIsNoHubIsFoundOut) {
+TEST_F(PullTest, AServerThatIsNotAHubIsDetected) {
   server_.Serve(kHubFile, {.body = "<html>log in</html>"});
   const auto manifest = Get("qwen2.5-coder-0.5b");
   ASSERT_FALSE(manifest.has_value());
-  EXPECT_TRUE(said_.contains("does not say its SHA-256")) << said_;
+  EXPECT_TRUE(said_.contains("does not state its SHA-256")) << said_;
 }
 
-TEST_F(PullTest, EachSourceIsTriedInTurnAndSaysWhyItFailed) {
+TEST_F(PullTest, EachSourceIsTriedInTurnAndItsFailureIsReported) {
   options_.mirrors = {server_.Url("/mirror"), "http://127.0.0.1:1"};
   options_.hub = "http://no-such-host.invalid";
   const auto manifest = Get("qwen2.5-coder-0.5b");
   ASSERT_FALSE(manifest.has_value());
   EXPECT_EQ(manifest.error().code, Code::kUnavailable);
   EXPECT_TRUE(manifest.error().message.contains("model import")) << manifest.error().message;
-  for (const char* why : {"404", "nothing answers there", "no such host"}) {
+  for (const char* why : {"404", "no server answers there", "no such host"}) {
     EXPECT_TRUE(said_.contains(why)) << why << " in " << said_;
   }
 }
@@ -147,7 +147,7 @@ TEST_F(PullTest, AnyFileOfTheHubCanBeNamed) {
   EXPECT_EQ(Get("hf:some/repo").error().code, Code::kInvalid);
 }
 
-// ModelScope's shape as its public clients use it; never pulled from by us.
+// ModelScope's API as its public clients use it; we have never downloaded from it.
 constexpr const char* kModelScope = "/ms/api/v1/models/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/repo";
 
 std::string FileList(const std::string& path, const std::string& bytes, const std::string& sha256) {
@@ -157,7 +157,7 @@ std::string FileList(const std::string& path, const std::string& bytes, const st
                      std::string(64, '0'), path, bytes.size(), sha256);
 }
 
-TEST_F(PullTest, ModelScopeIsAskedAfterTheHubAndItsListHoldsTheBytes) {
+TEST_F(PullTest, ModelScopeIsAskedAfterTheHubAndItsListHasTheHash) {
   options_.hub = "http://127.0.0.1:1";
   options_.token = "secret";
   options_.modelscope = server_.Url("/ms/");
@@ -170,10 +170,10 @@ TEST_F(PullTest, ModelScopeIsAskedAfterTheHubAndItsListHoldsTheBytes) {
   EXPECT_EQ(manifest->files[0].sha256, Sha256OfText(bytes_));
   EXPECT_TRUE(manifest->source.contains("ModelScope")) << manifest->source;
   EXPECT_TRUE(manifest->source.contains("5ca1ab1e")) << manifest->source;
-  EXPECT_FALSE(server_.SawHeader("Authorization")) << "the hub's token is not for others";
+  EXPECT_FALSE(server_.SawHeader("Authorization")) << "only the hub may see its token";
 }
 
-TEST_F(PullTest, AModelScopeThatLacksTheFileOrItsHashOrServesOthersIsPassedOver) {
+TEST_F(PullTest, AModelScopeWithoutTheFileOrItsHashOrWithOtherBytesIsSkipped) {
   options_.hub = "http://127.0.0.1:1";
   options_.modelscope = server_.Url("/ms");
   const std::string file = "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf";
@@ -183,8 +183,8 @@ TEST_F(PullTest, AModelScopeThatLacksTheFileOrItsHashOrServesOthersIsPassedOver)
   server_.Serve(fmt::format("{}?Revision=master&FilePath={}", kModelScope, file), {.body = wrong});
   const std::pair<std::string, std::string> rows[] = {
       {"<html>", "does not answer as ModelScope does"},
-      {R"({"Code":200,"Data":{"Files":[]}})", "lists no file"},
-      {FileList(file, bytes_, ""), "does not say the SHA-256"},
+      {R"({"Code":200,"Data":{"Files":[]}})", "does not list the file"},
+      {FileList(file, bytes_, ""), "does not state the SHA-256"},
       {FileList(file, bytes_, Sha256OfText(bytes_)), "sent other bytes"},
   };
   for (const auto& [body, why] : rows) {
@@ -201,7 +201,7 @@ FitMachine Machine(uint64_t memory) {
   return {.memory = memory, .memory_free = memory, .bandwidth = 40e9, .int8_ops = 900e9, .f32_flops = 200e9};
 }
 
-TEST_F(PullTest, WhetherItFitsIsSaidBeforeTheDownload) {
+TEST_F(PullTest, WhetherItFitsIsReportedBeforeTheDownload) {
   HubOffers(bytes_);
   const auto manifest = Get({.what = "qwen2.5-coder-0.5b", .machine = Machine(24 * kGB)});
   ASSERT_TRUE(manifest.has_value()) << manifest.error().message;
@@ -209,10 +209,10 @@ TEST_F(PullTest, WhetherItFitsIsSaidBeforeTheDownload) {
                room = said_.find("users at once with");
   EXPECT_LT(verdict, speed) << said_;
   EXPECT_LT(speed, room) << said_;
-  EXPECT_LT(room, said_.find("SHA-256 agrees")) << said_;
+  EXPECT_LT(room, said_.find("SHA-256 is correct")) << said_;
 }
 
-// The shape of a file that no catalogue knows is in its first bytes, on servers with and without ranges.
+// A file that is not in the catalogue has its shape in its first bytes, on servers with and without ranges.
 TEST_F(PullTest, AnUnknownFilesShapeIsReadFromItsBeginning) {
   for (const bool ranges : {true, false}) {
     said_.clear();
@@ -226,7 +226,7 @@ TEST_F(PullTest, AnUnknownFilesShapeIsReadFromItsBeginning) {
   }
 }
 
-TEST_F(PullTest, AModelThatDoesNotFitIsRefusedBeforeTheDownloadUnlessToldOtherwise) {
+TEST_F(PullTest, AModelThatDoesNotFitIsRefusedBeforeTheDownloadUnlessForced) {
   server_.Serve(kHubFile, {.status = 302,
                            .headers = {"X-Linked-ETag: \"" + Sha256OfText(bytes_) + "\"",
                                        "X-Linked-Size: 30000000000", "Location: /elsewhere"}});
@@ -244,7 +244,7 @@ TEST_F(PullTest, AModelThatDoesNotFitIsRefusedBeforeTheDownloadUnlessToldOtherwi
   EXPECT_TRUE(said_.contains("does not fit this machine")) << said_;
 }
 
-TEST_F(PullTest, AModelThatCannotFitByAnyGuessIsRefusedBeforeASourceIsAsked) {
+TEST_F(PullTest, AModelThatCannotFitByAnyEstimateIsRefusedBeforeASourceIsAsked) {
   const auto refused = Get({.what = "qwen3-30b-a3b", .machine = Machine(8 * kGB)});
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().code, Code::kTooLarge);
@@ -274,20 +274,20 @@ TEST(KnownModelsTable, TheLargestThatFitsGrowsWithTheMachine) {
   }
 }
 
-TEST_F(PullTest, ANameThatNobodyKnowsSaysWhatWasMeant) {
+TEST_F(PullTest, AnUnknownNameSuggestsASimilarOne) {
   const auto manifest = Get("smollm-135m");
   ASSERT_FALSE(manifest.has_value());
   EXPECT_TRUE(manifest.error().message.contains("smollm2-135m")) << manifest.error().message;
 }
 
-TEST_F(PullTest, WithoutPythonTheWheelSaysSo) {
+TEST_F(PullTest, WithoutPythonTheWheelFailsWithThatReason) {
   options_.python = folder_ + "/no-python";
   const auto manifest = Get("smollm2-135m");
   ASSERT_FALSE(manifest.has_value());
   EXPECT_TRUE(said_.contains("no-python")) << said_;
 }
 
-TEST(KnownModelsTable, HoldsItsOwnRules) {
+TEST(KnownModelsTable, FollowsItsOwnRules) {
   std::set<std::string_view> names;
   for (const auto& model : KnownModels()) {
     EXPECT_TRUE(names.insert(model.name).second) << model.name;

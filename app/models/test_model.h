@@ -29,7 +29,7 @@ inline std::string ByteSymbol(unsigned byte) {
   return {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
 }
 
-// GGUF bytes of a model that loads, is inspected without a complaint, and says nonsense.
+// GGUF bytes of a model that loads, passes the inspection, and generates nonsense.
 inline std::string TestModelBytes(const TestModel& model = {}) {
   using kernels::Format;
   constexpr uint64_t kWidth = 64, kHeads = 2, kHead = 32;

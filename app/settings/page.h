@@ -1,4 +1,4 @@
-// The reference page docs/configuration.md, made from the table of settings.
+// The reference page docs/configuration.md, generated from the table of settings.
 #pragma once
 
 #include <string>

@@ -5,201 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
-#include <limits>
 
 #include "app/common/nearest.h"
-#include "app/settings/units.h"
-#include "attach/url.h"
-#include "runner/fake.h"
+#include "app/settings/kinds.h"
 
 namespace penstock {
 namespace {
 
-// ---- kinds: how a value is read and shown ----------------------------------------------------------
-
-struct Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    out = text;
-    return {};
-  }
-  static std::string Show(const std::string& value) { return value; }
-};
-
-struct Number {
-  template <class T>
-  static Status Parse(T& out, std::string_view text) {
-    constexpr uint64_t kMost = std::min<uint64_t>(std::numeric_limits<T>::max(), INT64_MAX);
-    PENSTOCK_ASSIGN(const uint64_t value, ParseNumber(text, kMost));
-    out = static_cast<T>(value);
-    return {};
-  }
-  template <class T>
-  static std::string Show(const T& value) {
-    return std::to_string(value);
-  }
-};
-
-struct Size {  // bytes
-  template <class T>
-  static Status Parse(T& out, std::string_view text) {
-    PENSTOCK_ASSIGN(const uint64_t value, ParseBytes(text));
-    out = static_cast<T>(value);
-    return {};
-  }
-  template <class T>
-  static std::string Show(const T& value) {
-    return ShowBytes(static_cast<uint64_t>(value));
-  }
-};
-
-struct Time {
-  static Status Parse(Nanos& out, std::string_view text) {
-    PENSTOCK_ASSIGN(out, ParseDuration(text));
-    return {};
-  }
-  static std::string Show(Nanos value) { return ShowDuration(value); }
-};
-
-struct Flag {
-  static Status Parse(bool& out, std::string_view text) {
-    if (text != "true" && text != "false") return Wants("true or false", text);
-    out = text == "true";
-    return {};
-  }
-  static std::string Show(bool value) { return value ? "true" : "false"; }
-};
-
-struct Share {
-  static Status Parse(double& out, std::string_view text) {
-    PENSTOCK_ASSIGN(out, ParseShare(text));
-    return {};
-  }
-  static std::string Show(double value) { return ShowShare(value); }
-};
-
-struct List {
-  static Status Parse(std::vector<std::string>& out, std::string_view text) {
-    out.clear();
-    while (!text.empty()) {
-      const size_t comma = std::min(text.find(','), text.size());
-      if (comma > 0) out.emplace_back(text.substr(0, comma));
-      text.remove_prefix(std::min(comma + 1, text.size()));
-    }
-    return {};
-  }
-  static std::string Show(const std::vector<std::string>& value) {
-    return fmt::format("{}", fmt::join(value, ","));
-  }
-};
-
-// "ours=theirs,…"; a name alone is called the same there.
-struct Names {
-  using Map = std::map<std::string, std::string, std::less<>>;
-  static Status Parse(Map& out, std::string_view text) {
-    out.clear();
-    std::vector<std::string> pairs;
-    PENSTOCK_TRY(List::Parse(pairs, text));
-    for (const std::string& pair : pairs) {
-      const size_t equals = std::min(pair.find('='), pair.size());
-      out[pair.substr(0, equals)] = equals < pair.size() ? pair.substr(equals + 1) : pair;
-    }
-    return {};
-  }
-  static std::string Show(const Map& value) {
-    std::string text;
-    for (const auto& [ours, theirs] : value)
-      text += fmt::format("{}{}{}", text.empty() ? "" : ",", ours, ours == theirs ? "" : "=" + theirs);
-    return text;
-  }
-};
-
-// ---- kinds with a value of their own: checked where they are read, so that a mistake is found at the start
-
-Status OneOfWords(std::string& out, std::string_view text, std::span<const std::string_view> words) {
-  if (std::ranges::find(words, text) == words.end())
-    return Wants(fmt::format("one of {}", fmt::join(words, ", ")), text);
-  out = text;
-  return {};
-}
-
-struct LogPlace : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    return OneOfWords(out, text, std::array<std::string_view, 2>{"files", "stderr"});
-  }
-};
-
-struct Level {
-  static Status Parse(LogLevel& out, std::string_view text) {
-    const auto level = ParseLogLevel(text);
-    if (!level.has_value()) return Wants("one of error, warning, info, debug, trace", text);
-    out = *level;
-    return {};
-  }
-  static std::string Show(LogLevel value) { return std::string(LogLevelName(value)); }
-};
-
-struct RunnerName : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    constexpr std::string_view kFake = "fake?";
-    if (!text.starts_with(kFake))
-      return OneOfWords(out, text, std::array<std::string_view, 3>{"native", "ggml", "fake"});
-    if (const auto options = ParseFakeOptions(text.substr(kFake.size())); !options)
-      return std::unexpected(options.error());
-    out = text;
-    return {};
-  }
-};
-
-struct HostAndPort : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    const size_t colon = text.rfind(':');
-    if (colon == std::string_view::npos || colon == 0 || !ParseNumber(text.substr(colon + 1), 65535))
-      return Wants("HOST:PORT, such as 127.0.0.1:8700", text);
-    out = text;
-    return {};
-  }
-};
-
-struct CoreList : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    if (const auto cores = ParseCoreList(text); !cores.has_value()) return std::unexpected(cores.error());
-    out = text;
-    return {};
-  }
-};
-
-struct NumaNode : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    if (!text.empty() && !ParseNumber(text, 1023)) return Wants("the number of a NUMA node", text);
-    out = text;
-    return {};
-  }
-};
-
-struct Kernel : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    if (text.empty()) return Text::Parse(out, text);
-    return OneOfWords(out, text, std::array<std::string_view, 3>{"reference", "avx2", "avx512"});
-  }
-};
-
-struct ServerUrl : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    if (!text.empty()) PENSTOCK_TRY(ParseUrl(text));
-    out = text;
-    return {};
-  }
-};
-
-struct Launch : Text {
-  static Status Parse(std::string& out, std::string_view text) {
-    if (!text.empty() && text.find("{port}") == std::string_view::npos) {
-      return Wants("a command with {port} for its port, such as vllm serve MODEL --port {port}", text);
-    }
-    out = text;
-    return {};
-  }
-};
+using namespace setting_kinds;
 
 // ---- the table -------------------------------------------------------------------------------------
 
@@ -283,10 +96,15 @@ const std::array kSettings = {
     LiveGateway<Size, &GatewayOptions::max_body_bytes>("gateway.max_body", "BYTES", "largest request body"),
     LiveGateway<Size, &GatewayOptions::max_header_bytes>("gateway.max_header", "BYTES",
                                                          "largest request header"),
+    LiveGateway<Size, &GatewayOptions::body_memory>(
+        "gateway.body_memory", "BYTES",
+        "memory for the bodies of all requests that are being received or tokenised; beyond it 503"),
+    LiveGateway<Size, &GatewayOptions::body_memory_per_key>(
+        "gateway.body_memory_per_key", "BYTES", "the same for the requests of one key; beyond it 429"),
     LiveGateway<Number, &GatewayOptions::max_connections>("gateway.max_connections", "N",
                                                           "most open connections"),
-    LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
-                                                      "most requests in the queue; further ones get 429"),
+    Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
+                                                  "most requests in the queue; further ones get 429"),
     LiveGateway<Time, &GatewayOptions::header_timeout>("gateway.header_timeout", "TIME",
                                                        "time limit from accept to a complete header"),
     LiveGateway<Time, &GatewayOptions::body_timeout>("gateway.body_timeout", "TIME",
@@ -398,8 +216,7 @@ Status SetEngineSetting(Config& config, std::string_view name, std::string_view 
   const size_t dot = rest.find('.');
   if (dot == std::string_view::npos) {
     return Fail(Reason::kBadSetting,
-                "{}: each engine has a table of its own: [engines.NAME], or --set engines.NAME.{}=…", name,
-                rest);
+                "{}: each engine has its own table: [engines.NAME], or --set engines.NAME.{}=…", name, rest);
   }
   const std::string_view engine = rest.substr(0, dot), key = rest.substr(dot + 1);
   PENSTOCK_TRY(CheckEngineName(engine));
@@ -443,7 +260,7 @@ Status CheckEngineName(std::string_view name) {
   };
   if (!name.empty() && name.size() <= 32 && std::ranges::all_of(name, fits)) return {};
   return Fail(Reason::kBadSetting,
-              "engines.{}: an engine's name has letters, digits, - and _, at most 32 of them", name);
+              "engines.{}: the name of an engine has at most 32 letters, digits, - and _", name);
 }
 
 Status SetSetting(Config& config, std::string_view name, std::string_view text) {

@@ -1,7 +1,7 @@
-// The table of settings: each one once, with its names, its help, and the field that it sets.
+// The table of settings: each setting once, with its names, its help, and the field that it sets.
 //
 // A setting's default is the default of that field, in the options struct of the floor that uses it. The
-// parser, `penstock config`, the flags and docs/configuration.md are made from this table.
+// parser, `penstock config`, the flags and docs/configuration.md are generated from this table.
 #pragma once
 
 #include <span>
@@ -15,7 +15,7 @@ namespace penstock {
 
 struct Setting {
   std::string_view name;   // as in penstock.toml: "pull.hub"; "gateway.max_body" is max_body under [gateway]
-  std::string_view value;  // what kind, for people: "HOST:PORT"
+  std::string_view value;  // the type of its value, as shown to users: "HOST:PORT"
   std::string_view help;
   Status (*parse)(Config&, std::string_view text) = nullptr;
   std::string (*show)(const Config&) = nullptr;
@@ -23,7 +23,7 @@ struct Setting {
   // `up` starts again.
   void (*apply)(GatewayOptions& running, const Config& set) = nullptr;
   std::string_view alias = "";  // another environment variable that is read, after our own; empty: none
-  bool secret = false;          // never shown, never put in a child's command line
+  bool secret = false;          // never shown, and never in a child's command line
   bool toggle = false;          // its flag takes no value: --insecure
 
   std::string Flag() const;         // "--pull-hub"
@@ -37,7 +37,7 @@ constexpr std::string_view kEngines = "engines.", kEngine = "engine.";
 // An engine's name has letters, digits, - and _, at most 32 of them. Errors: kInvalid.
 Status CheckEngineName(std::string_view name);
 
-// `setting` = `text`; "engines.NAME.runner" is `engine.runner` of that engine alone.
+// Sets a setting from text; "engines.NAME.runner" is `engine.runner` of that engine only.
 // Errors: kNotFound (names the nearest setting), kInvalid.
 Status SetSetting(Config& config, std::string_view name, std::string_view text);
 

@@ -10,7 +10,7 @@
 namespace penstock {
 namespace {
 
-// A number or true or false as it is, else a TOML string.
+// A number, true or false unchanged; anything else as a TOML string.
 std::string Literal(std::string_view value) {
   int64_t number = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
@@ -90,7 +90,7 @@ Result<std::string> WithSetting(std::string_view text, std::string_view name, st
   PENSTOCK_ASSIGN(const toml::table before, Parse(text));
   const std::string literal = Literal(value);
   std::string changed = Changed(text, before, name, literal);
-  // The edit works on text, so it is checked: this setting is new, and everything else is as it was.
+  // The edit works on text, so the result is parsed to check that it has the new value.
   const auto by_hand = [&] {
     return Fail(Reason::kBadSetting,
                 "{} cannot be changed without touching other settings; edit the file: {} = {}", name, name,

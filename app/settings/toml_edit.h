@@ -8,9 +8,9 @@
 
 namespace penstock {
 
-// `text` with `name` ("gateway.max_body", "engines.left.memory") set to `value`. A table that is missing is
-// added at the end. Errors: kInvalid: `text` is not TOML, or writes this setting in a form that cannot be
-// changed safely (an inline table): says so, so that the user can edit the file.
+// Returns `text` with `name` ("gateway.max_body", "engines.left.memory") set to `value`. A missing table is
+// added at the end. Errors: kInvalid: `text` is not TOML, or contains this setting in a form that cannot be
+// changed safely (an inline table); the message asks the user to edit the file.
 Result<std::string> WithSetting(std::string_view text, std::string_view name, std::string_view value);
 
 }  // namespace penstock

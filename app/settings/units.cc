@@ -21,13 +21,13 @@ Result<double> ParseUnit(std::string_view text, std::span<const Unit> units, std
   while (suffix.starts_with(' ')) suffix.remove_prefix(1);
   const auto unit = std::ranges::find(units, suffix, &Unit::name);
   const double value = unit == units.end() ? -1 : number * unit->factor;
-  if (error != std::errc() || !std::isfinite(value) || value < 0 || value > 9e18) return Wants(wanted, text);
+  if (error != std::errc() || !std::isfinite(value) || value < 0 || value > 9e18) return MustBe(wanted, text);
   return value;
 }
 
 }  // namespace
 
-std::unexpected<Error> Wants(std::string_view what, std::string_view text) {
+std::unexpected<Error> MustBe(std::string_view what, std::string_view text) {
   return Fail(Code::kInvalid, "must be {}, not '{}'", what, text);
 }
 
@@ -57,15 +57,15 @@ Result<uint64_t> ParseNumber(std::string_view text, uint64_t most) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const bool whole = end == text.data() + text.size() && error != std::errc::invalid_argument;
-  if (!whole || text.empty()) return Wants("a whole number", text);
+  if (!whole || text.empty()) return MustBe("a whole number", text);
   if (error == std::errc::result_out_of_range || value > most)
-    return Wants(fmt::format("a whole number of at most {}", most), text);
+    return MustBe(fmt::format("a whole number of at most {}", most), text);
   return value;
 }
 
 Result<std::vector<int>> ParseCoreList(std::string_view text) {
   constexpr uint64_t kMost = 4095;
-  const auto wrong = [&] { return Wants("cores such as 0-3,8", text); };
+  const auto wrong = [&] { return MustBe("cores such as 0-3,8", text); };
   std::vector<int> cores;
   for (std::string_view left = text; !left.empty();) {
     const std::string_view part = left.substr(0, left.find(','));
@@ -98,7 +98,7 @@ Result<double> ParseShare(std::string_view text) {
   if (text.empty()) return 0.0;
   const auto share = ParseUnit(text, kUnits, "a share of cores such as 150% or 0.5");
   if (!share.has_value()) return share;
-  if (*share < 0.01 || *share > 4096) return Wants("at least 1% of a core, such as 150% or 0.5", text);
+  if (*share < 0.01 || *share > 4096) return MustBe("at least 1% of a core, such as 150% or 0.5", text);
   return share;
 }
 

@@ -1,4 +1,4 @@
-// Units: sizes, times, shares and core lists as people write them.
+// Units: sizes, times, shares and core lists in the forms in which users write them.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace penstock {
 
-// Errors (kInvalid) say what was expected and what was given: "must be a size such as 16MiB or 8GiB, not
+// Errors (kInvalid) state what was expected and what was given: "must be a size such as 16MiB or 8GiB, not
 // 'x'".
 
 // "8GiB", "512 MB", "4096" → bytes.
@@ -31,6 +31,6 @@ std::string ShowDuration(Nanos duration);                 // "30s", "500ms"
 std::string ShowShare(double share);                      // "150%"; 0: empty
 
 // "must be `what`, not 'text'".
-std::unexpected<Error> Wants(std::string_view what, std::string_view text);
+std::unexpected<Error> MustBe(std::string_view what, std::string_view text);
 
 }  // namespace penstock

@@ -84,6 +84,7 @@ class Driver {
     load.mutable_load()->set_path(path);
     load.mutable_load()->set_kv_bytes(uint64_t{128} << 20);
     loop_.Handle(load);
+    loop_.FinishLoads();
     if (!error_.empty()) Die(error_);
   }
 

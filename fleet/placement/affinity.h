@@ -15,6 +15,8 @@
 #include <string_view>
 #include <vector>
 
+#include "fleet/placement/engine_key.h"
+
 namespace penstock {
 
 // Hashes of the beginnings of one prompt, shortest first.
@@ -23,7 +25,6 @@ using PrefixChain = std::vector<uint64_t>;
 class Affinity {
  public:
   static constexpr size_t kRun = 64;
-  using EngineKey = uint32_t;  // never 0, never used twice
 
   explicit Affinity(size_t capacity = 1 << 16) : capacity_(capacity) {}
 

@@ -28,25 +28,27 @@ std::string_view VerdictText(Verdict verdict) {
   return "";
 }
 
-Verdict Judge(const Seat& seat, const Need& need) {
-  switch (seat.model) {
-    case Seat::Model::kAbsent:
+Verdict Judge(const Candidate& candidate, const Need& need) {
+  switch (candidate.model) {
+    case Candidate::Model::kAbsent:
       return Verdict::kAbsent;
-    case Seat::Model::kForbidden:
+    case Candidate::Model::kForbidden:
       return Verdict::kForbidden;
-    case Seat::Model::kLoading:
+    case Candidate::Model::kLoading:
       return Verdict::kLoading;
-    case Seat::Model::kFailed:
+    case Candidate::Model::kFailed:
       return Verdict::kFailed;
-    case Seat::Model::kReady:
+    case Candidate::Model::kReady:
       break;
   }
-  const double longest = seat.stops_exactly ? need.longest : std::max(need.longest, need.longest_inexact);
-  if (seat.longest > 0 && longest > seat.longest) return Verdict::kTooLong;
-  if (seat.max_sequences == 0) return Verdict::kNoSequence;
-  if (seat.sequences == 0) return Verdict::kFits;
-  if (seat.sequences + need.sequences > seat.max_sequences) return Verdict::kNoSequence;
-  return need.pages > seat.free_pages ? Verdict::kNoPages : Verdict::kFits;
+  const double longest =
+      candidate.stops_exactly ? need.longest : std::max(need.longest, need.longest_inexact);
+  if (candidate.longest > 0 && longest > candidate.longest) return Verdict::kTooLong;
+  if (candidate.max_sequences == 0) return Verdict::kNoSequence;
+  if (candidate.sequences == 0) return Verdict::kFits;
+  if (candidate.sequences + need.sequences > candidate.max_sequences + candidate.may_pause)
+    return Verdict::kNoSequence;
+  return need.pages > candidate.free_pages ? Verdict::kNoPages : Verdict::kFits;
 }
 
 namespace {
@@ -57,60 +59,68 @@ constexpr double kChunk = 512;
 constexpr double kFirstToken = 4;
 
 // A step that decodes what runs there and `more` sequences, and prompts as of late.
-double StepWith(const Seat& seat, double more, double positions) {
-  return seat.speed.Expect({.prefill = seat.chunk,
-                            .decode = static_cast<double>(seat.sequences) + more,
-                            .context = seat.context + positions});
+double StepWith(const Candidate& candidate, double more, double positions) {
+  return candidate.speed.Expect({.prefill = candidate.chunk,
+                                 .decode = static_cast<double>(candidate.sequences) + more,
+                                 .context = candidate.context + positions});
 }
 
 // With the job among the others, half of its answer written.
-double StepBeside(const Seat& seat, const Need& need) {
-  return StepWith(seat, need.sequences, need.sequences * (need.prompt + need.output / 2));
+double StepBeside(const Candidate& candidate, const Need& need) {
+  return StepWith(candidate, need.sequences, need.sequences * (need.prompt + need.output / 2));
 }
 
 // For so many prompt tokens, at the pace at which the engine comes to them.
-double Prefill(const Seat& seat, double tokens) {
-  const double decode =
-      seat.speed.Expect({.decode = static_cast<double>(seat.sequences), .context = seat.context});
-  return tokens * (seat.speed.prefill + decode / kChunk);
+double Prefill(const Candidate& candidate, double tokens) {
+  const double decode = candidate.speed.Expect(
+      {.decode = static_cast<double>(candidate.sequences), .context = candidate.context});
+  return tokens * (candidate.speed.prefill + decode / kChunk);
 }
 
-double OwnPrompt(const Seat& seat, const Need& need) {
-  return std::max(need.prompt - seat.cached, 1.0);
+double OwnPrompt(const Candidate& candidate, const Need& need) {
+  return std::max(need.prompt - candidate.cached, 1.0);
 }
 
 }  // namespace
 
-double ExpectedTime(const Seat& seat, const Need& need) {
-  return Prefill(seat, seat.prefill + OwnPrompt(seat, need)) + need.output * StepBeside(seat, need);
+double ExpectedTime(const Candidate& candidate, const Need& need) {
+  return Prefill(candidate, candidate.prefill + OwnPrompt(candidate, need)) +
+         need.output * StepBeside(candidate, need);
 }
 
-double ExpectedCost(const Seat& seat, const Need& need) {
-  const double first = Prefill(seat, seat.prefill + OwnPrompt(seat, need));
-  const double delay = seat.speed.prefill * OwnPrompt(seat, need) +
-                       need.output * (StepBeside(seat, need) - StepWith(seat, 0, 0));
-  return kFirstToken * first + need.output * StepBeside(seat, need) + seat.sequences * delay;
+double ExpectedCost(const Candidate& candidate, const Need& need) {
+  const double first = Prefill(candidate, candidate.prefill + OwnPrompt(candidate, need));
+  const double delay = candidate.speed.prefill * OwnPrompt(candidate, need) +
+                       need.output * (StepBeside(candidate, need) - StepWith(candidate, 0, 0));
+  return kFirstToken * first + need.output * StepBeside(candidate, need) + candidate.sequences * delay;
 }
 
-Placement Place(std::span<const Seat> seats, const Need& need) {
-  Placement best;
+Placement Place(std::span<const Candidate> candidates, const Need& need) {
+  Placement placement;
+  const Candidate *best = nullptr, *second = nullptr;
   double least = 0, next = 0;
-  for (size_t i = 0; i < seats.size(); ++i) {
-    const Verdict verdict = Judge(seats[i], need);
-    best.verdict = std::min(best.verdict, verdict);
+  for (const Candidate& candidate : candidates) {
+    const Verdict verdict = Judge(candidate, need);
+    placement.verdict = std::min(placement.verdict, verdict);
     if (verdict != Verdict::kFits) continue;
-    const double cost = ExpectedCost(seats[i], need);
-    if (!best.seat || cost < least) {
-      best.second = std::exchange(best.seat, i);
+    const double cost = ExpectedCost(candidate, need);
+    if (best == nullptr || cost < least) {
+      second = std::exchange(best, &candidate);
       next = std::exchange(least, cost);
-    } else if (!best.second || cost < next) {
-      best.second = i;
+    } else if (second == nullptr || cost < next) {
+      second = &candidate;
       next = cost;
     }
   }
-  if (best.seat) best.time = ExpectedTime(seats[*best.seat], need);
-  if (best.second) best.second_time = ExpectedTime(seats[*best.second], need);
-  return best;
+  if (best != nullptr) {
+    placement.chosen = *best;
+    placement.time = ExpectedTime(*best, need);
+  }
+  if (second != nullptr) {
+    placement.second = *second;
+    placement.second_time = ExpectedTime(*second, need);
+  }
+  return placement;
 }
 
 }  // namespace penstock

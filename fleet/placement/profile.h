@@ -30,6 +30,7 @@ struct Speed {
   double Expect(const StepShape& shape) const {
     return step + prefill * shape.prefill + decode * shape.decode + context * shape.context;
   }
+  bool operator==(const Speed&) const = default;
 };
 
 class Profile {

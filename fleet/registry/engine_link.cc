@@ -22,7 +22,7 @@ google::protobuf::ArenaOptions OnBlock(std::vector<char>& block) {
 
 }  // namespace
 
-EngineLink::EngineLink(Socket socket, FleetStats& stats)
+EngineLink::EngineLink(Socket socket, LinkStats& stats)
     : socket_(std::move(socket)),
       stats_(stats),
       in_arena_(OnBlock(in_block_)),

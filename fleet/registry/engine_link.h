@@ -27,7 +27,7 @@ class EngineLink : public std::enable_shared_from_this<EngineLink> {
   };
   using Socket = boost::asio::local::stream_protocol::socket;
 
-  EngineLink(Socket socket, FleetStats& stats);
+  EngineLink(Socket socket, LinkStats& stats);
   void Start(Handlers handlers);
   // A message to fill in now; it goes out after all others of this turn. Dropped if the connection is lost.
   wire::ToEngine& Send();
@@ -42,7 +42,7 @@ class EngineLink : public std::enable_shared_from_this<EngineLink> {
   void Fail(std::string_view why);
 
   Socket socket_;
-  FleetStats& stats_;
+  LinkStats& stats_;
   Handlers handlers_;
   bool open_ = true;
 

@@ -8,22 +8,22 @@ namespace {
 
 constexpr double kTooMuch = 3;
 constexpr Nanos kHalfLife = 30 * kSecond;
-constexpr Nanos kFirstSentence = 2 * kSecond, kWrongSentence = 10 * kSecond, kLongest = 30 * kSecond,
-                kLongestWrong = 300 * kSecond;
-constexpr Nanos kForgiven = 60 * kSecond;  // of doing well: the next sentence is half as long
+constexpr Nanos kFirstTerm = 2 * kSecond, kWrongTerm = 10 * kSecond, kLongestTerm = 30 * kSecond,
+                kLongestWrongTerm = 300 * kSecond;
+constexpr Nanos kForgiven = 60 * kSecond;  // of doing well: the next quarantine is half as long
 constexpr uint32_t kRecovered = 64;
 
 }  // namespace
 
-std::string_view HealthWord(Health::State state) {
-  switch (state) {
-    case Health::State::kProving:
+std::string_view HealthWord(Health::Standing standing) {
+  switch (standing) {
+    case Health::Standing::kProving:
       return "proving";
-    case Health::State::kGood:
+    case Health::Standing::kGood:
       return "good";
-    case Health::State::kRecovering:
+    case Health::Standing::kRecovering:
       return "recovering";
-    case Health::State::kQuarantined:
+    case Health::Standing::kQuarantined:
       return "quarantined";
   }
   return "";
@@ -31,12 +31,12 @@ std::string_view HealthWord(Health::State state) {
 
 void Health::Connected(Nanos now) {
   Tick(now);
-  if (state_ != State::kQuarantined) state_ = State::kProving;
+  if (standing_ != Standing::kQuarantined) standing_ = Standing::kProving;
 }
 
 void Health::Proved(Nanos now) {
-  if (state_ != State::kProving) return;
-  state_ = returning_ ? State::kRecovering : State::kGood;
+  if (standing_ != Standing::kProving) return;
+  standing_ = returning_ ? Standing::kRecovering : Standing::kGood;
   good_since_ = now;
   allowance_ = 1;
 }
@@ -44,34 +44,34 @@ void Health::Proved(Nanos now) {
 void Health::Trouble(Nanos now, double weight, std::string_view why) {
   Fade(now);
   score_ += weight;
-  if (score_ >= kTooMuch) Sentence(now, kFirstSentence, kLongest, why);
+  if (score_ >= kTooMuch) Quarantine(now, kFirstTerm, kLongestTerm, why);
 }
 
 void Health::Wrong(Nanos now, std::string_view why) {
   Fade(now);
-  Sentence(now, kWrongSentence, kLongestWrong, why);
+  Quarantine(now, kWrongTerm, kLongestWrongTerm, why);
 }
 
 void Health::Success(Nanos now) {
-  if (state_ != State::kRecovering) return;
+  if (standing_ != Standing::kRecovering) return;
   allowance_ *= 2;
   if (allowance_ < kRecovered) return;
-  state_ = State::kGood;
+  standing_ = Standing::kGood;
   good_since_ = now;
   returning_ = false;
 }
 
 void Health::Tick(Nanos now) {
-  if (state_ != State::kQuarantined || now < until_) return;
-  state_ = State::kProving;
+  if (standing_ != Standing::kQuarantined || now < until_) return;
+  standing_ = Standing::kProving;
   why_.clear();
 }
 
 uint32_t Health::Limit(uint32_t most) const {
-  switch (state_) {
-    case State::kGood:
+  switch (standing_) {
+    case Standing::kGood:
       return most;
-    case State::kRecovering:
+    case Standing::kRecovering:
       return std::min(most, allowance_);
     default:
       return 0;
@@ -83,13 +83,13 @@ void Health::Fade(Nanos now) {
   faded_at_ = now;
 }
 
-void Health::Sentence(Nanos now, Nanos least, Nanos most, std::string_view why) {
-  if (state_ == State::kQuarantined) return;
-  const Nanos good = state_ == State::kGood ? now - good_since_ : 0;
-  for (Nanos spell = kForgiven; spell <= good && sentence_ > 0; spell += kForgiven) sentence_ /= 2;
-  sentence_ = std::clamp(2 * sentence_, least, most);
-  state_ = State::kQuarantined;
-  until_ = now + sentence_;
+void Health::Quarantine(Nanos now, Nanos least, Nanos most, std::string_view why) {
+  if (standing_ == Standing::kQuarantined) return;
+  const Nanos good = standing_ == Standing::kGood ? now - good_since_ : 0;
+  for (Nanos well = kForgiven; well <= good && term_ > 0; well += kForgiven) term_ /= 2;
+  term_ = std::clamp(2 * term_, least, most);
+  standing_ = Standing::kQuarantined;
+  until_ = now + term_;
   returning_ = true;
   score_ = 0;
   why_ = why;

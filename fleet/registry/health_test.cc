@@ -5,7 +5,7 @@
 namespace penstock {
 namespace {
 
-using enum Health::State;
+using enum Health::Standing;
 
 Health Good(Nanos now = 0) {
   Health health;
@@ -16,12 +16,12 @@ Health Good(Nanos now = 0) {
 
 TEST(Health, AnEngineProvesItselfBeforeItIsTrusted) {
   Health health;
-  EXPECT_EQ(health.state(), kProving);
+  EXPECT_EQ(health.standing(), kProving);
   EXPECT_EQ(health.Limit(64), 0u);
   health.Connected(0);
-  EXPECT_FALSE(health.trusted());
+  EXPECT_FALSE(health.serves());
   health.Proved(0);
-  EXPECT_EQ(health.state(), kGood);
+  EXPECT_EQ(health.standing(), kGood);
   EXPECT_EQ(health.Limit(64), 64u);
 }
 
@@ -29,7 +29,7 @@ TEST(Health, OneDeathIsForgivenOnceItHasProvedItselfAgain) {
   Health health = Good();
   health.Trouble(kSecond, Health::kDeath, "killed");
   health.Connected(2 * kSecond);
-  EXPECT_EQ(health.state(), kProving);
+  EXPECT_EQ(health.standing(), kProving);
   health.Proved(2 * kSecond);
   EXPECT_EQ(health.Limit(64), 64u);
 }
@@ -37,9 +37,9 @@ TEST(Health, OneDeathIsForgivenOnceItHasProvedItselfAgain) {
 TEST(Health, MuchTroubleAtOnceIsQuarantineAndLittleOverTimeIsNot) {
   Health health = Good();
   for (int i = 0; i < 20; ++i) health.Trouble(i * 60 * kSecond, Health::kFault, "a step failed");
-  EXPECT_EQ(health.state(), kGood);
+  EXPECT_EQ(health.standing(), kGood);
   for (int i = 0; i < 3; ++i) health.Trouble(1200 * kSecond, Health::kFault, "a step failed");
-  EXPECT_EQ(health.state(), kQuarantined);
+  EXPECT_EQ(health.standing(), kQuarantined);
   EXPECT_EQ(health.why(), "a step failed");
   EXPECT_EQ(health.Limit(64), 0u);
 }
@@ -47,13 +47,13 @@ TEST(Health, MuchTroubleAtOnceIsQuarantineAndLittleOverTimeIsNot) {
 TEST(Health, AWrongAnswerIsQuarantineAtOnce) {
   Health health = Good();
   health.Wrong(0, "it answers 2 + 2 with 5");
-  EXPECT_EQ(health.state(), kQuarantined);
+  EXPECT_EQ(health.standing(), kQuarantined);
   health.Connected(kSecond);
-  EXPECT_EQ(health.state(), kQuarantined) << "coming back does not end it";
+  EXPECT_EQ(health.standing(), kQuarantined) << "coming back does not end it";
   health.Tick(9 * kSecond);
-  EXPECT_EQ(health.state(), kQuarantined);
+  EXPECT_EQ(health.standing(), kQuarantined);
   health.Tick(10 * kSecond);
-  EXPECT_EQ(health.state(), kProving);
+  EXPECT_EQ(health.standing(), kProving);
 }
 
 TEST(Health, ComesBackSlowly) {
@@ -65,10 +65,10 @@ TEST(Health, ComesBackSlowly) {
     EXPECT_EQ(health.Limit(64), allowed);
     health.Success(21 * kSecond);
   }
-  EXPECT_EQ(health.state(), kGood);
+  EXPECT_EQ(health.standing(), kGood);
 }
 
-TEST(Health, EachSentenceIsLongerUnlessItDidWellInBetween) {
+TEST(Health, EachQuarantineIsLongerUnlessItDidWellInBetween) {
   Health health;
   Nanos now = 0, last = 0;
   for (int i = 0; i < 4; ++i) {

@@ -16,9 +16,9 @@ Status AllAgree(const std::vector<CanaryAnswer>& truth, const std::vector<Canary
 
 }  // namespace
 
-void Prover::SetPrompts(const std::string& model, const std::string& path,
+void Prover::SetPrompts(const std::string& model, const std::string& identity,
                         std::vector<CanaryPrompt> prompts) {
-  models_[model] = {.file = FileIdentity(path), .prompts = std::move(prompts), .latest = {}};
+  models_[model] = {.file = identity, .prompts = std::move(prompts), .latest = {}};
 }
 
 bool Prover::Needs(std::string_view model) const {
@@ -96,6 +96,7 @@ Status Prover::Compare(const Key& key, const Run& run) {
   const auto keep = [&](std::string_view why) {
     spdlog::info("model {}: the answers of an engine are from now on what engines are held to ({})",
                  key.second, why);
+    truths_changed_ = true;
     truths_.Keep(key.second, {.file = model.file, .contract = run.contract, .answers = run.answers});
   };
   const Truth* truth = truths_.Find(key.second, model.file, model.prompts.size());

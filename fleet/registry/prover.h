@@ -1,7 +1,7 @@
-// Prover: asks engines their canary prompts and judges the answers against the truth
+// Prover: asks engines their canary prompts and compares the answers with the right ones
 // (fleet/registry/truths.h).
 //
-// Threads: one. Time is told.
+// Threads: one. Time is passed in.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "fleet/placement/engine_key.h"
 #include "fleet/registry/canary.h"
 #include "fleet/registry/truths.h"
 
@@ -23,11 +24,10 @@ namespace penstock {
 
 class Prover {
  public:
-  using Engine = uint32_t;  // never used twice
+  using Engine = EngineKey;
   struct Options {
-    std::string file = "";                // of the truths; empty: they are forgotten at the end
-    Nanos patience = 60 * kSecond;        // for an answer
-    std::string_view own = "penstock-1";  // the contract that is believed over others
+    Nanos patience = 60 * kSecond;        // how long an answer may take
+    std::string_view own = "penstock-1";  // the numeric contract that counts more than others
   };
   struct Verdict {
     Engine engine = 0;
@@ -36,10 +36,11 @@ class Prover {
     Status status;
   };
 
-  explicit Prover(Options options) : options_(options), truths_(options.file) {}
+  // `truths`: the right answers that are known (Truths::Json); empty: none.
+  Prover(Options options, std::string_view truths) : options_(options), truths_(truths) {}
 
-  // The prompts of a model, whose file is `path`; none: it needs no proof.
-  void SetPrompts(const std::string& model, const std::string& path, std::vector<CanaryPrompt> prompts);
+  // The prompts of a model, whose file is `identity` (FileIdentity); none: it needs no proof.
+  void SetPrompts(const std::string& model, const std::string& identity, std::vector<CanaryPrompt> prompts);
   bool Needs(std::string_view model) const;
 
   // Asks an engine all prompts of a model: submissions with request ids from `next`. Nothing when it is being
@@ -50,9 +51,13 @@ class Prover {
   // Whether this event answers a canary; then the verdict, once all prompts of its model are answered.
   bool Hear(Engine engine, const wire::TokenEvent& event, std::optional<Verdict>& verdict);
   bool Owns(uint64_t request) const { return requests_.contains(request); }
-  // Those whose patience is over.
+  // Engines that have not answered within `patience`.
   std::vector<Verdict> Late(Nanos now);
   void Forget(Engine engine);
+  // The right answers, if they have changed since the last call.
+  std::optional<std::string> TakeChangedTruths() {
+    return std::exchange(truths_changed_, false) ? std::optional(truths_.Json()) : std::nullopt;
+  }
 
  private:
   struct Model {
@@ -67,8 +72,8 @@ class Prover {
     size_t left = 0;
     std::vector<uint64_t> requests;
     std::vector<CanaryAnswer> answers;
-    std::string error;    // the engine's fault
-    std::string refusal;  // the question's
+    std::string error;    // the engine failed
+    std::string refusal;  // the engine cannot be asked this
   };
 
   Verdict Judge(const Key& key, Run run);
@@ -78,6 +83,7 @@ class Prover {
 
   const Options options_;
   Truths truths_;
+  bool truths_changed_ = false;
   std::map<std::string, Model, std::less<>> models_;
   std::map<Key, Run> runs_;
   std::unordered_map<uint64_t, std::pair<Key, size_t>> requests_;  // which prompt of which run

@@ -41,14 +41,8 @@ CanaryAnswer AnswerFrom(const json::value& value) {
 
 }  // namespace
 
-Truths::Truths(std::string path) : path_(std::move(path)) {
-  if (!path_.empty()) Read();
-}
-
-void Truths::Read() {
-  std::ifstream file(path_);
-  if (!file) return;
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
+Truths::Truths(std::string_view text) {
+  if (text.empty()) return;
   try {
     for (const auto& [model, value] : json::parse(text).as_object()) {
       Truth truth{.file = std::string(value.at("file").as_string()),
@@ -59,29 +53,21 @@ void Truths::Read() {
       truths_.emplace(model, std::move(truth));
     }
   } catch (const std::exception& error) {
-    spdlog::warn("{} cannot be read ({}): engines' answers are taken as right once more", path_,
-                 error.what());
+    spdlog::warn(
+        "the right answers to the canaries cannot be read ({}): the engines' next answers are taken as right",
+        error.what());
     truths_.clear();
   }
 }
 
-void Truths::Write() const {
+std::string Truths::Json() const {
   json::object all;
   for (const auto& [model, truth] : truths_) {
     json::array answers;
     for (const CanaryAnswer& answer : truth.answers) answers.push_back(ToJson(answer));
     all[model] = {{"file", truth.file}, {"contract", truth.contract}, {"answers", std::move(answers)}};
   }
-  const std::string fresh = path_ + ".new";
-  {
-    std::ofstream file(fresh, std::ios::trunc);
-    file << json::serialize(all) << '\n';
-    file.close();
-    if (!file) return spdlog::warn("{} cannot be written; the canaries' answers are not kept", fresh);
-  }
-  std::error_code error;
-  std::filesystem::rename(fresh, path_, error);
-  if (error) spdlog::warn("{} cannot be replaced: {}", path_, error.message());
+  return json::serialize(all);
 }
 
 const Truth* Truths::Find(std::string_view model, std::string_view file, size_t prompts) const {
@@ -93,7 +79,24 @@ const Truth* Truths::Find(std::string_view model, std::string_view file, size_t 
 
 void Truths::Keep(const std::string& model, Truth truth) {
   truths_[model] = std::move(truth);
-  if (!path_.empty()) Write();
+}
+
+std::string ReadTruths(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+void WriteTruths(const std::string& path, std::string_view json) {
+  const std::string fresh = path + ".new";
+  {
+    std::ofstream file(fresh, std::ios::trunc);
+    file << json << '\n';
+    file.close();
+    if (!file) return spdlog::warn("cannot write {}: the right answers to the canaries are not kept", fresh);
+  }
+  std::error_code error;
+  std::filesystem::rename(fresh, path, error);
+  if (error) spdlog::warn("cannot replace {}: {}", path, error.message());
 }
 
 std::string FileIdentity(const std::string& path) {

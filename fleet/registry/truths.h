@@ -1,11 +1,12 @@
 // Truths: for each model, the right answers to its canary prompts, kept across restarts.
 //
-// Nobody outside knows them, so they are what an engine answered first, and from then on what every engine is
-// held to: a chip that turns wrong is caught, and one that is wrong beside others. Two cases change a truth:
-// an engine whose contract is our own (its kernels are held to a readable reference, bit by bit) answers for
-// one that promises nothing; and where more engines agree among themselves than with the truth, theirs is.
+// No outside source knows them. So the first engine's answers are taken as right, and every engine's answers
+// are compared with them from then on. That finds a chip that becomes wrong, and one that differs from the
+// others. Two cases change a truth: an engine of our own numeric contract (its kernels are tested bit by bit
+// against a readable reference) replaces the answers of one without; and where more engines agree among
+// themselves than with the truth, their answers become the truth.
 //
-// Threads: one. The file is JSON, replaced whole.
+// Threads: one. Pure: reading and writing the file is left to the caller (ReadTruths, WriteTruths).
 #pragma once
 
 #include <map>
@@ -19,29 +20,31 @@
 namespace penstock {
 
 struct Truth {
-  std::string file;      // the model's, with what tells another apart: path, size, time
+  std::string file;      // identity of the model's file (FileIdentity)
   std::string contract;  // of the engine that answered
   std::vector<CanaryAnswer> answers;
 };
 
 class Truths {
  public:
-  // `path` empty: nothing is kept. A file that cannot be read is as good as none; why goes to the log.
-  explicit Truths(std::string path);
+  // `json`: what Json returned before; empty: nothing is known. Text that cannot be read counts as none; the
+  // log says so.
+  explicit Truths(std::string_view json = {});
 
-  // Null: nothing is known, or of another file or other prompts.
+  // Null: no answers are known for this file and these prompts.
   const Truth* Find(std::string_view model, std::string_view file, size_t prompts) const;
   void Keep(const std::string& model, Truth truth);
+  std::string Json() const;
 
  private:
-  void Read();
-  void Write() const;
-
-  std::string path_;
   std::map<std::string, Truth, std::less<>> truths_;
 };
 
-// "/models/a.gguf 4096 1700000000": another size or time is another file.
+// The content of the file, empty if there is none; and the file replaced whole. Failures go to the log.
+std::string ReadTruths(const std::string& path);
+void WriteTruths(const std::string& path, std::string_view json);
+
+// Path, size and time: "/models/a.gguf 4096 1700000000". Another size or time means another file.
 std::string FileIdentity(const std::string& path);
 
 }  // namespace penstock

@@ -77,6 +77,10 @@
 // POST   /admin/v1/log                   {"level","component"?:"gateway"|"engine"|"all","for_seconds"?} → Log
 //          level: "error", "warning", "info", "debug", "trace"; after for_seconds it returns by itself
 //          Log: {"gateway":{"level":"info","for_seconds":0},"engine":{…}}    (for_seconds: what is left)
+// POST   /admin/v1/settings              {"name","value"} → the same; changes the running gateway. Limits,
+// timeouts and
+//                                        log.level; 400 for a setting that takes effect at the next start
+//                                        only
 // GET    /admin/v1/models                → {"data":[Model]}
 //          Model: {"name","path","created","context","kv_bytes","served":true,"ready":true,"error",
 //            "guarantees":{…}}                (what every engine that has it keeps; empty: none has it)

@@ -5,6 +5,13 @@
 namespace penstock::gateway {
 
 std::optional<json::value> ReadBody(const Call& call) {
+  constexpr size_t kMost = 64 << 10;  // is parsed on the io thread, and no more than this is ever needed
+  if (call.request.body.size() > kMost) {
+    call.SendError(Error{Code::kTooLarge,
+                         fmt::format("the body is larger than {} bytes, the most for this route", kMost),
+                         Reason::kBodyTooLarge});
+    return std::nullopt;
+  }
   auto body = ParseJsonObject(call.request.body.empty() ? "{}" : call.request.body);
   if (body) return *std::move(body);
   call.SendError(body.error());

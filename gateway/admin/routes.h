@@ -39,6 +39,10 @@ std::vector<Route> UsageRoutes(const Accounts& accounts, const Clock& clock);
 std::vector<Route> ModelRoutes(Models& models, const Fleet& fleet,
                                std::function<std::vector<InstalledModel>()> rescan);
 std::vector<Route> EngineRoutes(Fleet& fleet);
+// Changes one setting of the running gateway. Errors: kNotFound, kInvalid, kUnsupported: only at the next
+// start.
+using SettingChange = std::function<Status(std::string_view name, std::string_view value)>;
+std::vector<Route> SettingRoutes(SettingChange change, Log& log);
 std::vector<Route> LogRoutes(LogControl& control, Log& log);
 // /admin/v1/status, /v1/live, and the pages for probes; /metrics needs no key if it is `open`.
 std::vector<Route> StatusRoutes(const StatusContext& context, bool open_metrics);

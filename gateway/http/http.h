@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/http/body_memory.h"
+
 namespace penstock::gateway {
 
 enum class Method : uint8_t { kGet, kHead, kPost, kDelete, kOptions, kOther };
@@ -18,6 +20,8 @@ struct HttpRequest {
   std::string bearer;       // of Authorization or X-Api-Key; empty: none
   std::string idempotency_key, if_none_match;
   std::string body;
+  int64_t key = 0;              // that the body's memory counts for; 0: sent without one
+  BodyMemory::Charge memory{};  // held for the body
   bool keep_alive = true, http10 = false, expects_continue = false;
   bool wants_html = false, takes_gzip = false;  // of Accept and Accept-Encoding
 };

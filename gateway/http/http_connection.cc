@@ -20,13 +20,14 @@ void AppendChunkSize(size_t size, std::string& out) {
 }  // namespace
 
 HttpConnection::HttpConnection(TcpSocket socket, std::unique_ptr<TlsSession> tls, HttpHandler& handler,
-                               const Clock& clock, const HttpConnectionLimits& limits,
+                               const Clock& clock, const HttpConnectionLimits& limits, BodyMemory& bodies,
                                std::function<void(HttpConnection*)> closed)
     : socket_(std::move(socket)),
       tls_(std::move(tls)),
       handler_(handler),
       clock_(clock),
       limits_(limits),
+      bodies_(bodies),
       closed_(std::move(closed)) {}
 
 HttpConnection::~HttpConnection() {
@@ -164,6 +165,7 @@ bool HttpConnection::ParseSome() {
   taken_ += *taken;
   if (!parser_->header_done()) return false;
   if (!judged_ && !Judge()) return false;
+  if (!refusal_ && !HoldBody()) return false;
   if (!parser_->done()) return false;
   if (refusal_) {
     Refuse(*std::exchange(refusal_, std::nullopt));
@@ -193,6 +195,32 @@ bool HttpConnection::Judge() {
     return false;
   }
   return true;
+}
+
+// Counts what has come of the body. False: a limit forbids it, and the request was refused.
+bool HttpConnection::HoldBody() {
+  const auto refusal = bodies_.Grow(request_.memory, request_.key, request_.body.size(), limits_.bodies);
+  if (refusal == BodyMemory::Refusal::kNone) return true;
+  const bool of_key = refusal == BodyMemory::Refusal::kKeyLimit;
+  const std::string message =
+      of_key ? fmt::format(
+                   "the bodies of this key's requests hold {} bytes already, the most that they may "
+                   "(gateway.body_memory_per_key); send fewer large requests at the same time",
+                   limits_.bodies.per_key)
+             : fmt::format(
+                   "the bodies of all requests hold {} bytes already, the most that they may "
+                   "(gateway.body_memory); try again soon",
+                   limits_.bodies.total);
+  const Reason reason = of_key ? Reason::kKeyBodyMemory : Reason::kBodyMemory;
+  DropBody();
+  request_.keep_alive = false;  // the rest of the body would have to be read first
+  Refuse(handler_.ErrorPage(ToApiError({CodeOf(reason), message, reason})));
+  return false;
+}
+
+void HttpConnection::DropBody() {
+  request_.body = {};
+  request_.memory.Release();
 }
 
 void HttpConnection::Refuse(const HttpResponse& response) {
@@ -325,7 +353,7 @@ void HttpConnection::FlushQueue() {
 
 void HttpConnection::ResponseDone() {
   listener_.reset();
-  if (request_.body.capacity() > kBodyChunk) request_.body = {};
+  DropBody();
   if (!KeepsAlive()) {
     Linger();
     return;
@@ -394,6 +422,7 @@ void HttpConnection::Linger() {
 
 void HttpConnection::Close() {
   state_ = State::kClosed;
+  DropBody();
   output_.clear();
   listener_.reset();
   tls_.reset();  // nothing may be asked of it once its socket is closed

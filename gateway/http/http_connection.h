@@ -25,6 +25,7 @@ using TcpSocket =
 
 struct HttpConnectionLimits {
   HttpLimits http;
+  BodyMemoryLimits bodies{};  // of all connections together
   Nanos header_timeout = 30 * kSecond;
   Nanos body_timeout = 60 * kSecond;
   Nanos write_timeout = 120 * kSecond;
@@ -35,8 +36,8 @@ class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
   // Called when the header is there, before the body is read: an error refuses the request at once, so
-  // that clients without a key cannot make us hold megabytes.
-  virtual std::optional<HttpResponse> Refuse(const HttpRequest& request) = 0;
+  // that clients without a key cannot make us hold megabytes. Else sets request.key.
+  virtual std::optional<HttpResponse> Refuse(HttpRequest& request) = 0;
   // Must lead to one response through `reply`, now or later. `request` may be moved from.
   virtual void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) = 0;
   // The response to a request that could not be read.
@@ -47,7 +48,8 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
  public:
   // `tls`: null for a plain connection. REQUIRES: then `socket` is non-blocking.
   HttpConnection(TcpSocket socket, std::unique_ptr<TlsSession> tls, HttpHandler& handler, const Clock& clock,
-                 const HttpConnectionLimits& limits, std::function<void(HttpConnection*)> closed);
+                 const HttpConnectionLimits& limits, BodyMemory& bodies,
+                 std::function<void(HttpConnection*)> closed);
   ~HttpConnection() override;
 
   void Run();   // REQUIRES: owned by a shared_ptr
@@ -82,6 +84,8 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   void Pump();
   bool ParseSome();
   bool Judge();
+  bool HoldBody();
+  void DropBody();
   void Refuse(const HttpResponse& response);
   void BeginReply();
   bool Put(std::string_view bytes, uint64_t cookie, bool last);
@@ -102,6 +106,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   HttpHandler& handler_;
   const Clock& clock_;
   const HttpConnectionLimits& limits_;
+  BodyMemory& bodies_;
   std::function<void(HttpConnection*)> closed_;
 
   State state_ = State::kReading;

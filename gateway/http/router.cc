@@ -1,5 +1,7 @@
 #include "gateway/http/router.h"
 
+#include "gateway/observe/watchdog.h"
+
 namespace penstock::gateway {
 namespace {
 
@@ -72,7 +74,7 @@ Result<Principal> Router::Authorise(const Route& route, const HttpRequest& reque
               MethodName(route.method), route.path, RolesThatMay(*route.needs), RoleName(principal.role));
 }
 
-std::optional<HttpResponse> Router::Refuse(const HttpRequest& request) {
+std::optional<HttpResponse> Router::Refuse(HttpRequest& request) {
   std::optional<HttpResponse> refusal;
   const Found found = Find(request);
   if (found.route == nullptr) {
@@ -84,6 +86,8 @@ std::optional<HttpResponse> Router::Refuse(const HttpRequest& request) {
     }
   } else if (const auto principal = Authorise(*found.route, request); !principal) {
     refusal = render_error_(ToApiError(principal.error()));
+  } else {
+    request.key = principal->key;
   }
   if (!refusal) return std::nullopt;
   metrics_.HttpAnswer(refusal->status);
@@ -107,7 +111,9 @@ void Router::Handle(HttpRequest& request, std::shared_ptr<Reply> reply) {
   // The route, not the path: a path may contain a secret that somebody put there.
   log_.Debug("http", "{} {}, {} bytes, key {}", MethodName(route.method), route.path,
              call.request.body.size(), call.principal.key);
+  Watchdog::Doing(route.path.data());  // a literal: it ends with a zero
   route.handle(call);
+  Watchdog::Doing("work outside of a handler");
 }
 
 }  // namespace penstock::gateway

@@ -27,7 +27,7 @@ class Router final : public HttpHandler {
 
   std::span<const Route> routes() const { return routes_; }
 
-  std::optional<HttpResponse> Refuse(const HttpRequest& request) override;
+  std::optional<HttpResponse> Refuse(HttpRequest& request) override;
   void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) override;
   HttpResponse ErrorPage(const ApiError& error) override { return render_error_(error); }
 

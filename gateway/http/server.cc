@@ -108,7 +108,7 @@ void Server::Welcome(TcpSocket socket) {
   }
   const auto connection =
       std::make_shared<HttpConnection>(std::move(socket), std::move(session), handler_, clock_, limits_,
-                                       [self = self_](HttpConnection* closed) {
+                                       bodies_, [self = self_](HttpConnection* closed) {
                                          if (*self != nullptr) (*self)->connections_.erase(closed);
                                        });
   connections_.insert(connection.get());

@@ -28,6 +28,12 @@ class Server {
   void Run();
   uint16_t port() const { return acceptor_.local_endpoint().port(); }
   size_t connections() const { return connections_.size(); }
+  size_t body_memory() const { return bodies_.held(); }  // bytes
+  // For the connections to come.
+  void SetLimits(HttpConnectionLimits limits, size_t max_connections) {
+    limits_ = limits;
+    max_connections_ = max_connections;
+  }
   // For the connections to come. REQUIRES: speaks TLS already.
   void UseTls(const TlsContext* tls) { tls_ = tls; }
   // Takes no more connections, and of those that are open one more request each.
@@ -51,6 +57,7 @@ class Server {
   HttpHandler& handler_;
   const Clock& clock_;
   HttpConnectionLimits limits_;
+  BodyMemory bodies_;
   const TlsContext* tls_;
   size_t max_connections_;
   bool accepting_ = false, stopping_ = false;

@@ -78,7 +78,7 @@ TEST(Unary, ReachesTheEngineAsTheClientMeantIt) {
   EXPECT_EQ(submit.sampling().seed(), 7);
   EXPECT_EQ(submit.credits(), 0);
   EXPECT_EQ(submit.prefix_scope(), "team1");
-  EXPECT_EQ(world.Ask([&] { return world.fleet.jobs[1].job.team; }), 1);
+  EXPECT_EQ(world.Ask([&] { return world.fleet.jobs[1].job.owner; }), OwnerPath{1});
 }
 
 TEST(Unary, WithoutALimitTheContextIsTheLimit) {

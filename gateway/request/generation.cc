@@ -1,6 +1,7 @@
 #include "gateway/request/generation.h"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <deque>
 #include <optional>
@@ -107,7 +108,8 @@ class Generation final : public Reply::Listener, public std::enable_shared_from_
   std::vector<Pending> pending_;                           // by choice
   std::vector<std::pair<Part*, wire::TokenEvent>> early_;  // tokens that came before the record was durable
   int64_t reasoning_tokens_ = 0;
-  bool reported_ = false;  // an engine had a part in it that counts as its upstream does
+  bool reported_ = false;           // an engine had a part in it that counts as its upstream does
+  std::atomic<bool> gone_ = false;  // tells the workers that nobody waits for the prompt
   bool durable_ = false, ended_ = false;
   Nanos first_token_ = 0, last_write_ = 0;
   std::string out_;  // scratch
@@ -129,14 +131,12 @@ void Generation::Begin() {
 void Generation::Encode(const ModelEntry& entry) {
   text_ = entry.text;
   context_ = entry.context;
-  if (request_.body_bytes <= kInlineBody) {
-    OnEncoded(EncodePrompts(*text_, request_.chat, context_));
-    return;
-  }
-  boost::asio::post(shared_.pool, [self = shared_from_this()]() mutable {
-    auto encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
+  shared_.workers.Add(request_.principal.team, request_.body_bytes, [self = shared_from_this()]() mutable {
+    ApiResult<EncodedPrompts> encoded;
+    if (!self->gone_) encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
     // Moved, not copied: the generation must end its life on the io thread.
-    boost::asio::post(self->shared_.io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
+    auto& io = self->shared_.io;
+    boost::asio::post(io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
       self->OnEncoded(std::move(encoded));
     });
   });
@@ -146,6 +146,7 @@ void Generation::Encode(const ModelEntry& entry) {
 // so what has a ticket is taken by the queue, and what is refused has left no record.
 void Generation::OnEncoded(ApiResult<EncodedPrompts> encoded) {
   if (ended_) return;
+  request_.memory.Release();
   if (!encoded) return Refuse(encoded.error());
   if (const Status room = shared_.fleet.HasRoom(encoded->prompts.size()); !room) {
     return Refuse(ToApiError(room.error()));
@@ -414,6 +415,7 @@ void Generation::Fail(const ApiError& error) {
 
 void Generation::End(int status, std::string_view outcome, std::string_view detail) {
   if (std::exchange(ended_, true)) return;
+  gone_ = true;
   StopEngines();
   RequestEnd end;
   if (ticket_) {

@@ -5,11 +5,10 @@
 // The first byte waits until the open record is durable, so every id that a client has seen can be asked
 // for after a crash. Tokens are billed when the client's socket accepted them, before the next event is
 // written; the rule for the prompt is in teams/teams.h. The engine may be 256 tokens a choice ahead of that,
-// so a slow reader pauses its own generation only. Threads: the io thread, except for encoding long prompts.
+// so a slow reader pauses its own generation only. Threads: the io thread, except for encoding prompts.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/thread_pool.hpp>
 #include <memory>
 #include <random>
 #include <string>
@@ -25,18 +24,18 @@
 #include "gateway/request/chat_request.h"
 #include "gateway/request/idempotency.h"
 #include "gateway/request/models.h"
+#include "gateway/request/prompt_workers.h"
 #include "teams/teams.h"
 
 namespace penstock::gateway {
 
-// Bodies up to this are parsed and tokenised where they arrive; longer ones on the pool, so that they
-// delay no other request.
+// Bodies up to this are parsed on the io thread: that takes less time than handing them over.
 constexpr size_t kInlineBody = 8 << 10;
 
 // What generations need of the gateway. Everything outlives them.
 struct GenerationContext {
   boost::asio::io_context& io;
-  boost::asio::thread_pool& pool;  // long prompts are tokenised here
+  PromptWorkers& workers;
   const Clock& clock;
   Accounts& accounts;
   Fleet& fleet;
@@ -57,6 +56,7 @@ struct GenerationRequest {
   std::string idempotency_key;
   std::string_view endpoint;  // "chat", "completions": for metrics and the log
   size_t body_bytes = 0;
+  BodyMemory::Charge memory{};  // for the body, until it is encoded
   // The dialect: makes its writer, once the request's id is known, and gives errors their form.
   std::function<std::unique_ptr<Renderer>(const ChatRequest&, std::string_view id)> renderer;
   ErrorRenderer render_error = nullptr;

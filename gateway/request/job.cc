@@ -9,8 +9,8 @@ Job MakeJob(const JobFacts& facts, std::vector<Token> prompt, size_t index) {
   const Principal& principal = facts.request.principal;
   Job job{.submit = ToSubmit(facts.text, chat, std::move(prompt), index, facts.model_context, facts.seed),
           .variants = facts.context.models.VariantsFor(principal, chat.model),
-          .team = static_cast<uint64_t>(principal.team),
-          .team_name = principal.team_name,
+          .owner = {static_cast<uint64_t>(principal.team)},
+          .owner_name = principal.team_name,
           .external_allowed = principal.external,
           .deadline = facts.deadline};
   wire::Submit& submit = job.submit;

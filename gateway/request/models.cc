@@ -62,6 +62,10 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
   text->add_bos = assets.add_bos && assets.bos >= 0;
   text->end_tokens = assets.end_tokens;
   text->context = static_cast<uint32_t>(std::max(assets.context, 0));
+  for (Token token = 0; token < text->tokenizer->size(); ++token) {
+    const size_t bytes = std::max(text->tokenizer->Bytes(token).size(), text->tokenizer->Piece(token).size());
+    text->longest_token = std::max(text->longest_token, bytes);
+  }
   text->reads = HashOfReading(*text, chat_template);  // and the first text builds tables that later ones use
   return text;
 }

@@ -32,6 +32,7 @@ struct ModelText {
   uint64_t reads = 0;             // a hash of its tokenisation: variants of a model have the same
   std::vector<Token> end_tokens;  // each ends a generation
   uint32_t context = 0;           // the model's own limit
+  size_t longest_token = 0;       // bytes of text that one token can stand for; 0: unknown
 };
 using ModelTextPtr = std::shared_ptr<const ModelText>;
 using ModelTextLoader = std::function<Result<ModelTextPtr>(const InstalledModel&)>;

@@ -18,14 +18,21 @@ std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
   return context;
 }
 
-ApiError TooLong(size_t tokens, uint32_t context, const std::string& field) {
+ApiError TooLong(std::string_view at_least, size_t tokens, uint32_t context, const std::string& field) {
   ApiError error = InvalidField(
       field,
-      fmt::format("the prompt has {} tokens and the model's context is {}, answer included; shorten the "
+      fmt::format("the prompt has {}{} tokens and the model's context is {}, answer included; shorten the "
                   "prompt or choose a model with a longer context",
-                  tokens, context));
+                  at_least, tokens, context));
   error.reason = Reason::kContextTooLong;
   return error;
+}
+
+// Refuses text that cannot fit whatever its tokens are: tokenising it could take minutes, to say the same.
+std::optional<ApiError> CheckLength(const ModelText& text, size_t bytes, uint32_t context,
+                                    const std::string& field) {
+  if (context == 0 || text.longest_token == 0 || bytes / text.longest_token < context) return std::nullopt;
+  return TooLong("at least ", bytes / text.longest_token, context, field);
 }
 
 ApiError AsField(const Error& error, const char* field) {
@@ -34,7 +41,7 @@ ApiError AsField(const Error& error, const char* field) {
   return api;
 }
 
-ApiResult<std::vector<Token>> EncodeChat(const ModelText& text, const ChatRequest& request,
+ApiResult<std::vector<Token>> EncodeChat(const ModelText& text, const ChatRequest& request, uint32_t context,
                                          ReasoningSplitter::State& start) {
   if (!text.chat) {
     return std::unexpected(InvalidField(
@@ -42,13 +49,16 @@ ApiResult<std::vector<Token>> EncodeChat(const ModelText& text, const ChatReques
   }
   const auto rendered = text.chat->Render(TemplateContext(text, request));
   if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
+  if (auto error = CheckLength(text, rendered->size(), context, "messages"))
+    return std::unexpected(*std::move(error));
   start = ReasoningSplitter::StartState(text.thinks, *rendered);
   auto tokens = text.tokenizer->Encode(*rendered, true);
   if (!tokens) return std::unexpected(AsField(tokens.error(), "messages"));
   return *std::move(tokens);
 }
 
-ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequest::Prompt& prompt) {
+ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequest::Prompt& prompt,
+                                           uint32_t context) {
   if (prompt.encoded) {
     for (const Token token : prompt.tokens) {
       if (token < text.tokenizer->size()) continue;
@@ -57,6 +67,8 @@ ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequ
     }
     return prompt.tokens;
   }
+  if (auto error = CheckLength(text, prompt.text.size(), context, "prompt"))
+    return std::unexpected(*std::move(error));
   auto tokens = text.tokenizer->Encode(prompt.text, true);
   if (!tokens) return std::unexpected(AsField(tokens.error(), "prompt"));
   if (text.add_bos && (tokens->empty() || tokens->front() != text.bos))
@@ -97,13 +109,14 @@ ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest
   const bool chat = request.kind == ChatRequest::Kind::kChat;
   const size_t count = chat ? 1 : request.prompts.size();
   for (size_t i = 0; i < count; ++i) {
-    auto tokens = chat ? EncodeChat(text, request, encoded.start) : EncodePrompt(text, request.prompts[i]);
+    auto tokens = chat ? EncodeChat(text, request, context, encoded.start)
+                       : EncodePrompt(text, request.prompts[i], context);
     if (!tokens) return std::unexpected(std::move(tokens).error());
     const std::string field = chat ? "messages" : "prompt";
     if (tokens->empty())
       return std::unexpected(InvalidField(field, fmt::format("'{}' has no tokens", field)));
     if (context > 0 && tokens->size() >= context)
-      return std::unexpected(TooLong(tokens->size(), context, field));
+      return std::unexpected(TooLong("", tokens->size(), context, field));
     encoded.prompts.push_back(*std::move(tokens));
     if (request.echo) encoded.echoes.push_back(TextOf(text, request.prompts[i]));
   }

@@ -20,7 +20,8 @@ struct EncodedPrompts {
 
 // Renders the template and encodes. `context`: the longest sequence; 0: unknown.
 // Errors: 400: the model cannot chat, the template refuses the messages, a token is not in the vocabulary,
-// or the prompt leaves no room for an answer (context_length_exceeded). Threads: any.
+// or the prompt leaves no room for an answer (context_length_exceeded; without tokenising it where its size
+// alone says so). Threads: any. May take seconds.
 ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context);
 
 // The message to the engine for prompt number `index`; the caller fills in `request`, `credits` and the

@@ -3,10 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
-#include <vector>
 
 namespace penstock {
 
@@ -49,21 +47,25 @@ KvPages::~KvPages() {
   if (base_ != nullptr) ::munmap(base_, static_cast<size_t>(pages_ * page_bytes_));
 }
 
-int64_t KvPages::UntouchedBytes() const {
-  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const auto size = static_cast<size_t>(pages_ * page_bytes_);
-  std::vector<unsigned char> resident((size + page - 1) / page);
-  if (::mincore(base_, size, resident.data()) != 0) return 0;
-  const auto touched = std::ranges::count_if(resident, [](unsigned char flags) { return (flags & 1) != 0; });
-  return std::max<int64_t>(0, static_cast<int64_t>(size - static_cast<size_t>(touched) * page));
-}
-
 void KvPages::Copy(PageId from, PageId to) const {
   std::memcpy(base_ + to * page_bytes_, base_ + from * page_bytes_, static_cast<size_t>(page_bytes_));
 }
 
 void KvPages::Zero(PageId page) const {
   std::memset(base_ + page * page_bytes_, 0, static_cast<size_t>(page_bytes_));
+}
+
+// Whole pages of the system's only; what lies beside them stays resident, and is zeroed.
+void KvPages::Free(PageId page) const {
+  const auto unit = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(base_ + page * page_bytes_);
+  const uintptr_t end = begin + static_cast<uintptr_t>(page_bytes_);
+  const uintptr_t first = (begin + unit - 1) / unit * unit, last = end / unit * unit;
+  if (first >= last || ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED) != 0) {
+    return Zero(page);
+  }
+  std::memset(reinterpret_cast<void*>(begin), 0, first - begin);
+  std::memset(reinterpret_cast<void*>(last), 0, end - last);
 }
 
 }  // namespace penstock

@@ -29,8 +29,6 @@ class KvPages {
   int32_t pages() const { return pages_; }
   int64_t page_bytes() const { return page_bytes_; }
   kernels::KvType type() const { return type_; }
-  // Reserved but never written: memory that the system still counts as free.
-  int64_t UntouchedBytes() const;
 
   std::byte* Keys(PageId page, int32_t layer, int32_t head) const {
     return base_ + page * page_bytes_ + (int64_t{layer} * kv_heads_ + head) * 2 * block_bytes_;
@@ -41,6 +39,8 @@ class KvPages {
 
   void Copy(PageId from, PageId to) const;
   void Zero(PageId page) const;
+  // As Zero, and the page's memory goes back to the system until it is written again.
+  void Free(PageId page) const;
 
  private:
   KvPages() = default;

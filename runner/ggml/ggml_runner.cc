@@ -1,25 +1,25 @@
 #include "runner/ggml/ggml_runner.h"
 
 #include <ggml-backend.h>
-#include <ggml-cpu.h>
 #include <llama.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
 #include <exception>
 #include <filesystem>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/thread_annotations.h"
 #include "chip/cpu.h"
 #include "kernels/kernels.h"
 #include "runner/cell_map.h"
-#include "runner/ggml/libllama.h"
+#include "runner/ggml/device.h"
+#include "runner/ggml/handles.h"
+#include "runner/kv_size.h"
 #include "runner/sampler.h"
 
 namespace penstock::ggml {
@@ -28,158 +28,6 @@ namespace {
 constexpr int32_t kBatchTokens = 2048, kUbatchTokens = 512;  // a plan that is larger becomes several batches
 constexpr int64_t kGpuPauseBytes = int64_t{512} << 20;
 constexpr int32_t kCellsAtLeast = 256;  // libllama rounds a memory up to that
-
-// ---- what libllama says ----------------------------------------------------------------------------
-
-// libllama tells errors to a callback and returns null: the last one is kept for our own messages.
-class LlamaLog {
- public:
-  static LlamaLog& Get() {
-    static LlamaLog log;
-    return log;
-  }
-  void Install() { llama_log_set(Hear, this); }
-  // The last error since the last call; "no reason given" where there was none.
-  std::string TakeError() {
-    const std::lock_guard lock(mutex_);
-    std::string error = std::exchange(error_, {});
-    return error.empty() ? "no reason given" : error;
-  }
-
- private:
-  static void Hear(ggml_log_level level, const char* text, void* self) {
-    std::string_view line = text;
-    while (line.ends_with('\n')) line.remove_suffix(1);
-    if (line.empty() || level < GGML_LOG_LEVEL_WARN || level == GGML_LOG_LEVEL_CONT) return;
-    spdlog::debug("libllama: {}", line);
-    if (level == GGML_LOG_LEVEL_ERROR) static_cast<LlamaLog*>(self)->Keep(line);
-  }
-  // The first of a row of errors says why; those after it, that something failed.
-  void Keep(std::string_view line) {
-    const std::lock_guard lock(mutex_);
-    if (error_.empty()) error_ = line;
-  }
-
-  std::mutex mutex_;
-  std::string error_;
-};
-
-// ---- devices ---------------------------------------------------------------------------------------
-
-bool IsGpu(ggml_backend_dev_t device) {
-  const auto type = ggml_backend_dev_type(device);
-  return type == GGML_BACKEND_DEVICE_TYPE_GPU || type == GGML_BACKEND_DEVICE_TYPE_IGPU;
-}
-
-std::vector<ggml_backend_dev_t> Devices() {
-  std::vector<ggml_backend_dev_t> devices;
-  for (size_t i = 0; i < ggml_backend_dev_count(); ++i) devices.push_back(ggml_backend_dev_get(i));
-  std::erase_if(devices, [](ggml_backend_dev_t device) {
-    return !IsGpu(device) && ggml_backend_dev_type(device) != GGML_BACKEND_DEVICE_TYPE_CPU;
-  });
-  return devices;
-}
-
-Result<ggml_backend_dev_t> ChooseDevice(const std::string& wanted, const std::string& folder) {
-  const auto devices = Devices();
-  if (devices.empty())
-    return Fail(Code::kUnsupported, "no ggml backend runs here: {} has none for this machine", folder);
-  std::string names;
-  for (ggml_backend_dev_t device : devices) {
-    const char* name = ggml_backend_dev_name(device);
-    if (wanted.empty() ? IsGpu(device) : wanted == name) return device;
-    fmt::format_to(std::back_inserter(names), "{}{} ({})", names.empty() ? "" : ", ", name,
-                   ggml_backend_dev_description(device));
-  }
-  if (wanted.empty()) return devices.front();
-  return Fail(Code::kInvalid, "engine.ggml_device: there is no device \"{}\" here; there is {}", wanted,
-              names);
-}
-
-// "ggml-cpu-zen4 0.5.0": the file that ggml chose among its versions, and the release.
-std::string KernelName(ggml_backend_dev_t device) {
-  std::string stem = std::filesystem::path(FileOf(ggml_backend_dev_backend_reg(device))).stem().string();
-  if (stem.starts_with("lib")) stem.erase(0, 3);
-  return fmt::format("{} {}", stem, llama_version());
-}
-
-void LoadBackends(const std::string& folder) {
-  static std::once_flag once;
-  std::call_once(once, [&] {
-    LlamaLog::Get().Install();
-    llama_backend_init();
-    ggml_backend_load_all_from_path(folder.c_str());
-    if (ggml_backend_dev_count() == 0) ggml_backend_load_all();  // the system's own place
-  });
-}
-
-// ---- owners ----------------------------------------------------------------------------------------
-
-struct FreeModel {
-  void operator()(llama_model* model) const { llama_model_free(model); }
-};
-struct FreeContext {
-  void operator()(llama_context* context) const { llama_free(context); }
-};
-using ModelPtr = std::unique_ptr<llama_model, FreeModel>;
-using ContextPtr = std::unique_ptr<llama_context, FreeContext>;
-
-// Threads that wait between steps; without, libllama starts and ends its threads in each.
-class Threads {
- public:
-  explicit Threads(int count) {
-    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    if (cpu == nullptr) return;
-    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(cpu);
-    const auto make = reinterpret_cast<decltype(&ggml_threadpool_new)>(
-        ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_new"));
-    free_ = reinterpret_cast<decltype(&ggml_threadpool_free)>(
-        ggml_backend_reg_get_proc_address(reg, "ggml_threadpool_free"));
-    if (make == nullptr || free_ == nullptr) return;
-    ggml_threadpool_params params = ggml_threadpool_params_default(count);
-    pool_ = make(&params);
-  }
-  ~Threads() {
-    if (pool_ != nullptr) free_(pool_);
-  }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-  void Attach(llama_context* context) const {
-    if (pool_ != nullptr) llama_attach_threadpool(context, pool_, pool_);
-  }
-
- private:
-  decltype(&ggml_threadpool_free) free_ = nullptr;
-  ggml_threadpool_t pool_ = nullptr;
-};
-
-// A llama_batch, each of whose tokens belongs to one slot.
-class Batch {
- public:
-  explicit Batch(int32_t capacity) : capacity_(capacity), batch_(llama_batch_init(capacity, 0, 1)) {}
-  ~Batch() { llama_batch_free(batch_); }
-  Batch(const Batch&) = delete;
-  Batch& operator=(const Batch&) = delete;
-
-  bool empty() const { return batch_.n_tokens == 0; }
-  bool full() const { return batch_.n_tokens == capacity_; }
-  const llama_batch& get() const { return batch_; }
-  void Clear() { batch_.n_tokens = 0; }
-  // Returns its row.
-  int32_t Add(int32_t slot, int32_t position, Token token, bool logits) {
-    const int32_t row = batch_.n_tokens++;
-    batch_.token[row] = token;
-    batch_.pos[row] = position;
-    batch_.n_seq_id[row] = 1;
-    batch_.seq_id[row][0] = slot;
-    batch_.logits[row] = logits ? 1 : 0;
-    return row;
-  }
-
- private:
-  const int32_t capacity_;
-  llama_batch batch_;
-};
 
 struct Loaded {
   ModelPtr model;
@@ -204,7 +52,10 @@ class GgmlRunner final : public Runner {
   std::string_view Name() const override { return "ggml"; }
   ChipInfo Chip() const override;
   Result<LoadedModel> Load(const LoadOptions& options) override;
-  void Unload(ModelId model) override { models_.erase(model); }
+  void Unload(ModelId model) override {
+    const MutexLock lock(computing_);
+    models_.erase(model);
+  }
 
   void Submit(StepPlan plan, std::function<void(Result<StepResult>)> done) override { done(Step(plan)); }
   Result<std::string> TakeState(ModelId model, SequenceId sequence, int32_t tokens,
@@ -216,7 +67,7 @@ class GgmlRunner final : public Runner {
   Result<ModelPtr> LoadModel(const std::string& path) const;
   Result<ContextPtr> MakeContext(llama_model* model, const std::string& path, int64_t cells,
                                  int32_t slots) const;
-  Result<int64_t> MeasureCell(llama_model* model, const std::string& path) const;
+  Result<int64_t> MeasureCell(llama_model* model, const std::string& path);
 
   Result<StepResult> Step(const StepPlan& plan);
   Status Check(const StepPlan& plan, const Loaded& loaded) const;
@@ -234,8 +85,11 @@ class GgmlRunner final : public Runner {
   ggml_backend_dev_t const device_;
   const Threads pool_;
   const kernels::Kernels& kernels_;
-  std::map<ModelId, Loaded> models_;
-  ModelId next_model_ = 1;
+  // Held while the threads compute, a step or the two tokens of MeasureCell; models are read and made beside
+  // it.
+  Mutex computing_;
+  std::map<ModelId, Loaded> models_ GUARDED_BY(computing_);
+  ModelId next_model_ GUARDED_BY(computing_) = 1;
 
   // Of the batch under way: rows whose logits were asked for.
   std::vector<std::pair<const SequenceStep*, int32_t>> sampling_;
@@ -321,8 +175,9 @@ Result<ContextPtr> GgmlRunner::MakeContext(llama_model* model, const std::string
 
 // Bytes that one token's keys and values take, whatever the architecture: what a second one adds to the state
 // of a sequence. Running states do not grow: 0.
-Result<int64_t> GgmlRunner::MeasureCell(llama_model* model, const std::string& path) const {
+Result<int64_t> GgmlRunner::MeasureCell(llama_model* model, const std::string& path) {
   PENSTOCK_ASSIGN(const ContextPtr context, MakeContext(model, path, kCellsAtLeast, 1));
+  const MutexLock lock(computing_);
   Batch batch(1);
   std::array<size_t, 2> sizes{};
   for (int32_t position = 0; position < 2; ++position) {
@@ -343,24 +198,18 @@ Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
   PENSTOCK_ASSIGN(const int64_t cell, MeasureCell(model.get(), options.path));
   const int64_t page = std::max<int64_t>(1, cell * kPageTokens);
   const int32_t own = std::max(1, llama_model_n_ctx_train(model.get()));
-  const int32_t context = options.context > 0 ? std::min(options.context, own) : own;
-  // As many as were asked for, 16 full contexts otherwise; more than all sequences could fill help nobody.
-  const int64_t wanted = options.kv_bytes > 0 ? options.kv_bytes / page : int64_t{16} * PagesFor(context);
-  const int64_t useful = int64_t{2} * options_.max_sequences * PagesFor(context);
-  const auto pages = static_cast<int32_t>(std::min({wanted, useful, int64_t{INT32_MAX} / kPageTokens / 2}));
-  if (pages < 1) {
-    return Fail(Code::kInvalid, "{}: {} bytes of KV memory do not hold one page of {} bytes: give it more",
-                options.path, options.kv_bytes, page);
-  }
+  PENSTOCK_ASSIGN(const KvSize size, SizeKv(options, page, own, options_.max_sequences));
+  const int32_t pages = size.pages;
   // As many texts are remembered as run.
   const int32_t slots = 2 * options_.max_sequences;
   PENSTOCK_ASSIGN(ContextPtr made, MakeContext(model.get(), options.path,
                                                std::max(kCellsAtLeast, pages * kPageTokens), slots));
   const int64_t pause = options_.pause_bytes > 0 ? options_.pause_bytes : IsGpu(device_) ? kGpuPauseBytes : 0;
   const bool shares = !llama_model_is_recurrent(model.get()) && !llama_model_is_hybrid(model.get());
+  const MutexLock lock(computing_);
   const LoadedModel info{.id = next_model_++,
                          .vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model.get())),
-                         .context = std::min(context, pages * kPageTokens),
+                         .context = size.context,
                          .pages = pages,
                          .weight_bytes = static_cast<int64_t>(llama_model_size(model.get())),
                          .page_bytes = page,
@@ -383,6 +232,7 @@ Result<LoadedModel> GgmlRunner::Load(const LoadOptions& options) try {
 }
 
 Result<StepResult> GgmlRunner::Step(const StepPlan& plan) {
+  const MutexLock lock(computing_);
   const auto it = models_.find(plan.model);
   if (it == models_.end()) return Fail(Code::kNotFound, "model {} is not loaded in this engine", plan.model);
   Loaded& loaded = it->second;
@@ -481,6 +331,7 @@ std::string GgmlRunner::ReadState(const Loaded& loaded, int32_t slot) {
 
 Result<std::string> GgmlRunner::TakeState(ModelId model, SequenceId sequence, int32_t tokens,
                                           std::span<const PageId> /*pages*/) try {
+  const MutexLock lock(computing_);
   const Loaded& loaded = models_.at(model);
   const int32_t slot = loaded.cells->SlotOf(sequence, tokens);
   std::string state = slot < 0 ? std::string() : ReadState(loaded, slot);
@@ -493,6 +344,7 @@ Result<std::string> GgmlRunner::TakeState(ModelId model, SequenceId sequence, in
 // What it is worth is seen when it is restored; then the text is computed again if need be.
 Status GgmlRunner::GiveState(ModelId model, SequenceId sequence, std::span<const Token> text,
                              std::string state) {
+  const MutexLock lock(computing_);
   Loaded& loaded = models_.at(model);
   loaded.aside[sequence] = std::move(state);
   loaded.cells->PutAside(sequence, {text.begin(), text.end()});

@@ -1,4 +1,4 @@
-"""The cloud over HTTP, without any client library, as curl sees it."""
+"""The cloud over HTTP, without any client library: as a user's curl sees it."""
 import asyncio
 
 from bench.lib import sse
@@ -11,12 +11,12 @@ def chat(ours, content="Count from one to five.", **fields):
     return sse.call(ours.port, "/v1/chat/completions", body=body, key=ours.key())
 
 
-def test_health_tells_life_from_readiness(live):
+def test_liveness_and_readiness_are_separate(live):
     assert sse.call(live.port, "/livez").status == 200
     assert sse.call(live.port, "/readyz").status == 200
 
 
-def test_an_answer_has_text_and_usage_that_adds_up(live):
+def test_an_answer_has_text_and_consistent_usage(live):
     answer = chat(live)
     assert answer.status == 200 and answer.text()
     usage = answer.json()["usage"]
@@ -24,13 +24,13 @@ def test_an_answer_has_text_and_usage_that_adds_up(live):
     assert usage["completion_tokens"] <= 12
 
 
-def test_a_stream_says_what_an_answer_says_and_ends_with_done(live):
+def test_a_stream_equals_the_answer_and_ends_with_done(live):
     stream = chat(live, stream=True)
     assert stream.done and stream.finish_reason() in ("stop", "length")
     assert stream.text() == chat(live).text()
 
 
-def test_sixteen_at_once_say_what_each_says_alone(live):
+def test_sixteen_concurrent_answers_equal_the_single_ones(live):
     def body(i):
         return {"model": MODEL, "messages": [{"role": "user", "content": f"Name {i} rivers."}], "max_tokens": 12,
                 "temperature": 0, "logprobs": True}
@@ -44,7 +44,7 @@ def test_sixteen_at_once_say_what_each_says_alone(live):
     assert [bits(answer) for answer in asyncio.run(together())] == alone
 
 
-def test_usage_and_outcome_of_a_request_can_be_asked_afterwards(live):
+def test_usage_and_outcome_of_a_request_can_be_read_afterwards(live):
     answer = chat(live)
     record = sse.call(live.port, f"/v1/requests/{answer.request_id}", key=live.key()).json()
     assert record["state"] == "ended" and record["outcome"] == answer.finish_reason()
@@ -66,7 +66,7 @@ def test_another_team_cannot_see_a_request(live):
     assert sse.call(live.port, f"/v1/requests/{answer.request_id}", key=live.key("stranger")).status == 404
 
 
-def test_no_key_wrong_model_and_broken_json_are_told_apart(live):
+def test_no_key_wrong_model_and_broken_json_are_different_errors(live):
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
     assert sse.call(live.port, "/v1/chat/completions", body=body).status == 401
     unknown = sse.call(live.port, "/v1/chat/completions", body={**body, "model": "unheard-of"}, key=live.key())
@@ -74,7 +74,7 @@ def test_no_key_wrong_model_and_broken_json_are_told_apart(live):
     assert sse.call(live.port, "/v1/chat/completions", body="no object", key=live.key()).status == 400
 
 
-def test_metrics_are_in_prometheus_form(live):
+def test_metrics_have_prometheus_format(live):
     chat(live)
     text = sse.call(live.port, "/metrics", key=live.operator_key()).body.decode()
     names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}

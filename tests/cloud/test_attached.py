@@ -1,4 +1,4 @@
-"""An external server as the engine, over TLS. The server is a second Penstock, which speaks OpenAI's API too."""
+"""An external server as the engine, over TLS. The server is a second Penstock, because it has the OpenAI API."""
 import contextlib
 import time
 
@@ -10,7 +10,7 @@ MODEL = "smollm2-135m"
 
 
 def wait_for(ours, words):
-    """Waits until `up` has printed that."""
+    """Waits until `up` has printed these words."""
     while words not in (said := (ours.data / "up.log").read_text()):
         assert ours.process.poll() is None, said
         time.sleep(0.05)
@@ -19,7 +19,7 @@ def wait_for(ours, words):
 
 @contextlib.contextmanager
 def started(ours):
-    """Starts a cloud without polling its readiness over plain HTTP."""
+    """A cloud whose readiness is not checked over plain HTTP."""
     try:
         ours.import_models()
         ours.start(ready_within=None)
@@ -51,7 +51,7 @@ def test_a_cloud_behind_another_streams_through_tls(upstream, smollm2, tmp_path)
         assert answer.text()
 
 
-def test_a_server_that_nobody_vouches_for_is_told_with_engine_url_and_way_out(upstream, smollm2, tmp_path):
+def test_an_untrusted_server_is_reported_with_engine_url_and_fix(upstream, smollm2, tmp_path):
     with started(attached_to(upstream, smollm2, tmp_path)) as ours:
         engine_says = f"engine cpu0: the upstream at https://127.0.0.1:{upstream.port}: it signed its certificate itself"
         said = wait_for(ours, "not ready yet")
@@ -63,9 +63,9 @@ def test_a_server_that_nobody_vouches_for_is_told_with_engine_url_and_way_out(up
 @pytest.mark.parametrize("settings, words", [
     ({"engine.url": "ftp://gpu7"}, "engine.url wants http://HOST:PORT or https://HOST, not 'ftp://gpu7'"),
     ({"engine.url": "https://gpu7", "engine.url_ca": "/nowhere.pem"}, "engine.url_ca: /nowhere.pem"),
-    ({"engine.url": "http://gpu7", "engine.url_ca": "/ca.pem"}, "url_ca says who vouches for an https:// server"),
+    ({"engine.url": "http://gpu7", "engine.url_ca": "/ca.pem"}, "url_ca sets the trusted CAs of an https:// server"),
 ])
-def test_what_cannot_be_meant_is_refused_at_start(penstock, tmp_path, settings, words):
+def test_impossible_settings_are_refused_at_start(penstock, tmp_path, settings, words):
     ours = cloud.Cloud({}, data=tmp_path)
     done = ours.run("up", "--listen", "127.0.0.1:0", *(f"--set={k}={v}" for k, v in settings.items()), check=False)
     assert done.returncode == 1 and words in done.stdout

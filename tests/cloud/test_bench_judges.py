@@ -1,4 +1,4 @@
-"""The benches' judges: a bench with missing or bad rows must be short."""
+"""The judges themselves: a bench with missing or bad rows must not pass."""
 import json
 import subprocess
 import sys
@@ -19,6 +19,7 @@ EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": 
          "console": [{"part": "picture", "name": "one.png", "bytes": 1}],
          "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
          "mixed": [{"row": "plan", "rounds": 1, "model": "m", "seed": 1, "cpu": "some"}],
+         "neighbours": [{"row": "plan", "cpu": "some", "load": 0.0, "requests": 1000, "step_ms": 20}],
          "runners": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["claims"]}],
          "serve": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["engine", "server", "gateway"]}]}
 

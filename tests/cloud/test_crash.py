@@ -17,7 +17,7 @@ def tokens_of(answer):
 
 
 async def streams_cut_by(ours, kind):
-    """Runs four streams and kills the child of that kind once each stream has delivered something."""
+    """Starts four streams, and kills the child of that kind when each stream has delivered something."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Tell a long story."}], "max_tokens": 400,
             "temperature": 0, "stream": True, "ignore_eos": True, "logprobs": True}
     began = set()
@@ -49,7 +49,7 @@ def mortal(penstock, smollm2):
 
 
 @pytest.mark.parametrize("kind", ["engine", "gateway"])
-def test_a_killed_child_loses_no_account_of_any_stream(mortal, kind):
+def test_a_killed_child_loses_no_usage_of_any_stream(mortal, kind):
     answers = asyncio.run(streams_cut_by(mortal, kind))
     assert answers_again(mortal)
     for answer in answers:
@@ -59,6 +59,6 @@ def test_a_killed_child_loses_no_account_of_any_stream(mortal, kind):
         assert record["state"] == "ended" and record["outcome"]
         assert billed <= sum(delivered)
         assert sum(delivered) - billed <= delivered[-1]
-        if kind == "engine":  # the reader does not notice: the restarted engine continues the answer
+        if kind == "engine":  # clients do not notice: the restarted engine continues where the old one was
             assert answer.ended == "whole" and not answer.error()
             assert billed == sum(delivered) == 400

@@ -1,5 +1,4 @@
-"""Engines of one model with unequal memory: the model's context is that of the larger engine, and users do not notice
-the difference."""
+"""Engines of one model with unequal memory: the model has the context of the larger engine, and clients see no difference."""
 import pytest
 
 from bench.lib import cloud, sse
@@ -38,8 +37,8 @@ def test_a_long_prompt_is_answered_by_the_engine_that_has_memory_for_it(unequal)
         assert "engine large" in story_of(unequal, answer)
 
 
-def test_an_answer_that_outgrows_an_engine_is_the_one_that_the_other_would_have_given(unequal):
-    # The small engine is the faster one, so it gets the requests that fit.
+def test_an_answer_that_outgrows_an_engine_equals_that_of_the_other_engine(unequal):
+    # The small engine is faster, so it gets every request that fits.
     answers = [complete(unequal, 20, max_tokens=600) for _ in range(3)]
     assert [a.json()["usage"]["completion_tokens"] for a in answers] == [600] * 3
     assert len({a.json()["choices"][0]["text"] for a in answers}) == 1
@@ -50,7 +49,7 @@ def test_an_answer_that_outgrows_an_engine_is_the_one_that_the_other_would_have_
     assert alone.json()["choices"][0]["text"] == answers[0].json()["choices"][0]["text"]
 
 
-def test_an_answer_without_a_limit_goes_on_to_the_end_of_the_larger_context(unequal):
+def test_an_answer_without_a_limit_continues_to_the_end_of_the_larger_context(unequal):
     answer = sse.call(unequal.port, "/v1/chat/completions", key=unequal.key(), timeout=60, body={
         "model": MODEL, "messages": [{"role": "user", "content": "Hello"}], "ignore_eos": True})
     assert answer.json()["choices"][0]["finish_reason"] == "length"

@@ -1,4 +1,4 @@
-"""One model in two variants: users name the model, a key may be pinned to a variant, answers show the variant."""
+"""One model in two variants: users name the model, a key may be limited to a variant, answers name the variant."""
 import pytest
 
 from bench.lib import cloud, sse
@@ -26,7 +26,7 @@ def test_the_model_and_its_variants_are_listed(pair):
     assert sse.call(pair.port, "/v1/models/pair", key=pair.key()).json()["id"] == "pair"
 
 
-def test_answers_say_which_variant_it_was(pair):
+def test_answers_name_the_variant(pair):
     prints = {}
     for name in ("pair:a", "pair:b", "pair"):
         for stream in (False, True):
@@ -40,7 +40,7 @@ def test_answers_say_which_variant_it_was(pair):
     assert prints["pair"] in (prints["pair:a"], prints["pair:b"])
 
 
-def test_a_key_may_be_pinned_to_a_variant(pair):
+def test_a_key_may_be_limited_to_a_variant(pair):
     pair.key()  # creates the team
     key = pinned_key(pair, "pair:b")
     mine = ask(pair, key, "pair:b").json()["system_fingerprint"]

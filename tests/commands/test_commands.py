@@ -1,4 +1,4 @@
-"""The program on the command line: help, mistakes, lists, and the advice in each message."""
+"""The program on the command line: help, errors, lists, and the fixes that errors name."""
 import fcntl
 import hashlib
 import http.server
@@ -60,21 +60,21 @@ def penstock_binary():
     (["model", "import", "f", "--kv", "lots"], "--kv must be a size such as 16MiB or 8GiB, not 'lots'"),
     (["completion", "ksh"], "shell must be one of bash, zsh, fish, not 'ksh'"),
     (["usage", "--sinc", "24h"], "usage has no option '--sinc' (did you mean '--since'?)"),
-    (["usage", "a"], "usage does not take 'a'"),
+    (["usage", "a"], "usage: unexpected argument 'a'"),
     (["usag"], "penstock has no command 'usag' (did you mean 'usage'?)"),
     (["model", "pul"], "model has no command 'pul' (did you mean 'pull'?)"),
     (["model"], "missing command; commands are: pull, import, ls,"),
     (["chat"], "chat: model is required"),
     (["up", "--engine-runner", "foo"], "engine.runner must be one of native, ggml, fake, not 'foo'"),
 ])
-def test_a_slip_on_the_command_line_is_named_with_what_is_allowed(penstock_binary, tmp_path, words, said):
+def test_an_error_on_the_command_line_is_reported_with_the_allowed_values(penstock_binary, tmp_path, words, said):
     done = penstock(*words, env={"PENSTOCK_DATA": str(tmp_path)})
     assert done.returncode != 0 and done.stdout == ""
     assert done.stderr.startswith("penstock: ") and said in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) <= 2
 
 
-def test_the_commands_of_a_cloud_that_does_not_run_say_how_to_start_it(penstock_binary, tmp_path):
+def test_commands_without_a_running_cloud_say_how_to_start_it(penstock_binary, tmp_path):
     (tmp_path / "operator.key").write_text("sk-penstock-x\n")
     port = str(cloud.free_port())
     for command in (["status"], ["team", "ls"], ["key", "ls"], ["usage"], ["chat", "m", "hello"]):
@@ -88,7 +88,7 @@ def test_a_missing_operator_key_is_explained(penstock_binary, tmp_path):
     assert done.returncode == 1 and "operator.key" in done.stderr and "penstock up" in done.stderr
 
 
-def test_a_slip_in_a_setting_names_it(penstock_binary, tmp_path):
+def test_an_error_in_a_setting_names_it(penstock_binary, tmp_path):
     done = penstock("config", env={"PENSTOCK_ENGINE_MEMORY": "lots"})
     assert done.returncode == 1 and "PENSTOCK_ENGINE_MEMORY" in done.stderr
     done = penstock("config", "--set", "engine.memroy=1GiB")
@@ -116,7 +116,7 @@ def test_a_port_in_use_names_its_owner(penstock_binary, tmp_path):
     assert f"process {os.getpid()}" in done.stderr and "--listen" in done.stderr and "[PS1001]" in done.stderr
 
 
-def test_files_that_are_no_models_are_refused_by_name(penstock_binary, tmp_path):
+def test_files_that_are_not_models_are_refused_by_name(penstock_binary, tmp_path):
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + bytes(100))
     done = penstock("model", "import", bad, data=tmp_path / "data")
@@ -124,7 +124,7 @@ def test_files_that_are_no_models_are_refused_by_name(penstock_binary, tmp_path)
     assert not list((tmp_path / "data/models").glob("bad*"))
 
 
-def test_doctor_finds_a_key_that_others_can_read_and_says_what_mends_it(penstock_binary, tmp_path):
+def test_doctor_finds_a_key_that_others_can_read_and_names_the_fix(penstock_binary, tmp_path):
     key = tmp_path / "operator.key"
     key.write_text("sk\n")
     key.chmod(0o644)
@@ -140,14 +140,14 @@ def doctor(data, *more):
     return said
 
 
-def test_doctor_is_calm_in_a_fresh_directory(penstock_binary, tmp_path):
+def test_doctor_finds_no_problem_in_a_fresh_directory(penstock_binary, tmp_path):
     done = penstock("doctor", "--listen", f"127.0.0.1:{cloud.free_port()}", data=tmp_path / "fresh")
-    assert done.returncode == 0 and "Nothing is wrong" in done.stdout and "BAD" not in done.stdout
+    assert done.returncode == 0 and "No problems found" in done.stdout and "BAD" not in done.stdout
     assert "cores" in done.stdout and "memory reads" in done.stdout and "operator key" in done.stdout
     assert doctor(tmp_path / "fresh", "--quick")["machine"]["read_bytes_per_second"] > 0
 
 
-def test_what_doctor_says_mends_it(penstock_binary, tmp_path):
+def test_the_commands_that_doctor_prints_fix_the_problems(penstock_binary, tmp_path):
     (tmp_path / "models/half").mkdir(parents=True)
     (tmp_path / "operator.key").write_text("sk\n")
     (tmp_path / "operator.key").chmod(0o644)
@@ -176,7 +176,7 @@ def test_doctor_finds_a_model_whose_bytes_have_changed(penstock_binary, smollm2,
     assert doctor(data, "--quick")["good"]
 
 
-def test_the_catalogue_says_what_fits(penstock_binary, tmp_path):
+def test_the_catalogue_shows_which_models_fit(penstock_binary, tmp_path):
     def listed(*settings):
         said = json.loads(penstock("model", "ls", "--catalogue", "--json", *settings, data=tmp_path).stdout)
         return said["best"], {m["name"]: m["fit"] for m in said["data"]}
@@ -188,14 +188,14 @@ def test_the_catalogue_says_what_fits(penstock_binary, tmp_path):
     assert fits["qwen3-8b"]["fits"] == "no" and fits["smollm2-135m"]["fits"] == "yes" and best == "smollm2-135m"
 
 
-def test_a_pull_that_does_not_fit_is_refused_with_the_way_out(penstock_binary, tmp_path):
+def test_a_pull_that_does_not_fit_is_refused_with_the_flag_that_forces_it(penstock_binary, tmp_path):
     done = penstock("model", "pull", "smollm2-135m", "--engine-memory", "50MiB", data=tmp_path)
     assert done.returncode == 1 and "does not fit" in done.stderr and "--anyway" in done.stderr
     assert not list((tmp_path / "models").glob("smollm2*"))
 
 
 class SlowFiles(http.server.BaseHTTPRequestHandler):
-    """Serves one file of zeros, in about two seconds."""
+    """Serves one file of zeros in about two seconds."""
     BYTES = bytes(4_000_000)
 
     def do_GET(self):
@@ -233,7 +233,7 @@ def test_progress_is_a_bar_on_a_terminal(slow_pull):
     while True:
         try:
             block = os.read(ours, 65536)
-        except OSError:  # the other end is closed
+        except OSError:  # the last process has closed the other end
             break
         if not block:
             break
@@ -246,14 +246,14 @@ def test_progress_is_a_bar_on_a_terminal(slow_pull):
     assert all(len(f.strip("\n").replace("\x1b[K", "")) < 90 for f in frames)
 
 
-def test_progress_is_plain_lines_elsewhere(slow_pull):
+def test_progress_is_plain_lines_without_a_terminal(slow_pull):
     done = subprocess.run(slow_pull, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert "\r" not in done.stderr and "\x1b" not in done.stderr
     assert re.search(r"^  zeros +\d+%  .* of 4\.0 MB", done.stderr, re.MULTILINE), done.stderr
     assert done.returncode == 1 and "GGUF" in done.stderr  # zeros are not a model
 
 
-def test_teams_keys_and_usage_go_through_the_commands(live):
+def test_teams_keys_and_usage_work_through_the_commands(live):
     url = ("--url", f"http://127.0.0.1:{live.port}")
 
     def run(*words):
@@ -267,14 +267,14 @@ def test_teams_keys_and_usage_go_through_the_commands(live):
     assert created["prefix"] in run("key", "ls", "--team", "commands")
     answer = json.loads(run("chat", "smollm2-135m", "Say hello.", "--max-tokens", "5", "--json", "--key", created["secret"]))
     assert answer["tokens"] >= 1 and answer["first_token_s"] > 0
-    story = run("usage", "--request", answer["request"])
-    assert "team commands" in story and "ended as" in story
+    trace = run("usage", "--request", answer["request"])
+    assert "team commands" in trace and "ended as" in trace
     row = json.loads(run("usage", "--team", "commands", "--json"))["data"][0]
     assert row["requests"] == 1 and row["output_tokens"] == answer["tokens"]
     overlapped = json.loads(run("key", "rotate", str(created["id"]), "--json"))
-    for secret in (created["secret"], overlapped["secret"]):  # a day is the default
+    for secret in (created["secret"], overlapped["secret"]):  # the default overlap is a day
         assert json.loads(run("status", "--json", "--key", secret))["seat"]["role"] == "developer"
-    assert "the old one has ended" in penstock("key", "rotate", str(created["id"]), "--overlap", "0", *url,
+    assert "the old one is revoked" in penstock("key", "rotate", str(created["id"]), "--overlap", "0", *url,
                                                data=live.data).stderr
     rotated = json.loads(run("key", "rotate", str(overlapped["id"]), "--overlap", "0", "--json"))
     old = penstock("chat", "smollm2-135m", "hi", *url, "--key", created["secret"], data=live.data)
@@ -285,12 +285,12 @@ def test_teams_keys_and_usage_go_through_the_commands(live):
     assert "smollm2-135m" in run("status") and "ready" in run("model", "ls")
 
 
-def test_a_wrong_model_name_lists_ours(live):
+def test_an_error_about_a_model_name_lists_the_installed_ones(live):
     done = penstock("chat", "smollm-135m", "hi", "--url", f"http://127.0.0.1:{live.port}", data=live.data)
     assert done.returncode == 1 and "smollm2-135m" in done.stderr and "[PS3005]" in done.stderr
 
 
-def test_an_errors_code_is_explained_in_the_terminal(penstock_binary):
+def test_an_error_code_is_explained_in_the_terminal(penstock_binary):
     assert "The port is in use" in penstock("errors").stdout
     told = penstock("errors", "PS1001").stdout
     assert "Why:" in told and "What to do:" in told
@@ -298,7 +298,7 @@ def test_an_errors_code_is_explained_in_the_terminal(penstock_binary):
 
 
 @pytest.mark.parametrize("journal", [False, True])
-def test_the_operator_key_is_made_and_told_once_and_never_to_a_journal(penstock_binary, tmp_path, journal):
+def test_the_operator_key_is_created_and_shown_once_and_never_in_a_journal(penstock_binary, tmp_path, journal):
     def start():
         ours = cloud.Cloud({}, data=tmp_path, settings={"engine.runner": "fake"},
                            env={"JOURNAL_STREAM": "8:1"} if journal else {})
@@ -323,7 +323,7 @@ def test_the_operator_key_is_made_and_told_once_and_never_to_a_journal(penstock_
     assert (tmp_path / "up.log").read_text().count(key.strip()) == (0 if journal else 1)
 
 
-def test_a_cloud_that_never_got_ready_stops_at_once(penstock_binary, tmp_path):
+def test_a_cloud_that_was_never_ready_stops_immediately(penstock_binary, tmp_path):
     ours = cloud.Cloud({}, data=tmp_path, settings={"engine.runner": "fake"})
     ours.start(ready_within=0)
     deadline = time.monotonic() + 60
@@ -331,7 +331,7 @@ def test_a_cloud_that_never_got_ready_stops_at_once(penstock_binary, tmp_path):
         assert time.monotonic() < deadline, ours.tail()
         time.sleep(0.1)
     ours.process.send_signal(signal.SIGTERM)
-    assert ours.process.wait(20) == 0  # and not after the minute that an unanswered request waits
+    assert ours.process.wait(20) == 0  # not a minute, for which an unanswered request waits
 
 
 def test_the_repository_names_no_package_registry():

@@ -1,4 +1,4 @@
-"""`penstock login` in a real terminal: its prompts, what it shows of the key, and the terminal's state afterwards."""
+"""`penstock login` at a real terminal: its questions, that it hides the key, and that it restores the terminal."""
 import json
 import os
 import pty
@@ -17,14 +17,14 @@ MODEL = "smollm2-135m"
 
 
 class Terminal:
-    """A pseudo-terminal with one program as its session, like a terminal window."""
+    """A pseudo-terminal with its own session for one program, like a terminal window."""
 
     def __init__(self, home, *words):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PENSTOCK_", "XDG_"))}
         self.home, self.shown = home, ""
         self.ours, self.theirs = pty.openpty()
         self.at_first = termios.tcgetattr(self.theirs)
-        # Tests may run in the background, where processes and their children ignore interrupts; so reset SIGINT.
+        # A background process, as tests may be, ignores interrupts, and its children inherit that.
         own = [sys.executable, "-c", "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
                "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"]
         self.process = subprocess.Popen([*own, cloud.PENSTOCK, *map(str, words)], env={**kept, "HOME": str(home)}, cwd=home,
@@ -65,14 +65,14 @@ class Terminal:
         os.write(self.ours, text.encode())
 
     def end(self):
-        """Waits for the end, reads all output, and checks that the terminal is restored; returns the status."""
+        """Reads the rest of the output, checks that the terminal is restored, and returns the exit status."""
         deadline = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < deadline, self.shown
             self.read()
         for _ in range(3):
             self.read()
-        assert termios.tcgetattr(self.theirs) == self.at_first, "the terminal is not as it was"
+        assert termios.tcgetattr(self.theirs) == self.at_first, "the terminal was not restored"
         return self.process.returncode
 
     def login_file(self):
@@ -88,7 +88,7 @@ def secured(smollm2):
         yield ours, ours.secret("developer", "red", "ann"), fingerprint(ours)
 
 
-FINGERPRINT = r"Is that what `penstock up` printed there.*\[y/N\] "
+FINGERPRINT = r"Does `penstock up` or `penstock status` print the same on that machine\? \[y/N\] "
 KEY = r"Your key \(sk-penstock-…\): "
 
 
@@ -102,23 +102,23 @@ def test_the_fingerprint_is_shown_and_the_key_is_not(secured, tmp_path):
         terminal.wait_for_echo_off()
         terminal.type(key + "\n")
         assert terminal.end() == 0, terminal.shown
-        assert "logged in to" in terminal.shown and "ann (developer of team red)" in terminal.shown
+        assert "Logged in to" in terminal.shown and "ann (developer of team red)" in terminal.shown
         assert key not in terminal.shown and key[len("sk-penstock-"):] not in terminal.shown
         assert json.loads(terminal.login_file().read_text())["url"] == ours.url()
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "maybe\n", "Y E S\n", "\x04"])
-def test_any_answer_but_yes_refuses(secured, tmp_path, answer):
+def test_any_answer_except_yes_refuses(secured, tmp_path, answer):
     ours, _, fingerprint = secured
     with Terminal(tmp_path, "login", ours.url()) as terminal:
         terminal.wait_for(FINGERPRINT)
         terminal.type(answer)
         assert terminal.end() == 1
-        assert "nobody vouches for the certificate" in terminal.shown
+        assert "add it with --fingerprint" in terminal.shown
         assert not re.search(KEY, terminal.shown) and not terminal.login_file().exists()
 
 
-def test_a_fingerprint_that_was_given_is_not_asked_about(secured, tmp_path):
+def test_with_the_right_fingerprint_there_is_no_question(secured, tmp_path):
     ours, key, fingerprint = secured
     with Terminal(tmp_path, "login", ours.url(), "--fingerprint", fingerprint) as terminal:
         terminal.wait_for_echo_off()
@@ -146,7 +146,7 @@ def test_ctrl_c_leaves_nothing_behind(secured, tmp_path, at):
 
 
 @pytest.mark.parametrize("typed", ["\n", "\x04", "sk-penstock-wrong\n"])
-def test_no_key_and_a_wrong_one_log_nobody_in(secured, tmp_path, typed):
+def test_without_a_key_or_with_a_wrong_one_login_fails(secured, tmp_path, typed):
     ours, _, fingerprint = secured
     with Terminal(tmp_path, "login", ours.url(), "--fingerprint", fingerprint) as terminal:
         terminal.wait_for_echo_off()

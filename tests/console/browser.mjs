@@ -1,4 +1,4 @@
-// Shared by the console's scripts: a headless Chromium, and rows on stdout.
+// Shared by the console's tests: a headless Chromium, and result rows on stdout.
 import { createRequire } from 'node:module';
 import fs from 'node:fs';
 
@@ -15,8 +15,8 @@ export function launch() {
   return chromium.launch({ executablePath: process.env.PENSTOCK_BROWSER, args: ['--no-sandbox'] });
 }
 
-// A page with its own storage. `faults` collects what must never happen: script errors, violations of the page's
-// own content security policy, requests to other servers.
+// A page with its own storage. `faults` collects what must not happen: script errors, violations of the content
+// security policy, and requests to other servers.
 export async function openPage(browser, { theme = 'light', width = 1280, height = 800, motion = 'reduce' } = {}) {
   const context = await browser.newContext({ viewport: { width, height }, colorScheme: theme, reducedMotion: motion,
     permissions: ['clipboard-read', 'clipboard-write'] });
@@ -41,8 +41,8 @@ export async function signIn(page, key, { keep = false } = {}) {
   await page.waitForSelector('#bar:visible');
 }
 
-// Serious and critical violations found by axe-core, as texts. Evaluated by the debugger, because the page's
-// content security policy would block its script.
+// Serious and critical faults found by axe-core, as texts. Evaluated in an isolated world, because the page's policy
+// blocks the script.
 export async function axeFaults(page) {
   await page.evaluate(AXE);
   const { violations } = await page.evaluate('axe.run({resultTypes: ["violations"]})');
@@ -61,7 +61,7 @@ export function demand(condition, what) {
 }
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
-// Waits until `condition` is truthy; the error contains its last value.
+// Waits until `condition` holds; its last result is in the error.
 export async function eventually(condition, what, ms = 15000) {
   let last;
   for (const until = Date.now() + ms; Date.now() < until; await pause(50)) {

@@ -1,5 +1,5 @@
-// The cost of the cloud view in the browser while 500 requests run: one row per update, from the browser's own
-// counters ("script" does not include code after an await). "cpu" counts CPU time of the main thread, "wall" wall time.
+// The cost of the cloud view in the browser while 500 requests run: one row per update, from the browser's own counters
+// ("script" excludes code after an await). "cpu" is the main thread's time on a core, "wall" the elapsed time.
 import { launch, openPage, pause, row, signIn } from './browser.mjs';
 
 const SECONDS = Number(process.env.PENSTOCK_BUSY_SECONDS ?? 60);
@@ -21,7 +21,7 @@ async function measure(browser, clock) {
   for (let second = 0; second < SECONDS; ++second) {
     const at = Date.now(), had = updates;
     while (updates === had && Date.now() - at < 5000) await pause(20);
-    await pause(400);  // between two updates: this one is drawn, the next has not started
+    await pause(400);  // between two updates: this one is drawn, the next one has not started
     const after = await read(), ms = performance.now() - began;
     const cost = Object.fromEntries(NAMES.map((name) => [name, (after[name] - before[name]) * 1000]));
     const shown = await page.evaluate(() => [document.querySelectorAll('#requests tr').length, document.getElementById('pager-text').textContent]);

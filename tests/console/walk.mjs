@@ -1,5 +1,5 @@
 // Uses the console as an operator, a team lead, a developer and finance, with a cloud that serves a real model.
-// One row per check: {part: "walk", seat, theme, check, ok, detail}. Screenshots go into PENSTOCK_PICTURES.
+// One row per check: {part: "walk", seat, theme, check, ok, detail}. Screenshots are written to PENSTOCK_PICTURES.
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -15,7 +15,7 @@ const viewsOf = (seat) => (seat === 'finance' ? ['cloud', 'usage'] : ['chat', 'c
 const PICTURES = process.env.PENSTOCK_PICTURES;
 const ASKED = 'Write a Python function that reverses a string. It\'s "simple": 5% of $HOME, ünïcode 🌊.';
 
-let now = {};  // the role and theme of the current rows
+let now = {};  // the current role and theme, for the rows
 
 async function claim(check, prove) {
   const began = Date.now();
@@ -63,17 +63,17 @@ async function set(page, settings) {
 // ---- signing in ----
 
 async function walkSignIn(page, seat) {
-  await claim('a wrong key is refused in the server\'s words, and the field has the focus', async () => {
+  await claim('a wrong key is refused with the server\'s message, and the field has the focus', async () => {
     await page.goto(`${URL_}/`);
     await page.keyboard.type('sk-penstock-wrong');
     await page.keyboard.press('Enter');
     await page.waitForSelector('#key-error:visible');
     const { json } = await api('/v1/live', 'sk-penstock-wrong');
     demand((await page.textContent('#key-error')) === json.error.message, await page.textContent('#key-error'));
-    demand(await page.evaluate(() => document.activeElement.id === 'key'), 'the focus is elsewhere');
+    demand(await page.evaluate(() => document.activeElement.id === 'key'), 'another element has the focus');
   });
   await claim('axe finds no serious fault at the sign-in', () => noFaults(page));
-  await claim('signs in by keyboard alone and shows the seat', async () => {
+  await claim('signs in by keyboard alone and shows team and role', async () => {
     await page.fill('#key', '');
     await page.keyboard.type(KEYS[seat]);
     await page.keyboard.press('Enter');
@@ -81,9 +81,9 @@ async function walkSignIn(page, seat) {
     demand((await page.textContent('#seat-role')) === ROLES[seat], await page.textContent('#seat-role'));
     demand((await page.textContent('#seat-team')) === (seesAll(seat) ? 'all teams' : TEAM), await page.textContent('#seat-team'));
     const first = seat === 'finance' ? 'cloud-title' : 'draft';
-    await eventually(() => page.evaluate((id) => document.activeElement.id === id, first), `${first} has not the focus`);
+    await eventually(() => page.evaluate((id) => document.activeElement.id === id, first), `${first} does not have the focus`);
   });
-  await claim('the key stays in this tab unless it is to be kept', async () => {
+  await claim('the key is stored only for this tab unless the user keeps it', async () => {
     const where = await page.evaluate(() => [sessionStorage.length, Object.keys(localStorage).join()]);
     demand(where[0] === 1 && where[1] === '', JSON.stringify(where));
     await page.reload();
@@ -102,7 +102,7 @@ async function walkChat(page, seat, key) {
   await page.waitForFunction(() => !document.getElementById('send').disabled);
   await set(page, { temperature: '0', 'max-tokens': '120', seed: '7' });
   let text;
-  await claim('an answer streams in while it is made, by keyboard alone', async () => {
+  await claim('an answer appears while it is generated, by keyboard alone', async () => {
     await page.focus('#draft');
     await page.keyboard.type('One line');
     await page.keyboard.press('Shift+Enter');
@@ -116,7 +116,7 @@ async function walkChat(page, seat, key) {
     demand(await page.evaluate(() => document.activeElement.id === 'draft'), 'the focus left the message field');
     return `seen at ${lengths.size} lengths`;
   });
-  await claim('time to first token, tokens/s and counts are those of the books', async () => {
+  await claim('time to first token, tokens/s and counts match the request\'s record', async () => {
     const id = await fact(page, 'id');
     const { json } = await api(`/v1/requests/${id}`, key);
     demand((await fact(page, 'in')) === String(json.usage.prompt_tokens), 'tokens in');
@@ -125,10 +125,10 @@ async function walkChat(page, seat, key) {
     const first = json.trail.find((event) => event.kind === 'first_token').at;
     const shown = Number((await fact(page, 'rate')).replaceAll(',', ''));
     const booked = (json.usage.completion_tokens - 1) / (json.ended - first);
-    demand(shown > booked * 0.8 && shown < booked * 1.25, `shows ${shown} tokens/s, the books say ${booked.toFixed(1)}`);
-    return `first token ${await fact(page, 'first')}, ${shown} tokens/s (books ${booked.toFixed(1)})`;
+    demand(shown > booked * 0.8 && shown < booked * 1.25, `shows ${shown} tokens/s, the record has ${booked.toFixed(1)}`);
+    return `TTFT ${await fact(page, 'first')}, ${shown} tokens/s (record ${booked.toFixed(1)})`;
   });
-  await claim('what is said aloud is the whole answer, once', async () => {
+  await claim('screen readers get the whole answer, once', async () => {
     const said = await page.textContent('#announce');
     const body = await lastAnswer(page).locator(':scope > .body').textContent();
     demand(said === body.slice(0, 2000), `"${said}" for "${body}"`);
@@ -145,7 +145,7 @@ async function walkChat(page, seat, key) {
   });
   await claim('axe finds no serious fault in the chat, settings open', () => noFaults(page));
   await walkCode(page, key, text);
-  await claim('Escape stops, and the books have what came until then', async () => {
+  await claim('Escape stops, and the record has the tokens until then', async () => {
     await set(page, { 'max-tokens': '2000' });
     await page.fill('#draft', 'Count from one to five hundred in words.');
     await page.keyboard.press('Enter');
@@ -161,19 +161,19 @@ async function walkChat(page, seat, key) {
     await eventually(async () => (await fact(page, 'out').catch(() => '')) === String(record.usage.completion_tokens), 'tokens out');
     return `${record.usage.completion_tokens} tokens billed`;
   });
-  await claim('what happened is told on request, and Escape closes it', async () => {
-    await lastAnswer(page).getByRole('button', { name: 'What happened' }).click();
+  await claim('the request trace opens, and Escape closes it', async () => {
+    await lastAnswer(page).getByRole('button', { name: 'Request trace' }).click();
     try {
-      await page.waitForSelector('#story-trail li');
-      const story = await page.textContent('#story');
-      for (const word of ['Queued', 'First token', 'cancelled', MODEL]) demand(story.includes(word), `no ${word} in it`);
+      await page.waitForSelector('#trace-trail li');
+      const trace = await page.textContent('#trace');
+      for (const word of ['Queued', 'First token', 'cancelled', MODEL]) demand(trace.includes(word), `no ${word} in it`);
       await noFaults(page);
     } finally {
       await page.keyboard.press('Escape');
     }
-    demand(!(await page.isVisible('#story')), 'it is still open');
+    demand(!(await page.isVisible('#trace')), 'it is still open');
   });
-  await claim('the last question can be edited and asked again', async () => {
+  await claim('the last question can be edited and sent again', async () => {
     await page.getByRole('button', { name: 'Edit' }).click();
     demand((await page.inputValue('#draft')).startsWith('Count from one'), 'the question is not in the field');
     demand((await page.locator('#turns > li').count()) === 2, 'the turn is still there');
@@ -182,7 +182,7 @@ async function walkChat(page, seat, key) {
   if (seat === 'developer') await portrait(page);
 }
 
-// The chat for the screenshots in the docs.
+// Screenshots of the chat for the docs.
 async function portrait(page) {
   await page.click('#new-chat');
   await set(page, { 'max-tokens': '300' });
@@ -198,7 +198,7 @@ async function portrait(page) {
   await picture(page, `code-${now.theme}`);
 }
 
-// Each of the three snippets runs unchanged and prints the same answer as the page.
+// Each of the three programs runs unchanged and prints the same answer as the page.
 async function walkCode(page, key, text) {
   const folder = process.env.PENSTOCK_CLIENTS;
   const env = { ...process.env, PENSTOCK_KEY: key };
@@ -220,7 +220,7 @@ async function walkCode(page, key, text) {
   };
   await page.click('#tab-code');
   for (const [language, program] of Object.entries(programs)) {
-    await claim(`the ${language} lines run as they stand and say the same`, async () => {
+    await claim(`the ${language} code runs unchanged and gives the same answer`, async () => {
       await page.click(`#tab-${language}`);
       await page.click('#copy-code');
       const code = await clipboard(page);
@@ -231,13 +231,13 @@ async function walkCode(page, key, text) {
       return `${said.length} characters`;
     });
   }
-  await claim('tabs go by arrow keys', async () => {
+  await claim('arrow keys select tabs', async () => {
     await page.focus('#tab-node');
     await page.keyboard.press('ArrowRight');
-    demand((await page.getAttribute('#tab-curl', 'aria-selected')) === 'true', 'the first is not chosen');
+    demand((await page.getAttribute('#tab-curl', 'aria-selected')) === 'true', 'the first is not selected');
     demand((await page.textContent('#code-text')).startsWith('curl'), 'its text is not shown');
   });
-  await claim('the code shows what Send would ask', async () => {
+  await claim('the code shows the request that Send would make', async () => {
     await page.fill('#draft', 'Not sent yet');
     demand((await page.textContent('#code-text')).includes('Not sent yet'), 'it does not');
     await page.fill('#draft', '');
@@ -245,9 +245,9 @@ async function walkCode(page, key, text) {
   await claim('axe finds no serious fault in the chat, code open', () => noFaults(page));
 }
 
-// A role that may not use models has no chat, neither on the page nor in the API.
+// A role that may not use models has no chat, neither in the console nor in the API.
 async function walkWithoutChat(page, key) {
-  await claim('there is no chat, and its address leads to the first view there is', async () => {
+  await claim('there is no chat, and its address leads to the first available view', async () => {
     const links = await page.$$eval('.views a', (all) => all.filter((a) => a.checkVisibility()).map((a) => a.textContent.trim()));
     demand(links.join() === 'Cloud,Usage', links.join());
     await page.goto(`${URL_}/#/chat`);
@@ -256,7 +256,7 @@ async function walkWithoutChat(page, key) {
     demand(!(await page.isVisible('#view-chat')), 'the chat is shown');
     await page.goto(`${URL_}/#/cloud`);
   });
-  await claim('the cloud refuses this key a chat by its role', async () => {
+  await claim('the cloud refuses a chat with this key because of its role', async () => {
     const { status, json } = await api('/v1/chat/completions', key, { model: MODEL, messages: [{ role: 'user', content: 'Hello' }] });
     demand(status === 403 && json.error.message.includes('finance'), `${status} ${json.error?.message}`);
     return json.error.message;
@@ -267,7 +267,7 @@ async function walkWithoutChat(page, key) {
 
 async function walkErrors(page, seat) {
   const admin = (what) => api(`/admin/v1/models/${MODEL}/${what}`, KEYS.operator, {});
-  await claim('an error is shown in the server\'s words, and trying again gets past it', async () => {
+  await claim('an error is shown with the server\'s message, and trying again succeeds', async () => {
     await set(page, { 'max-tokens': '20' });
     await admin('unload');
     await page.fill('#draft', 'Hello');
@@ -290,7 +290,7 @@ async function walkErrors(page, seat) {
 }
 
 async function walkLoss(page) {
-  await claim('a lost server is told at the top, and its return is noticed', async () => {
+  await claim('a lost connection is shown at the top until it is back', async () => {
     await page.context().setOffline(true);
     await goTo(page, 'cloud');
     await page.waitForSelector('#banner:visible');
@@ -306,7 +306,7 @@ async function walkCloud(page, seat, key) {
   for (const who of ['developer', 'colleague', 'colleague', 'stranger']) stops.push(await keepRunning(KEYS[who]));
   const seen = { operator: 4, finance: 4, team_lead: 3, developer: 1 }[seat];
   await goTo(page, 'cloud');
-  await claim('models, engines and their memory are shown as the cloud tells them', async () => {
+  await claim('models, engines and their memory are shown as the API returns them', async () => {
     await page.waitForSelector('#models tr');
     const { json } = await api('/v1/live', key);
     const model = await page.textContent('#models tr');
@@ -315,7 +315,7 @@ async function walkCloud(page, seat, key) {
     for (const word of [json.engines[0].name, json.engines[0].chip, json.engines[0].kernel, 'GiB']) demand(engine.includes(word), `no ${word} in ${engine}`);
     return engine;
   });
-  await claim(`sees the ${seen} requests that this seat may see, and how far they are`, async () => {
+  await claim(`sees the ${seen} requests that this role may see, and their progress`, async () => {
     await page.waitForFunction((n) => document.querySelectorAll('#requests tr').length === n, seen);
     const tokens = () => page.$$eval('#requests tr', (rows) => rows.map((tr) => Number(tr.cells[5].textContent.replaceAll(',', ''))));
     const before = await tokens();
@@ -324,12 +324,12 @@ async function walkCloud(page, seat, key) {
     demand(after.every((n, i) => n > before[i]), `${before} then ${after}`);
     return `${before} then ${after}`;
   });
-  await claim('tokens/s are those that run', async () => {
+  await claim('tokens/s are shown', async () => {
     const shown = Number((await page.textContent('#tile-rate')).replaceAll(',', ''));
     demand(shown > 1, `${shown}`);
     return `${shown} tokens/s`;
   });
-  await claim(seesAll(seat) ? 'sees every team' : 'sees the own team and the sum of the others, without names', async () => {
+  await claim(seesAll(seat) ? 'sees every team' : 'sees its own team and the sum of the others, without names', async () => {
     const teams = await page.$$eval('#teams tr', (rows) => rows.map((tr) => [...tr.cells].slice(0, 3).map((cell) => cell.textContent)));
     const running = Object.fromEntries(teams.map(([team, n]) => [team, Number(n)]));
     demand(running[TEAM] === 3, JSON.stringify(teams));
@@ -349,23 +349,23 @@ async function walkCloud(page, seat, key) {
     demand((await page.locator('#requests tr').count()) === seen, 'some are missing');
     await page.fill('#filter', '');
   });
-  await claim('the story of a request that is listed is told, and Escape closes it', async () => {
+  await claim('the trace of a listed request opens, and Escape closes it', async () => {
     await page.locator('#requests tr .link').first().click();
-    await page.waitForSelector('#story-trail li');
-    const story = await page.textContent('#story');
-    for (const word of ['Queued', TEAM, MODEL]) demand(story.includes(word), `no ${word} in it: ${story}`);
-    demand(!story.includes('very long story'), 'it tells the prompt');
+    await page.waitForSelector('#trace-trail li');
+    const trace = await page.textContent('#trace');
+    for (const word of ['Queued', TEAM, MODEL]) demand(trace.includes(word), `no ${word} in it: ${trace}`);
+    demand(!trace.includes('very long story'), 'it shows the prompt');
     await page.keyboard.press('Escape');
-    demand(!(await page.isVisible('#story')), 'it is still open');
+    demand(!(await page.isVisible('#trace')), 'it is still open');
   });
   await claim('axe finds no serious fault in the cloud', () => noFaults(page));
-  await pause(now.theme === 'light' ? 20000 : 6000);  // until the chart shows a line
+  await pause(now.theme === 'light' ? 20000 : 6000);  // so that the screenshot shows a line
   await page.evaluate(() => document.activeElement.blur());
   const pictured = { operator: 'cloud', team_lead: 'cloud-lead', finance: 'cloud-finance' }[seat];
   if (pictured) await picture(page, `${pictured}-${now.theme}`, { fullPage: true });
   for (const stop of stops) stop();
-  await claim('what ended is gone within seconds', () => page.waitForFunction(() => document.querySelectorAll('#requests tr').length === 0).then(() => ''));
-  await claim('the page asks nothing while it is hidden', async () => {
+  await claim('ended requests disappear within seconds', () => page.waitForFunction(() => document.querySelectorAll('#requests tr').length === 0).then(() => ''));
+  await claim('the page sends no requests while it is hidden', async () => {
     let asked = 0;
     await page.evaluate(() => {
       Object.defineProperty(document, 'hidden', { value: true, configurable: true });
@@ -379,7 +379,7 @@ async function walkCloud(page, seat, key) {
       delete document.hidden;
       document.dispatchEvent(new Event('visibilitychange'));
     });
-    await eventually(() => asked > 0, 'it does not ask again');
+    await eventually(() => asked > 0, 'it does not continue');
   });
 }
 
@@ -387,7 +387,7 @@ async function walkCloud(page, seat, key) {
 
 async function walkUsage(page, seat, key) {
   await goTo(page, 'usage');
-  await claim('usage is that of the API, for this seat', async () => {
+  await claim('usage is that of the API, for this key', async () => {
     const { json } = await api(`/v1/usage?since=${Math.floor(Date.now() / 1000) - 86400}`, key);
     const sum = (name) => json.data.reduce((total, one) => total + one[name], 0);
     demand(sum('requests') > 0, 'nothing was used');
@@ -400,7 +400,7 @@ async function walkUsage(page, seat, key) {
     demand(JSON.stringify(shown) === JSON.stringify(booked), `shows ${shown}, the API says ${booked}`);
     return `${cells[0]}: ${shown}`;
   });
-  await claim(seesAll(seat) ? 'usage by team' : seat === 'team_lead' ? 'usage by key of the team' : 'usage of nobody else', async () => {
+  await claim(seesAll(seat) ? 'usage by team' : seat === 'team_lead' ? 'usage by key of the team' : 'only its own usage', async () => {
     const parts = await page.$$eval('#usage-parts tr', (rows) => rows.map((tr) => tr.cells[0].textContent));
     const text = await page.textContent('#view-usage');
     if (seesAll(seat)) demand(parts.includes(TEAM) && parts.includes(OTHER_TEAM), parts.join());
@@ -409,7 +409,7 @@ async function walkUsage(page, seat, key) {
     if (seat === 'developer') demand(!(await page.isVisible('#usage-parts-box')), 'parts are shown');
     return parts.join();
   });
-  await claim('periods change by keyboard', async () => {
+  await claim('the keyboard changes periods', async () => {
     await page.focus('#periods input:checked');
     await page.keyboard.press('ArrowRight');
     await page.waitForFunction(() => document.getElementById('chart-title').textContent.includes('by day'));
@@ -433,7 +433,7 @@ async function walkKeyboard(page, seat) {
     await page.keyboard.press('Enter');
     demand(await page.evaluate(() => document.activeElement.id === 'main'), 'it does not skip');
   });
-  await claim('every stop of the Tab key can be seen', async () => {
+  await claim('every tab stop is visible', async () => {
     const unseen = [], stops = new Set();
     for (const view of viewsOf(seat).reverse()) {
       await goTo(page, view);
@@ -456,7 +456,7 @@ async function walkKeyboard(page, seat) {
     demand(unseen.length === 0 && stops.size > (seat === 'finance' ? 7 : 12), `without a ring: ${unseen.join()} of ${[...stops].join()}`);
     return [...stops].join();
   });
-  await claim('a view\'s heading takes the focus when one goes there', async () => {
+  await claim('a view\'s heading gets the focus when the user opens it', async () => {
     await goTo(page, 'usage');
     await page.focus('.views a[href="#/cloud"]');
     await page.keyboard.press('Enter');
@@ -473,7 +473,7 @@ async function walkKeyboard(page, seat) {
 }
 
 async function walkTheme(page) {
-  await claim('the theme is the system\'s until it is chosen, and the choice stays', async () => {
+  await claim('the theme is the system\'s until the user chooses one, and the choice is kept', async () => {
     const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
     demand((await theme()) === now.theme, await theme());
     await page.click('#theme');
@@ -513,7 +513,7 @@ async function walkPhone(browser) {
       await noFaults(page);
     }
   });
-  await claim('on a phone the settings open over the chat and close again', async () => {
+  await claim('on a phone the settings cover the chat and close again', async () => {
     await goTo(page, 'chat');
     demand(!(await page.isVisible('#panel')), 'open from the start');
     await page.click('#panel-toggle');
@@ -534,7 +534,7 @@ async function walkPhone(browser) {
   await goTo(page, 'cloud');
   await pause(1500);
   await picture(page, 'phone-cloud-light');
-  await claim('no fault of its scripts or its policy', () => demand(faults.length === 0, faults.join('; ')));
+  await claim('no script errors and no policy violations', () => demand(faults.length === 0, faults.join('; ')));
   await context.close();
 }
 
@@ -562,7 +562,7 @@ async function walk(browser, seat, theme) {
     row({ part: 'walk', ...now, check: 'walked to its end', ok: false, detail: firstLine(error) });
   }
   const ours = faults.filter((fault) => !/ERR_INTERNET_DISCONNECTED/.test(fault));
-  await claim('no fault of its scripts or its policy, and nothing asked of anybody else', () => demand(ours.length === 0, ours.join('; ')));
+  await claim('no script errors, no policy violations, and no requests to other servers', () => demand(ours.length === 0, ours.join('; ')));
   await context.close();
 }
 

@@ -18,7 +18,7 @@ def body(tokens, **more):
 
 
 class Load:
-    """with Load(cloud, keys): short requests of each key, one after another, until it ends."""
+    """with Load(cloud, keys): each key sends short requests, one after another, until the block ends."""
 
     def __init__(self, cloud, keys):
         self.cloud, self.keys, self.ids = cloud, keys, []
@@ -44,7 +44,7 @@ class Load:
 
 @contextlib.contextmanager
 def held_open(cloud, keys):
-    """Holds one stream of each key in mid-answer: the engine is stopped while the block runs. Yields their ids."""
+    """Holds streams of each key in the middle of an answer: the engine is stopped in the block. Yields their ids."""
     begun, ids, engine = threading.Event(), [], cloud.children("engine")[0]
 
     def on_event(answer):
@@ -61,8 +61,8 @@ def held_open(cloud, keys):
     thread = threading.Thread(target=lambda: asyncio.run(ask_all()))
     thread.start()
     try:
-        assert begun.wait(30), "the streams did not begin"
-        time.sleep(0.5)  # until everything that the engine had sent is delivered
+        assert begun.wait(30), "the streams did not start"
+        time.sleep(0.5)  # until everything that the engine sent is delivered
         yield ids
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -71,12 +71,12 @@ def held_open(cloud, keys):
 
 
 def facts(cloud, request_id):
-    """The fields of a request's record that must never change after its end."""
+    """The part of a request's record that must not change after its end."""
     record = cloud.request(request_id).json()
     return {k: record[k] for k in ("id", "team", "key", "model", "outcome", "usage", "emitted_tokens")}
 
 
 def usage(cloud):
-    """Usage by team and model, without the chip time."""
+    """Usage by team and model, without chip time."""
     rows = cloud.admin("/usage")["data"]
     return {f"{r['team']} {r['model']}": [r["requests"], r["input_tokens"], r["output_tokens"]] for r in rows}

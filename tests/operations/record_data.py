@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""record_data.py FOLDER: records the data that the built program writes.
+"""record_data.py FOLDER: records the data that the program of the current commit writes. Build it first.
 
-Later versions' tests start from this data (test_versions.py). The keys in it are only for the tests.
+The tests of later versions start from it (test_versions.py). Its keys are used only by tests.
 """
 import argparse
 import json

@@ -1,7 +1,7 @@
-"""A data directory of an earlier program as text: written by record_data.py, and turned back into a directory here.
+"""The data directory of an earlier version, recorded as text by record_data.py, and restored from it here.
 
 A folder holds store.sql (the store as SQL text), journal.hex (the journal's header and its open slots) and
-expected.json (the teams, keys, usage and requests that the program reported before it was killed).
+expected.json (what that program reported about its teams, keys, usage and requests before it was killed).
 """
 import json
 import pathlib
@@ -14,7 +14,7 @@ HEADER = struct.Struct("<8sIIQ")  # magic, version, bytes of a slot, slots
 
 
 def write(folder, data):
-    """Writes what a killed cloud left in `data` as text."""
+    """The files that a killed cloud left in `data`, as text."""
     folder.mkdir(parents=True, exist_ok=True)
     store = sqlite3.connect(data / "penstock.db")
     lines = [f"PRAGMA {name}={store.execute(f'PRAGMA {name}').fetchone()[0]};" for name in ("user_version", "application_id")]
@@ -30,7 +30,7 @@ def write(folder, data):
 
 
 def build(name, data):
-    """Creates the directory from the text; returns its expected contents."""
+    """Creates the directory again; returns the expected contents."""
     folder = HERE / name
     data.mkdir(parents=True, exist_ok=True)
     store = sqlite3.connect(data / "penstock.db")

@@ -1,4 +1,4 @@
-"""A backup made under load and restored in another directory: the same teams, keys and usage."""
+"""A backup under load, restored to another directory: the same teams, keys and usage."""
 import json
 import os
 import stat
@@ -28,7 +28,7 @@ def ours(penstock, smollm2):
         yield running
 
 
-def test_a_backup_under_load_answers_elsewhere_with_the_same_usage_and_keys(ours, tmp_path):
+def test_a_backup_under_load_restores_with_the_same_usage_and_keys(ours, tmp_path):
     with load.Load(ours, ours.keys * 2) as under:
         first = ours.run("backup", tmp_path / "first")
         with load.held_open(ours, ours.keys) as open_ids:
@@ -47,7 +47,7 @@ def test_a_backup_under_load_answers_elsewhere_with_the_same_usage_and_keys(ours
             theirs = other.request(record["id"]).json()
             assert theirs["state"] == "ended" and theirs["outcome"] == "gateway_restarted"
             assert theirs["usage"] == record["usage"]
-        # Apart from the two streams, requests of the load were open too.
+        # In addition to the two streams, some requests of the load were open.
         known = {i: other.request(i) for i in {*under.ids, *open_ids} - {record["id"] for record in ended}}
         cut = [r.json() for r in known.values() if r.status == 200]
         assert all(r["outcome"] == "gateway_restarted" for r in cut) and len(cut) <= 6
@@ -63,10 +63,10 @@ def test_a_backup_under_load_answers_elsewhere_with_the_same_usage_and_keys(ours
         assert other.operator_key() == ours.operator_key()
     finally:
         other.stop()
-    assert load.usage(ours) == after, "the source goes on as if nothing was"
+    assert load.usage(ours) == after, "the backup does not change the source"
 
 
-def test_secrets_in_a_backup_are_for_its_owner_alone(ours, tmp_path):
+def test_only_its_owner_can_read_a_backup(ours, tmp_path):
     ours.run("backup", tmp_path / "b")
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o700
     for path in (tmp_path / "b").rglob("*"):
@@ -76,7 +76,7 @@ def test_secrets_in_a_backup_are_for_its_owner_alone(ours, tmp_path):
     assert facts["models"][0]["name"] == load.MODEL and not facts["weights"]
 
 
-def test_nothing_is_restored_over_a_running_cloud_or_from_damage(ours, tmp_path):
+def test_restoring_over_a_running_cloud_or_from_a_damaged_backup_is_refused(ours, tmp_path):
     ours.run("backup", tmp_path / "b")
     refused = ours.run("restore", tmp_path / "b", check=False)
     assert refused.returncode == 1 and f"process {ours.process.pid}" in refused.stdout
@@ -91,7 +91,7 @@ def test_nothing_is_restored_over_a_running_cloud_or_from_damage(ours, tmp_path)
     assert not (tmp_path / "other").exists()
 
 
-def test_a_cloud_that_does_not_run_can_be_backed_up(penstock, tmp_path):
+def test_a_stopped_cloud_can_be_backed_up(penstock, tmp_path):
     stopped = cloud.Cloud({}, load.FAKE, data=tmp_path / "data")
     stopped.start(ready_within=0)
     stopped.wait_alive()

@@ -1,4 +1,4 @@
-"""Logs at their most detailed level: what they contain, and what they must never contain."""
+"""Logs at the most detailed level: what they contain, and what they must never contain."""
 import json
 import re
 import time
@@ -28,7 +28,7 @@ def eventually(holds, within=10):
         time.sleep(0.1)
 
 
-def test_no_level_writes_a_prompt_an_answer_or_a_key(ours):
+def test_no_level_logs_a_prompt_an_answer_or_a_key(ours):
     key = ours.key("secretive")
     assert "trace" in ours.run("log", "trace", "--url", f"http://127.0.0.1:{ours.port}").stdout
     chat = {**load.body(20), "messages": [{"role": "user", "content": f"{MARKER} {MARKER}"}]}
@@ -50,7 +50,7 @@ def test_no_level_writes_a_prompt_an_answer_or_a_key(ours):
         json.loads(line)
 
 
-def test_a_level_returns_by_itself_at_both_ends(ours):
+def test_a_temporary_level_ends_in_gateway_and_engine(ours):
     url = ("--url", f"http://127.0.0.1:{ours.port}")
     ours.run("log", "info", *url)
     ours.run("log", "debug", "--during", "2s", *url)
@@ -61,13 +61,13 @@ def test_a_level_returns_by_itself_at_both_ends(ours):
     assert ours.admin("/log") == {part: {"level": "info", "for_seconds": 0} for part in ("gateway", "engine")}
 
 
-def test_top_prints_one_frame_where_there_is_no_terminal(ours):
+def test_top_prints_one_frame_without_a_terminal(ours):
     ours.key("watched")
     frame = ours.run("top", "--once", "--interval", "200ms", "--url", f"http://127.0.0.1:{ours.port}").stdout
     assert "is ready" in frame and "cpu0" in frame and "\x1b" not in frame
 
 
-def test_top_shows_each_seat_what_it_may_see(ours):
+def test_top_shows_each_role_what_it_may_see(ours):
     for team in ("seen", "unseen"):
         ours.admin("/teams", {"name": team})
     url = f"http://127.0.0.1:{ours.port}"

@@ -1,4 +1,4 @@
-"""Several engines on one machine: a restart of everything under load, a drained engine, one out of memory."""
+"""Several engines on one machine: a full restart under load, a drained engine, and one out of memory."""
 import asyncio
 import os
 import pathlib
@@ -44,7 +44,7 @@ def said(ours):
 
 
 async def streams(ours, key, until, at_once=6):
-    """Runs `at_once` readers, each with one stream after another, until `until` is set; returns all answers."""
+    """A few clients send streams one after another until `until`; returns every answer."""
     answers = []
 
     async def line(number):
@@ -80,7 +80,7 @@ def test_everything_restarts_under_load_and_no_request_is_lost(two):
     said_by = said(two)
     assert said_by.index("engine left is back") < said_by.index("restarting engine right")
     assert "ended" not in said_by
-    # Usage has exactly the requests that were sent.
+    # Exactly one billed request for each that was sent.
     rows = two.admin("/usage")["data"]
     assert sum(r["requests"] for r in rows) == len(answers)
 
@@ -94,7 +94,7 @@ def test_a_restart_of_one_engine_leaves_the_others_alone(two):
     assert all(a.status == 200 and not a.error() for a in answers)
 
 
-def test_an_engine_that_is_set_aside_gets_nothing_until_it_is_resumed(two):
+def test_a_drained_engine_gets_no_requests_until_it_is_resumed(two):
     assert "draining" in two.run("engine", "drain", "left").stdout
     counted = engines(two)["left"]["computed_tokens"]
     for _ in range(4):
@@ -106,7 +106,7 @@ def test_an_engine_that_is_set_aside_gets_nothing_until_it_is_resumed(two):
 
 
 async def while_it_runs(ours, key, act):
-    """Runs a stream of more than ten seconds, and calls `act` meanwhile with the engine that runs it."""
+    """Runs a stream of ten seconds or more, and meanwhile calls `act` with the engine that computes it."""
     asking = asyncio.create_task(sse.ask(ours.port, "/v1/chat/completions", load.body(2000), key, timeout=120))
     await asyncio.sleep(1.5)
     has = next(name for name, engine in (await asyncio.to_thread(engines, ours)).items() if engine["running"])
@@ -116,7 +116,7 @@ async def while_it_runs(ours, key, act):
     return await asking, has, result, took
 
 
-def test_an_answer_of_an_engine_that_is_set_aside_goes_on_elsewhere_with_what_was_computed(two):
+def test_an_answer_of_a_drained_engine_continues_on_another_without_recomputation(two):
     def set_aside(name):
         two.run("engine", "drain", name)
         eventually(lambda: not engines(two)[name]["running"], within=3)
@@ -127,11 +127,11 @@ def test_an_answer_of_an_engine_that_is_set_aside_goes_on_elsewhere_with_what_wa
     story = two.run("usage", "--request", answer.request_id).stdout
     assert f"engine {has} is set aside" in story and "it takes over" in story and "to the bit" in story
     computed = sum(engine["computed_tokens"] for engine in engines(two).values())
-    canaries = 400  # both engines' questions before traffic
-    assert computed < 2000 + 100 + canaries, "it was computed again"
+    canaries = 400  # both engines' canary checks before traffic
+    assert computed < 2000 + 100 + canaries, "the answer was computed again"
 
 
-def test_a_restart_does_not_wait_for_long_answers_that_another_engine_can_go_on_with(two):
+def test_a_restart_does_not_wait_for_long_answers_that_another_engine_can_continue(two):
     answer, has, told, took = asyncio.run(while_it_runs(two, two.key(), lambda name: two.run("restart", name)))
     assert f"engine {has} is back" in told.stdout
     assert (answer.status, answer.finish_reason(), answer.error()) == (200, "length", "")
@@ -139,7 +139,7 @@ def test_a_restart_does_not_wait_for_long_answers_that_another_engine_can_go_on_
     assert took < 8, "2,000 tokens take ten seconds at the least"
 
 
-def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smollm2, tmp_path):
+def test_children_are_started_with_the_installed_binary(penstock, smollm2, tmp_path):
     """An upgrade replaces the program's file."""
     program = tmp_path / "penstock"
     program.write_bytes(penstock.read_bytes())
@@ -155,14 +155,14 @@ def test_children_are_started_from_the_program_that_is_on_disk_now(penstock, smo
             engine = ours.children("engine")[0]
             assert os.readlink(f"/proc/{engine}/exe").endswith("(deleted)")
             os.kill(ours.process.pid, signal.SIGHUP)
-            eventually(lambda: "everything was restarted" in said(ours))
+            eventually(lambda: "all processes were restarted" in said(ours))
             for kind in ("engine", "gateway"):
                 assert os.readlink(f"/proc/{ours.children(kind)[0]}/exe") == str(program)
     finally:
         cloud.PENSTOCK = old
 
 
-def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penstock, smollm2, tmp_path):
+def test_closing_the_terminal_stops_the_cloud_and_does_not_restart_it(penstock, smollm2, tmp_path):
     ours = cloud.Cloud({load.MODEL: smollm2}, data=tmp_path / "data")
     ours.import_models()
     terminal, screen = os.openpty()
@@ -178,8 +178,8 @@ def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penst
             return words in shown[0]
 
         eventually(lambda: shows(b"ready after"))
-        os.kill(process.pid, signal.SIGHUP)  # while the terminal is open, this is a restart
-        eventually(lambda: shows(b"everything was restarted"))
+        os.kill(process.pid, signal.SIGHUP)  # while the terminal is open, this means restart
+        eventually(lambda: shows(b"all processes were restarted"))
         os.close(terminal)
         os.kill(process.pid, signal.SIGHUP)
         assert process.wait(30) == 0
@@ -189,7 +189,7 @@ def test_a_terminal_that_is_closed_stops_the_cloud_and_does_not_restart_it(penst
 
 
 class MemoryGroup:
-    """A memory control group (version 1) for the processes that are started in it."""
+    """A control group of version 1 for the processes that are started in it."""
 
     def __init__(self):
         self.root = pathlib.Path("/sys/fs/cgroup/memory")
@@ -221,15 +221,15 @@ def own_memory_group():
     pytest.skip("this machine has no memory control group of version 1")
 
 
-def test_an_engine_that_was_killed_for_memory_comes_back_with_a_budget_that_holds(penstock, smollm2):
+def test_an_engine_that_was_killed_for_memory_restarts_with_a_budget_that_fits(penstock, smollm2):
     group = MemoryGroup()
     ours = cloud.Cloud({load.MODEL: smollm2}, {"engine.memory": "2GiB"})
     try:
         ours.import_models()
         with group:
             ours.start()
-        group.limit(640 << 20)  # after the engine has measured free memory, as if other programs then took it
-        # More keys and values than the group can hold: 22.5 KB per token.
+        group.limit(640 << 20)  # after the engine has measured the free memory, as if other programs used it
+        # More keys and values than the group allows: 22.5 KB per token.
         body = {"model": load.MODEL, "max_tokens": 4, "ignore_eos": True}
         prompts = [words(1200, seed) for seed in range(18)]
 
@@ -240,13 +240,13 @@ def test_an_engine_that_was_killed_for_memory_comes_back_with_a_budget_that_hold
 
         ours.key()
         asyncio.run(ask(prompts))
-        eventually(lambda: "(out of memory): it held" in said(ours))
+        eventually(lambda: "(out of memory): it used" in said(ours))
         ours.wait_ready(30)
         engine = engines(ours)["cpu0"]
         assert engine["memory_bytes"] < 640 << 20
         assert "since it was killed for memory" in engine["note"]
         assert "since it was killed for memory" in ours.run("status").stdout
-        # Again more requests than its pages can hold at once: now the engine makes them wait.
+        # The same load again, which its pages cannot hold at once: now the engine makes requests wait.
         kills = said(ours).count("out of memory")
         answers = asyncio.run(ask(prompts[:5]))
         assert [(a.status, a.error()) for a in answers] == [(200, "")] * 5

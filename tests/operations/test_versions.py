@@ -1,4 +1,4 @@
-"""This program with data of earlier programs, and with data of a later one."""
+"""This version with data of earlier versions, and with data of a later one."""
 import sqlite3
 import subprocess
 
@@ -16,7 +16,7 @@ def started(data):
 
 
 def check(ours, expected):
-    """Usage and keys are unchanged; requests that were open have ended with what their clients had accepted."""
+    """Usage and keys are unchanged; open requests have ended with what their clients had received."""
     assert sorted(t["name"] for t in ours.admin("/teams")["data"]) == expected["teams"]
     for secret in expected["secrets"]:
         assert sse.call(ours.port, "/v1/models", key=secret).status == 200
@@ -34,7 +34,7 @@ def check(ours, expected):
 
 
 @pytest.mark.parametrize("recording", sorted(p.name for p in recorded.HERE.glob("data_v*")))
-def test_an_upgrade_keeps_usage_and_keys_and_what_was_before(penstock, tmp_path, recording):
+def test_an_upgrade_keeps_usage_and_keys_and_a_backup_of_the_old_state(penstock, tmp_path, recording):
     expected = recorded.build(recording, tmp_path / "data")
     ours = started(tmp_path / "data")
     try:
@@ -50,14 +50,14 @@ def test_an_upgrade_keeps_usage_and_keys_and_what_was_before(penstock, tmp_path,
     store = sqlite3.connect(tmp_path / "before/penstock.db")
     assert f"data_v{store.execute('PRAGMA user_version').fetchone()[0]}" == recording
     store.close()
-    again = started(tmp_path / "before")  # downgrade by the backup, then upgrade again
+    again = started(tmp_path / "before")  # back to the old state, and upgraded again
     try:
         check(again, expected)
     finally:
         again.stop()
 
 
-def test_data_of_a_later_program_is_refused_with_the_way_back(penstock, tmp_path):
+def test_data_of_a_later_version_is_refused_with_the_way_back(penstock, tmp_path):
     recorded.build("data_v1", tmp_path / "data")
     started(tmp_path / "data").stop()
     store = sqlite3.connect(tmp_path / "data/penstock.db")

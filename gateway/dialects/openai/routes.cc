@@ -1,5 +1,6 @@
 #include "gateway/dialects/openai/routes.h"
 
+#include <atomic>
 #include <boost/asio/post.hpp>
 
 #include "gateway/common/json_out.h"
@@ -25,6 +26,7 @@ void Begin(GenerationContext& context, const Endpoint& endpoint, Call call, ApiR
                             .idempotency_key = std::move(call.request.idempotency_key),
                             .endpoint = endpoint.name,
                             .body_bytes = call.request.body.size(),
+                            .memory = std::move(call.request.memory),
                             .renderer = {},
                             .render_error = call.render_error};
   const int64_t created = context.clock.Wall() / kSecond;
@@ -35,17 +37,31 @@ void Begin(GenerationContext& context, const Endpoint& endpoint, Call call, ApiR
   BeginGeneration(context, std::move(request), std::move(call.reply));
 }
 
+// A client whose body waits to be parsed.
+struct Waiting final : Reply::Listener {
+  void OnAccepted(uint64_t) override {}
+  void OnGone(std::string_view) override { gone = true; }
+  std::atomic<bool> gone = false;
+};
+
 void Generate(GenerationContext& context, const Endpoint& endpoint, Call& call) {
-  if (call.request.body.size() <= kInlineBody) {
+  const size_t bytes = call.request.body.size();
+  if (bytes <= kInlineBody) {
     auto chat = endpoint.parse(call.request.body);
     return Begin(context, endpoint, std::move(call), std::move(chat));
   }
-  boost::asio::post(context.pool, [&context, &endpoint, call = std::move(call)]() mutable {
-    auto chat = endpoint.parse(call.request.body);
-    boost::asio::post(context.io,
-                      [&context, &endpoint, call = std::move(call), chat = std::move(chat)]() mutable {
-                        Begin(context, endpoint, std::move(call), std::move(chat));
-                      });
+  const TeamId team = call.principal.team;
+  const auto client = std::make_shared<Waiting>();
+  call.reply->Listen(client);
+  const auto shared = std::make_shared<Call>(std::move(call));
+  context.workers.Add(team, bytes, [&context, &endpoint, client, shared]() mutable {
+    ApiResult<ChatRequest> chat;
+    if (!client->gone) chat = endpoint.parse(shared->request.body);
+    // Moved, not copied: a call must end its life on the io thread.
+    boost::asio::post(context.io, [&context, &endpoint, client = std::move(client),
+                                   shared = std::move(shared), chat = std::move(chat)]() mutable {
+      if (!client->gone) Begin(context, endpoint, std::move(*shared), std::move(chat));
+    });
   });
 }
 

@@ -1,4 +1,4 @@
-// What becomes of engines that make trouble, and of the answers that they had begun.
+// What happens to engines at fault, and to the answers that they had begun.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -56,7 +56,7 @@ const wire::Submit& LastSubmit(const ScriptedEngine& engine) {
 
 // ---- answers that had begun -------------------------------------------------------------------------
 
-TEST(Trust, AnAnswerThatHadBegunGoesOnElsewhereFromWhereItWas) {
+TEST(Faults, AnAnswerThatHadBegunGoesOnElsewhereFromWhereItWas) {
   FleetWorld world;
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -89,14 +89,14 @@ TEST(Trust, AnAnswerThatHadBegunGoesOnElsewhereFromWhereItWas) {
   EXPECT_EQ(world.fleet->Running(), 0u);
 }
 
-TEST(Trust, AnEngineWithoutModelsHasNothingToProve) {
+TEST(Faults, AnEngineWithoutModelsHasNothingToProve) {
   FleetWorld world;
   auto engine = world.Engine(Resuming("cpu0"));
   ASSERT_TRUE(world.Until([&] { return world.View("cpu0").connected; }));
   EXPECT_EQ(world.View("cpu0").State(), "up");
 }
 
-TEST(Trust, UnderAnotherContractTheStoryIsToldSo) {
+TEST(Faults, UnderAnotherContractTheClientIsTold) {
   FleetWorld world;
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -109,7 +109,7 @@ TEST(Trust, UnderAnotherContractTheStoryIsToldSo) {
   EXPECT_NE(witness->whys.back().find("another numeric contract"), std::string::npos) << witness->whys.back();
 }
 
-TEST(Trust, AnAnswerThatNobodyCanGoOnWithEndsWithAClearError) {
+TEST(Faults, AnAnswerThatNobodyCanGoOnWithEndsWithAClearError) {
   FleetWorld world({.resume_within = 5 * kSecond});
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -128,7 +128,7 @@ TEST(Trust, AnAnswerThatNobodyCanGoOnWithEndsWithAClearError) {
   EXPECT_NE(witness->error->message.find("broke off"), std::string::npos) << witness->error->message;
 }
 
-TEST(Trust, AStepThatFailsIsTriedElsewhereAndWordsOfTheFirstAttemptAreIgnored) {
+TEST(Faults, AStepThatFailsIsTriedElsewhereAndWordsOfTheFirstAttemptAreIgnored) {
   FleetWorld world;
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -149,7 +149,7 @@ TEST(Trust, AStepThatFailsIsTriedElsewhereAndWordsOfTheFirstAttemptAreIgnored) {
   EXPECT_NE(world.View("cpu0").why.find("fever"), std::string::npos);
 }
 
-TEST(Trust, AJobThatIsAtFaultItselfIsNotTriedElsewhere) {
+TEST(Faults, AJobThatIsAtFaultItselfIsNotTriedElsewhere) {
   FleetWorld world;
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -165,7 +165,7 @@ TEST(Trust, AJobThatIsAtFaultItselfIsNotTriedElsewhere) {
   EXPECT_EQ(one->Submitted().size(), 1u);
 }
 
-TEST(Trust, AnEngineThatFailsAgainAndAgainIsLeftAloneForAWhile) {
+TEST(Faults, AnEngineThatFailsAgainAndAgainIsLeftAloneForAWhile) {
   FleetWorld world;
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -187,7 +187,7 @@ TEST(Trust, AnEngineThatFailsAgainAndAgainIsLeftAloneForAWhile) {
   EXPECT_EQ(world.View("cpu0").may_run, 1u) << "it comes back slowly";
 }
 
-TEST(Trust, AStepThatHangsCostsTheEngineItsJobs) {
+TEST(Faults, AStepThatHangsCostsTheEngineItsJobs) {
   FleetWorld world;
   world.Serve("qwen");
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -214,12 +214,7 @@ TEST(Trust, AStepThatHangsCostsTheEngineItsJobs) {
 
 // ---- variants ---------------------------------------------------------------------------------------
 
-struct Heard final : Witness {
-  void OnPlaced(const Placed& placed) override { models.emplace_back(placed.model); }
-  std::vector<std::string> models;
-};
-
-TEST(Trust, AFamilyIsServedByAnyVariantAndAPinByOne) {
+TEST(Faults, AFamilyIsServedByAnyVariantAndAPinByOne) {
   FleetWorld world;
   world.Serve("qwen:q4");
   world.Serve("qwen:q8");
@@ -233,7 +228,7 @@ TEST(Trust, AFamilyIsServedByAnyVariantAndAPinByOne) {
   EXPECT_TRUE(world.fleet->Ready("qwen"));
   EXPECT_FALSE(world.fleet->Submit(FleetWorld::NewJob("qwe"), std::make_shared<Witness>()));
   const auto ask = [&](const std::string& model, std::vector<std::string> variants) {
-    auto witness = std::make_shared<Heard>();
+    auto witness = std::make_shared<Witness>();
     Job job = FleetWorld::NewJob(model);
     job.variants = std::move(variants);
     EXPECT_TRUE(world.fleet->Submit(std::move(job), witness));
@@ -247,7 +242,7 @@ TEST(Trust, AFamilyIsServedByAnyVariantAndAPinByOne) {
   EXPECT_EQ(LastSubmit(*one).model(), "qwen:q4");
 }
 
-TEST(Trust, AnAnswerGoesOnWithTheVariantThatBeganIt) {
+TEST(Faults, AnAnswerGoesOnWithTheVariantThatBeganIt) {
   FleetWorld world;
   world.Serve("qwen:q4");
   world.Serve("qwen:q8");
@@ -267,7 +262,7 @@ TEST(Trust, AnAnswerGoesOnWithTheVariantThatBeganIt) {
   EXPECT_TRUE(world.Until([&] { return same->Submitted().size() == 1; }));
 }
 
-TEST(Trust, AVariantThatNoEngineCouldLoadDoesNotFailTheFamily) {
+TEST(Faults, AVariantThatNoEngineCouldLoadDoesNotFailTheFamily) {
   FleetWorld world;
   world.Serve("qwen:q4");
   world.Serve("qwen:q8");
@@ -325,7 +320,7 @@ std::unique_ptr<ScriptedEngine> AnsweringEngine(FleetWorld& world, const wire::H
   return engine;
 }
 
-TEST(Trust, AnEngineGetsNoRequestsBeforeItAnsweredItsCanaries) {
+TEST(Faults, AnEngineGetsNoRequestsBeforeItAnsweredItsCanaries) {
   FleetWorld world;
   ServeWithCanaries(world);
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -340,7 +335,7 @@ TEST(Trust, AnEngineGetsNoRequestsBeforeItAnsweredItsCanaries) {
   EXPECT_EQ(LastSubmit(*one).request(), id);
 }
 
-TEST(Trust, AnEngineThatAnswersWronglyIsKeptOutAndAskedAgain) {
+TEST(Faults, AnEngineThatAnswersWronglyIsKeptOutAndAskedAgain) {
   FleetWorld world;
   ServeWithCanaries(world);
   auto one = AnsweringEngine(world, Resuming("cpu0"), 100, "good");
@@ -354,7 +349,7 @@ TEST(Trust, AnEngineThatAnswersWronglyIsKeptOutAndAskedAgain) {
   ASSERT_TRUE(world.Until([&] { return world.View("cpu1").health == "recovering"; }));
 }
 
-TEST(Trust, AnEngineThatTurnsWrongIsFoundWithinThePeriodAndItsAnswersEnd) {
+TEST(Faults, AnEngineThatTurnsWrongIsFoundWithinThePeriodAndItsAnswersEnd) {
   FleetWorld world({.canary_period = 10 * kSecond});
   ServeWithCanaries(world);
   auto one = AnsweringEngine(world, Resuming("cpu0"), 100, "good");
@@ -383,7 +378,7 @@ void RefuseCanaries(ScriptedEngine& engine, const Error& error) {
   }
 }
 
-TEST(Trust, AnEngineThatFailsItsCanariesIsAskedAgainUntilItsTroublesAreTooMany) {
+TEST(Faults, AnEngineThatFailsItsCanariesIsAskedAgainUntilItsTroublesAreTooMany) {
   FleetWorld world;
   ServeWithCanaries(world);
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -400,7 +395,7 @@ TEST(Trust, AnEngineThatFailsItsCanariesIsAskedAgainUntilItsTroublesAreTooMany) 
   EXPECT_TRUE(world.Until([&] { return world.fleet->Ready("qwen"); }));
 }
 
-TEST(Trust, AnEngineWhoseContextIsTooShortForACanaryServesUnproved) {
+TEST(Faults, AnEngineWhoseContextIsTooShortForACanaryServesUnproved) {
   FleetWorld world;
   ServeWithCanaries(world);
   auto one = ReadyEngine(world, Resuming("cpu0"));
@@ -410,26 +405,26 @@ TEST(Trust, AnEngineWhoseContextIsTooShortForACanaryServesUnproved) {
   EXPECT_EQ(world.View("cpu0").health, "good");
 }
 
-TEST(Trust, TheRightAnswersOutliveTheGateway) {
+TEST(Faults, TheRightAnswersOutliveTheGateway) {
   const std::string file = fmt::format("{}/truths-{}.json", ::testing::TempDir(), ::getpid());
   std::filesystem::remove(file);
   {
-    FleetWorld world({.truths = file});
+    FleetWorld world({}, file);
     ServeWithCanaries(world);
     auto one = AnsweringEngine(world, Resuming("cpu0"), 100, "good");
   }
   {
-    FleetWorld world({.truths = file});
+    FleetWorld world({}, file);
     ServeWithCanaries(world);
     auto one = AnsweringEngine(world, Resuming("cpu0"), 300, "quarantined");
   }
   std::ofstream(file) << "no JSON";
-  FleetWorld world({.truths = file});
+  FleetWorld world({}, file);
   ServeWithCanaries(world);
   auto one = AnsweringEngine(world, Resuming("cpu0"), 300, "good");  // a damaged file is as good as none
 }
 
-TEST(Trust, OurOwnKernelsAreBelievedOverOthersAndMostOverOne) {
+TEST(Faults, OurOwnKernelsAreBelievedOverOthersAndMostOverOne) {
   FleetWorld world({.canary_period = 10 * kSecond});
   ServeWithCanaries(world);
   auto first = AnsweringEngine(world, Resuming("gpu0", ""), 100, "good");
