@@ -19,6 +19,7 @@
 #include "runner/cell_map.h"
 #include "runner/ggml/device.h"
 #include "runner/ggml/handles.h"
+#include "runner/ggml/libllama.h"
 #include "runner/kv_size.h"
 #include "runner/sampler.h"
 
