@@ -16,7 +16,7 @@ namespace {
 
 // What the client is told when the engine ends the job's choices with this event. The first failure is final.
 Error Carried(const wire::TokenEvent& failed) {
-  FleetOptions options;
+  PoolOptions options;
   options.max_requeues = 0;
   penstock::testing::FleetWorld world(options);
   world.Serve("m");
