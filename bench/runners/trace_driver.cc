@@ -22,6 +22,7 @@
 
 #include "bench/serve/driver_protocol.h"
 #include "engine/loop.h"
+#include "engine/wire_error.h"
 #include "model/files/assets.h"
 #include "runner/ggml_plugin.h"
 #include "runner/native.h"
@@ -173,7 +174,7 @@ class Driver {
   }
 
   void Hear(const wire::FromEngine& message) {
-    if (message.has_model()) error_ = message.model().error();
+    if (message.has_model()) error_ = ErrorOf(message.model()).message;
     if (message.step().chip_ns() > 0) chip_ns_ = message.step().chip_ns();
     for (const auto& event : message.step().tokens()) {
       Said& said = said_[event.request()];
