@@ -156,6 +156,7 @@ TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
   for (int i = 0; i < 5; ++i) {
     SetStoreVersion(data_->path(), 2,
                     "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                    "ALTER TABLE requests DROP COLUMN input;"
                     "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
     const auto upgraded = UpgradeData(*data_);
     ASSERT_TRUE(upgraded) << upgraded.error().message;
@@ -178,6 +179,7 @@ TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
 TEST_F(BackupTest, AStoreOfALaterVersionIsRefusedWithTheWayBack) {
   SetStoreVersion(data_->path(), 2,
                   "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                  "ALTER TABLE requests DROP COLUMN input;"
                   "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
   ASSERT_TRUE(UpgradeData(*data_));
   SetStoreVersion(data_->path(), 99, "INSERT INTO upgrades VALUES(99, '9.9.9', 1)");
