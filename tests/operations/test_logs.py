@@ -55,9 +55,9 @@ def test_a_temporary_level_ends_in_gateway_and_engine(ours):
     ours.run("log", "info", *url)
     ours.run("log", "debug", "--during", "2s", *url)
     assert "debug for" in ours.run("status", *url).stdout
-    eventually(lambda: "the log level is debug" in logs(ours)["engine-cpu0.log"])
+    eventually(lambda: "the log level is now debug" in logs(ours)["engine-cpu0.log"])
     eventually(lambda: "for" not in ours.run("log", *url).stdout)
-    eventually(lambda: logs(ours)["engine-cpu0.log"].rstrip().endswith("the log level is info from here on"))
+    eventually(lambda: logs(ours)["engine-cpu0.log"].rstrip().endswith("the log level is now info"))
     assert ours.admin("/log") == {part: {"level": "info", "for_seconds": 0} for part in ("gateway", "engine")}
 
 
