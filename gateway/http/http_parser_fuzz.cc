@@ -10,14 +10,14 @@ namespace {
 using penstock::gateway::HttpParser;
 using penstock::gateway::HttpRequest;
 
-// 0: wants more; 1: done; otherwise the error's status.
+// 0: more bytes are needed; 1: done; otherwise an error.
 int Parse(std::string_view bytes, size_t step, HttpRequest& request) {
   HttpParser parser({.header_bytes = 4096, .body_bytes = 4096}, request);
   size_t taken = 0;
   for (size_t seen = std::min(step, bytes.size()); !parser.done();
        seen = std::min(seen + step, bytes.size())) {
     const auto n = parser.Put(bytes.substr(taken, seen - taken));
-    if (!n) return n.error().status;
+    if (!n) return 2 + static_cast<int>(n.error().code);
     taken += *n;
     if (seen == bytes.size()) break;
   }
