@@ -137,7 +137,7 @@ const std::array kSettings = {
     Engine<Size, &EngineOptions::memory_bytes>(
         "engine.memory", "BYTES", "memory for weights and KV; 0: what is free at start, less a reserve"),
     Engine<Size, &EngineOptions::kv_bytes>("engine.kv_memory", "BYTES",
-                                           "KV memory of each model; 0: the engine chooses"),
+                                           "most KV memory of each model; 0: the engine chooses"),
     Ggml<Size, &GgmlOptions::pause_bytes>(
         "engine.pause_memory", "BYTES",
         "the ggml runner: memory of this machine that holds the state of a model's paused sequences; "
