@@ -31,8 +31,8 @@ TEST(FairWorkers, EachOwnersWorkRunsInItsOrder) {
 }
 
 TEST(FairWorkers, AnOwnerWithMuchWorkDelaysAnotherByOnePiece) {
-  FairWorkers workers({.name = "test"});
   std::atomic<int> greedy = 0;
+  FairWorkers workers({.name = "test"});
   for (int i = 0; i < 200; ++i) {
     workers.Add(1, [&] {
       Spend(std::chrono::milliseconds(5));
@@ -50,9 +50,9 @@ TEST(FairWorkers, AnOwnerWithMuchWorkDelaysAnotherByOnePiece) {
 }
 
 TEST(FairWorkers, TimeIsSharedNotPieces) {
-  FairWorkers workers({.name = "test"});
   std::atomic<int> small = 0, large = 0;
   std::atomic<bool> over = false;
+  FairWorkers workers({.name = "test"});
   for (int i = 0; i < 2000; ++i) {
     workers.Add(1, [&] {
       if (over) return;
@@ -65,18 +65,16 @@ TEST(FairWorkers, TimeIsSharedNotPieces) {
       ++large;
     });
   }
-  Spend(std::chrono::milliseconds(600));
+  while (large < 20) Spend(std::chrono::milliseconds(1));
   over = true;
   EXPECT_GT(small, 3 * large) << "ten small pieces take as long as a large one";
-  EXPECT_GT(large, 5);
 }
 
 TEST(FairWorkers, OneThreadIsLeftForTheOthers) {
-  FairWorkers workers({.name = "test", .threads = 2, .most_of_one = 1});
-  std::promise<void> release;
+  std::promise<void> release, done;
   const std::shared_future<void> released = release.get_future().share();
+  FairWorkers workers({.name = "test", .threads = 2, .most_of_one = 1});
   for (int i = 0; i < 3; ++i) workers.Add(1, [released] { released.wait(); });
-  std::promise<void> done;
   workers.Add(2, [&] { done.set_value(); });
   done.get_future().wait();
   EXPECT_EQ(workers.waiting(), 2u);
@@ -84,6 +82,8 @@ TEST(FairWorkers, OneThreadIsLeftForTheOthers) {
 }
 
 TEST(FairWorkers, NothingIsSavedUpWhileIdle) {
+  std::vector<FairWorkers::Owner> alone, both;
+  std::promise<void> last;
   FairWorkers workers({.name = "test"});
   const auto run = [&](FairWorkers::Owner owner, int pieces, std::vector<FairWorkers::Owner>& order) {
     for (int i = 0; i < pieces; ++i) {
@@ -93,13 +93,11 @@ TEST(FairWorkers, NothingIsSavedUpWhileIdle) {
       });
     }
   };
-  std::vector<FairWorkers::Owner> alone, both;
   run(1, 50, alone);
   while (workers.waiting() > 0) Spend(std::chrono::milliseconds(1));
   run(1, 20, both);
   run(2, 20, both);  // has had 100 ms less so far, but does not get that time now
   while (workers.waiting() > 0) Spend(std::chrono::milliseconds(1));
-  std::promise<void> last;
   workers.Add(3, [&] { last.set_value(); });
   last.get_future().wait();
   const auto early = std::count(both.begin(), both.begin() + 20, 1);
