@@ -77,8 +77,10 @@ class World {
     Do([this] { models.Refresh(); });
   }
   ~World() {
-    Do([this] { server_.CutAll("the test is over"); });
-    workers_.Stop();
+    Do([this] {
+      server_.CutAll("the test is over");
+      workers_.Stop();  // here, since dropped work ends generations
+    });
     pool_.join();
     work_.reset();
     io_.stop();

@@ -86,6 +86,10 @@ def show(outcome):
           f"  ({outcome.seconds:.1f} s)", flush=True)
     if outcome.failed:
         lines = outcome.output.splitlines()
+        for at, line in enumerate(lines):
+            if re.search(r"WARNING: ThreadSanitizer|ERROR: \w+Sanitizer", line):
+                print("\n".join("    " + report for report in lines[at:at + 60]), flush=True)
+                break
         print("\n".join("    " + line for line in lines if not re.match(r"\[( RUN  |       OK )", line))[-6000:],
               flush=True)
 

@@ -110,6 +110,8 @@ TEST(BodyMemory, HalfSentBodiesOfOneKeyAreRefusedBeyondItsLimitAndOthersAreServe
   for (int i = 0; i < 4; ++i) {
     clients.push_back(std::make_unique<testing::Client>(world.port));
     clients.back()->Send(Head("key-a", 8 << 20) + std::string(300 << 10, ' '));
+    const size_t held = static_cast<size_t>(i + 1) * (300 << 10);
+    if (i < 3) ASSERT_TRUE(world.Eventually([&] { return world.body_memory() == held; }));
   }
   const testing::Answer refused = clients.back()->Read();
   EXPECT_EQ(refused.status, 429);
