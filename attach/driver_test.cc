@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "attach/testing.h"
 
@@ -226,9 +227,9 @@ TEST(Driver, AnswersThatAreNoneEndInWords) {
       {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
        "without 'choices'", true},
   };
-  size_t row = 0;
+  std::atomic<size_t> row = 0;  // read by the threads of the fake server
+  std::atomic<bool> on = false;
   FakeUpstream::Manners manners;
-  bool on = false;
   manners.instead = [&] { return on ? rows[row].answer : std::string(); };
   FakeUpstream upstream(manners);
   Cloud cloud(upstream.port());
