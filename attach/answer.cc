@@ -122,7 +122,7 @@ Result<json::value> Parse(std::string_view text) {
   options.max_depth = 32;
   json::value value = json::parse(text, error, {}, options);
   if (error || !value.is_object()) {
-    return Fail(Code::kUnavailable, "it answers with something that is no JSON object: {}", ErrorText(text));
+    return Fail(Code::kUnavailable, "its answer is not a JSON object: {}", ErrorText(text));
   }
   return value;
 }
@@ -145,7 +145,7 @@ Result<UpstreamChunk> ParseChunk(std::string_view text) {
   const json::value* choices = Find(value, "choices");
   if (choices == nullptr || !choices->is_array()) {
     if (chunk.usage) return chunk;
-    return Fail(Code::kUnavailable, "it answers without 'choices': {}", ErrorText(text));
+    return Fail(Code::kUnavailable, "its answer has no 'choices': {}", ErrorText(text));
   }
   if (!choices->get_array().empty()) ReadChoice(choices->get_array().front(), chunk);
   return chunk;

@@ -57,10 +57,10 @@ TEST(ParseChunk, NamesWhatIsNoAnswer) {
     const auto chunk = ParseChunk(json);
     return chunk ? "an answer" : chunk.error().message;
   };
-  EXPECT_THAT(said("<html><title>502</title>"), HasSubstr("no JSON object: <html>"));
-  EXPECT_THAT(said("[1]"), HasSubstr("no JSON object"));
+  EXPECT_THAT(said("<html><title>502</title>"), HasSubstr("not a JSON object: <html>"));
+  EXPECT_THAT(said("[1]"), HasSubstr("not a JSON object"));
   EXPECT_THAT(said(R"({"error":{"message":"out of memory","code":500}})"), HasSubstr("out of memory"));
-  EXPECT_THAT(said(R"({"id":1})"), HasSubstr("without 'choices'"));
+  EXPECT_THAT(said(R"({"id":1})"), HasSubstr("no 'choices'"));
   EXPECT_EQ(said(R"({"choices":[]})"), "an answer");
 }
 

@@ -131,12 +131,12 @@ asio::awaitable<Status> Driver::Answer(Choice& choice, Upstream::Call& call) {
     const int status = call.head().status();
     const auto body = co_await call.ReadAll(kLongestError);
     const std::string text = body ? ErrorText(*body) : body.error().message;
-    co_return Fail(CodeOfStatus(status), "it answers {}: {}", status, text);
+    co_return Fail(CodeOfStatus(status), "it answered with status {}: {}", status, text);
   }
   if (call.head().content_type() != "text/event-stream") {
     // Some servers send a whole answer although a stream was requested.
     if (call.head().content_type() != "application/json")
-      co_return Fail(Code::kUnavailable, "it answers with {}, not with events",
+      co_return Fail(Code::kUnavailable, "it answered with {}, not with a stream of events",
                      call.head().content_type().empty() ? "no type" : call.head().content_type());
     const auto body = co_await call.ReadAll(EventReader::kLongest);
     if (!body) co_return std::unexpected(body.error());
@@ -174,7 +174,7 @@ asio::awaitable<Status> Driver::Answer(Choice& choice, Upstream::Call& call) {
   }
   if (choice.ended) co_return Status();
   if (choice.finish.empty() && !choice.done)
-    co_return Fail(Code::kUnavailable, "it ended its answer without an end");
+    co_return Fail(Code::kUnavailable, "its stream ended without a finish_reason");
   EndAsUpstream(choice);
   // To the end of the body, so that the connection can be used again.
   while (call.head().status() == 200 && !call.head().done()) {
@@ -212,7 +212,7 @@ asio::awaitable<void> Driver::WaitForCredit(Choice& choice) {
 Status Driver::Take(Choice& choice, const std::string& json) {
   PENSTOCK_ASSIGN(const UpstreamChunk chunk, ParseChunk(json));
   if (chunk.calls_tool)
-    return Fail(Code::kUnavailable, "it answers with a call of a tool, which cannot be passed on yet");
+    return Fail(Code::kUnavailable, "its answer is a tool call, which is not supported yet");
   TakeChunk(choice, chunk);
   return {};
 }

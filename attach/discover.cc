@@ -98,7 +98,7 @@ class Asker {
       greedy_ = answer->text;
       co_return Status();
     }
-    co_return Fail(Code::kUnavailable, "it answers no request: {}", said);
+    co_return Fail(Code::kUnavailable, "it answered none of the test requests: {}", said);
   }
 
   asio::awaitable<void> AskIds() {

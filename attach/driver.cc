@@ -214,7 +214,7 @@ Status Driver::MakeChoices(const std::shared_ptr<Request>& request) {
                                               .emitted = choice->before}));
     ++request->open;
   }
-  if (request->open == 0) return Fail(Code::kInvalid, "nothing of the request is left to do");
+  if (request->open == 0) return Fail(Code::kInvalid, "every choice of the request has already ended");
   return {};
 }
 

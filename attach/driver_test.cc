@@ -47,7 +47,7 @@ TEST(Driver, AChatGoesToAnUpstreamThatTakesNothingElse) {
   Cloud cloud(upstream.port());
   ASSERT_TRUE(cloud.LoadAndWait());
   auto submit = cloud.Ask(1, 3);
-  EXPECT_THAT(cloud.Run(submit).error, HasSubstr("takes chats only"));
+  EXPECT_THAT(cloud.Run(submit).error, HasSubstr("supports only chat requests"));
   submit.set_request(2);
   submit.set_chat(R"({"messages":[{"role":"user","content":"Hi"}]})");
   EXPECT_EQ(cloud.Run(submit).text, "abc");
@@ -67,7 +67,7 @@ TEST(Driver, WhatTheUpstreamIgnoresIsRefusedByName) {
   EXPECT_EQ(heard.finish, wire::ERROR);
   EXPECT_FALSE(heard.fault);
   EXPECT_TRUE(heard.unable);
-  EXPECT_THAT(heard.error, HasSubstr("cannot do top_k, presence_penalty, logprobs"));
+  EXPECT_THAT(heard.error, HasSubstr("does not support top_k, presence_penalty, logprobs"));
   submit.set_request(2);
   submit.set_lenient(true);
   EXPECT_EQ(cloud.Run(submit).finish, wire::LENGTH);
@@ -216,16 +216,17 @@ TEST(Driver, AnswersThatAreNoneEndInWords) {
        "502: <html>down for tea", true},
       {"HTTP/1.1 400 Bad\r\nContent-Length: 27\r\n\r\n{\"error\":\"no such sampler\"}",
        "400: no such sampler", false},
-      {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "text/html, not with events", true},
-      {"nonsense\r\n\r\n", "no HTTP", true},
-      {events + "data: {\"choi\n\n", "no JSON object", true},
+      {"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "text/html, not with a stream of events",
+       true},
+      {"nonsense\r\n\r\n", "not HTTP", true},
+      {events + "data: {\"choi\n\n", "not a JSON object", true},
       {events + token + R"(data: {"error":{"message":"out of memory"}})" + "\n\n", "out of memory", true},
-      {events + token, "without an end", true},
+      {events + token, "without a finish_reason", true},
       {"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 5000\r\n\r\n" + token,
-       "amid its answer", true},
+       "during its answer", true},
       {events + "data: " + std::string(5 << 20, 'x'), "more than 4 MB", true},
-      {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
-       "without 'choices'", true},
+      {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", "no 'choices'",
+       true},
   };
   std::atomic<size_t> row = 0;  // read by the threads of the fake server
   std::atomic<bool> on = false;
@@ -270,7 +271,7 @@ TEST(Driver, ModelsFailInWordsWhileTheUpstreamIsAwayAndAreReadyWhenItIsBack) {
   ASSERT_TRUE(cloud.LoadAndWait());
   upstream.reset();
   ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::FAILED; }));
-  EXPECT_THAT(cloud.state_.error().text(), HasSubstr("nothing answers there"));
+  EXPECT_THAT(cloud.state_.error().text(), HasSubstr("cannot connect"));
   upstream = std::make_unique<FakeUpstream>(FakeUpstream::Manners{}, port);
   ASSERT_TRUE(cloud.RunUntil([&] { return cloud.state_.state() == wire::ModelState::READY; }));
   EXPECT_EQ(cloud.Run(cloud.Ask(1, 2)).text, "ab");

@@ -29,7 +29,7 @@ Status ResponseReader::Feed(std::string_view bytes) {
   }
   held_.erase(0, used);
   if (error == boost::beast::http::error::need_more) return {};
-  if (error) return Fail(Code::kUnavailable, "its answer is no HTTP ({})", error.message());
+  if (error) return Fail(Code::kUnavailable, "its answer is not HTTP ({})", error.message());
   return {};
 }
 
@@ -39,7 +39,7 @@ Status ResponseReader::End() {
   if (got_some()) put_eof(error);
   if (!error && is_done()) return {};
   return Fail(Code::kUnavailable, "it closed the connection {}",
-              got_some() ? "amid its answer" : "without an answer");
+              got_some() ? "during its answer" : "before it answered");
 }
 
 void ResponseReader::on_response_impl(int code, text, int, error_code&) {

@@ -72,7 +72,7 @@ void Launched::Look() {
     pid_ = -1;
     if (now - started_ > kLivedLong) back_off_ = kFirstBackOff;
     again_at_ = now + back_off_;
-    spdlog::error("the upstream ended ({} {}); it is started again in {:.1f} s",
+    spdlog::error("the upstream ended ({} {}); it restarts in {:.1f} s",
                   WIFSIGNALED(status) ? "by signal" : "status",
                   WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
                   static_cast<double>(back_off_) / kSecond);
@@ -92,7 +92,7 @@ Result<std::string> FillPort(std::string_view launch, uint16_t port) {
   size_t at = command.find(kPort);
   if (at == std::string::npos) {
     return Fail(Code::kInvalid,
-                "engine.launch names no {{port}}: write it where the server is told its port, as in "
+                "engine.launch must contain {{port}} where the server expects its port, as in "
                 "\"vllm serve MODEL --port {{port}}\"");
   }
   for (; at != std::string::npos; at = command.find(kPort, at))

@@ -57,14 +57,14 @@ class Maker {
   // The messages are the client's; the template is the upstream's.
   Status AddChat(const PromptParts& prompt) {
     if (submit_.chat().empty() && !submit_.lenient())
-      return Fail(Reason::kUnsupportedField, "this upstream takes chats only, and the request is none");
+      return Fail(Reason::kUnsupportedField, "this upstream supports only chat requests");
     if (submit_.chat().empty()) {
       body_["messages"] = json::array{json::object{{"role", "user"}, {"content", prompt.text}}};
       return {};
     }
     boost::system::error_code error;
     const json::value chat = json::parse(submit_.chat(), error);
-    if (error || !chat.is_object()) return Fail(Code::kInvalid, "the request's chat is no JSON object");
+    if (error || !chat.is_object()) return Fail(Code::kInvalid, "the request's chat is not a JSON object");
     for (const std::string_view name : {"messages", "tools", "tool_choice"}) {
       if (const auto* value = chat.get_object().if_contains(name); value != nullptr) body_[name] = *value;
     }
@@ -128,8 +128,8 @@ class Maker {
 
   Result<UpstreamRequest> Finish() {
     if (!lacking_.empty()) {
-      return Fail(Reason::kUnsupportedField, "the upstream that serves this model cannot do {}; leave it out",
-                  lacking_);
+      return Fail(Reason::kUnsupportedField,
+                  "the upstream that serves this model does not support {}; remove it", lacking_);
     }
     const std::string path = can_.prompt == Can::Prompt::kChat ? "/v1/chat/completions" : "/v1/completions";
     return UpstreamRequest{.path = path, .body = json::serialize(body_)};

@@ -36,7 +36,7 @@ class StreamOf final : public Stream {
     tcp().expires_after(std::chrono::nanoseconds(limit));
     const auto [error, size] =
         co_await asio::async_write(layer_, asio::buffer(bytes.data(), bytes.size()), kTuple);
-    if (error) co_return Failed("it takes no request", error);
+    if (error) co_return Failed("the request could not be sent", error);
     co_return Status();
   }
 
@@ -45,7 +45,7 @@ class StreamOf final : public Stream {
     const auto [error, size] =
         co_await layer_.async_read_some(asio::buffer(space.data(), space.size()), kTuple);
     if (error == asio::error::eof || error == asio::ssl::error::stream_truncated) co_return 0;
-    if (error) co_return Failed("it broke off", error);
+    if (error) co_return Failed("the connection was lost", error);
     co_return size;
   }
 
@@ -64,14 +64,14 @@ using TlsStream = StreamOf<beast::ssl_stream<beast::tcp_stream>>;
 std::unexpected<Error> NoTls(const error_code& error) {
   const bool late = error == beast::error::timeout;
   return Fail(Code::kUnavailable,
-              "no TLS can be spoken with it ({}); if it speaks plain HTTP, begin its URL with http://",
+              "the TLS handshake failed ({}); if the server uses plain HTTP, begin its URL with http://",
               late ? "no answer in time" : error.message());
 }
 
 // REQUIRES: `trust` lives as long as the stream.
 asio::awaitable<Status> ShakeHands(TlsStream& stream, const std::string& host, const Trust& trust) {
   if (!Trust::Require(stream.layer().native_handle(), host))
-    co_return Fail(Code::kUnavailable, "'{}' is no name that a certificate could be for", host);
+    co_return Fail(Code::kUnavailable, "'{}' is not a host name that a certificate can contain", host);
   const auto why_not = std::make_shared<std::string>();  // as long as the connection keeps the callback
   error_code error;
   stream.layer().set_verify_callback(
@@ -92,11 +92,11 @@ asio::awaitable<Result<std::unique_ptr<Stream>>> Connect(const Url& url, Trust* 
   const auto executor = co_await asio::this_coro::executor;
   asio::ip::tcp::resolver resolver(executor);
   const auto [unknown, places] = co_await resolver.async_resolve(url.host, url.port, kTuple);
-  if (unknown) co_return Failed(fmt::format("host {} is not known", url.host), unknown);
+  if (unknown) co_return Failed(fmt::format("cannot resolve the host name {}", url.host), unknown);
   const auto open = [&](beast::tcp_stream& tcp) -> asio::awaitable<Status> {
     tcp.expires_after(std::chrono::nanoseconds(limit));
     const auto [error, place] = co_await tcp.async_connect(places, kTuple);
-    if (error) co_return Failed("nothing answers there", error);
+    if (error) co_return Failed("cannot connect", error);
     error_code ignored;
     tcp.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
     co_return Status();

@@ -75,13 +75,13 @@ Result<std::shared_ptr<Trust>> Trust::In(const std::string& authorities) {
   if (authorities.empty()) {
     trust->context_.set_default_verify_paths(error);
     if (error)
-      return Fail(Code::kInvalid, "the system's certificate authorities cannot be read: {}", error.message());
+      return Fail(Code::kInvalid, "the CA certificates of the system cannot be read: {}", error.message());
     return trust;
   }
   trust->context_.load_verify_file(authorities, error);
   if (error) {
-    return Fail(Code::kInvalid, "engine.url_ca: {} holds no certificate in PEM that can be read: {}",
-                authorities, error.message());
+    return Fail(Code::kInvalid, "engine.url_ca: {} contains no readable PEM certificate: {}", authorities,
+                error.message());
   }
   // Whatever is named here is trusted, be it another authority's own.
   X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN);
@@ -108,8 +108,9 @@ std::string Trust::WhyNot(X509_STORE_CTX* refused, const std::string& host) cons
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
       return fmt::format(
-          "its certificate is for {}, not for {}: call it by a name that the certificate has, or give the "
-          "server a certificate for this one",
+          "its certificate is for {}, not for {}: use a name that the certificate contains, or give the "
+          "server "
+          "a certificate for this name",
           Hosts(certificate), host);
     case X509_V_ERR_CERT_HAS_EXPIRED:
       return fmt::format("{} expired on {}, and this machine's clock says {}: renew it", whose,
@@ -118,17 +119,19 @@ std::string Trust::WhyNot(X509_STORE_CTX* refused, const std::string& host) cons
       return fmt::format("{} is valid from {} on, and this machine's clock says {}: one of the two is wrong",
                          whose, Time(X509_get0_notBefore(certificate)), Now());
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
-      return "it signed its certificate itself, so nobody vouches for it: if it is the right server, set "
-             "engine.url_ca to a file with that certificate (PEM)";
+      return "its certificate is not trusted (self-signed): if it is the right server, set engine.url_ca to "
+             "a file "
+             "with this certificate (PEM)";
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
       return fmt::format(
-          "its certificate is vouched for by '{}', which {} not know: set engine.url_ca to a file with that "
-          "authority's certificate (PEM), or let the server send its whole chain",
+          "its certificate is not trusted: it was issued by '{}', a CA that {} not include: set "
+          "engine.url_ca "
+          "to a file with the certificate of this CA (PEM), or make the server send its complete chain",
           NameIn(X509_get_issuer_name(certificate)),
-          authorities_.empty() ? "this machine does" : authorities_ + " does");
+          authorities_.empty() ? "this machine's list does" : authorities_ + " does");
     default:
       return fmt::format("{} is refused: {}", whose, X509_verify_cert_error_string(error));
   }

@@ -93,7 +93,7 @@ asio::awaitable<Status> Upstream::Start(Call& call, std::string path, std::strin
     // A server may close a connection that was idle at any time: then nobody has read the request.
     if (used && !call.answered_) continue;
     if (call.answered_ || url_.tls) co_return status;
-    co_return Fail(Code::kUnavailable, "{}; if it speaks TLS, begin its URL with https://",
+    co_return Fail(Code::kUnavailable, "{}; if the server uses TLS, begin its URL with https://",
                    status.error().message);
   }
 }
@@ -108,7 +108,7 @@ asio::awaitable<Result<std::string>> Upstream::Fetch(std::string path, std::stri
     const Code code = status == 429 || status == 503  ? Code::kOverloaded
                       : status >= 400 && status < 500 ? Code::kInvalid
                                                       : Code::kUnavailable;
-    co_return Fail(code, "it answers {}: {}", status, *whole);
+    co_return Fail(code, "it answered with status {}: {}", status, *whole);
   }
   co_return whole;
 }

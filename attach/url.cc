@@ -15,7 +15,7 @@ std::string Url::Text() const {
 
 Result<Url> ParseUrl(std::string_view text) {
   const auto bad = [&] {
-    return Fail(Code::kInvalid, "wants http://HOST:PORT or https://HOST, not '{}'", text);
+    return Fail(Code::kInvalid, "must be http://HOST:PORT or https://HOST, not '{}'", text);
   };
   Url url;
   std::string_view rest = text;

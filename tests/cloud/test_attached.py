@@ -53,7 +53,7 @@ def test_a_cloud_behind_another_streams_through_tls(upstream, smollm2, tmp_path)
 
 def test_an_untrusted_server_is_reported_with_engine_url_and_fix(upstream, smollm2, tmp_path):
     with started(attached_to(upstream, smollm2, tmp_path)) as ours:
-        engine_says = f"engine cpu0: the upstream at https://127.0.0.1:{upstream.port}: it signed its certificate itself"
+        engine_says = f"engine cpu0: the upstream at https://127.0.0.1:{upstream.port}: its certificate is not trusted (self-signed)"
         said = wait_for(ours, "not ready yet")
         assert engine_says in said and "engine.url_ca" in said
         answer = sse.call(ours.port, "/v1/completions", key=ours.key(), body={"model": MODEL, "prompt": "Hi"})
@@ -61,7 +61,7 @@ def test_an_untrusted_server_is_reported_with_engine_url_and_fix(upstream, smoll
 
 
 @pytest.mark.parametrize("settings, words", [
-    ({"engine.url": "ftp://gpu7"}, "engine.url wants http://HOST:PORT or https://HOST, not 'ftp://gpu7'"),
+    ({"engine.url": "ftp://gpu7"}, "engine.url must be http://HOST:PORT or https://HOST, not 'ftp://gpu7'"),
     ({"engine.url": "https://gpu7", "engine.url_ca": "/nowhere.pem"}, "engine.url_ca: /nowhere.pem"),
     ({"engine.url": "http://gpu7", "engine.url_ca": "/ca.pem"}, "url_ca sets the trusted CAs of an https:// server"),
 ])
