@@ -89,17 +89,17 @@ Status Save(const LoadedConfig& loaded, const Change& change, const std::string&
 Status Apply(const LoadedConfig& loaded, const Change& change) {
   const Setting* setting = FindSetting(change.name);
   if (setting == nullptr || setting->apply == nullptr) {
-    fmt::print("takes effect when `penstock up` starts again\n");
+    fmt::print("It takes effect when `penstock up` starts again.\n");
     return {};
   }
   const bool runs = CloudRuns(loaded.config);
   if (!runs && !change.now) {
-    fmt::print("no cloud runs here; takes effect when `penstock up` starts\n");
+    fmt::print("No cloud runs here; it takes effect when `penstock up` starts.\n");
     return {};
   }
   PENSTOCK_ASSIGN(const Cloud cloud, runs ? Cloud::OpenLocal(loaded.config) : Cloud::Open(loaded.config));
   PENSTOCK_TRY(cloud.Post("/admin/v1/settings", {{"name", change.name}, {"value", change.value}}));
-  fmt::print("the running cloud uses it now\n");
+  fmt::print("The running cloud uses it now.\n");
   return {};
 }
 

@@ -109,6 +109,15 @@ TEST_F(ConfigTest, EverySettingReadsBackWhatItShows) {
   }
 }
 
+TEST_F(ConfigTest, ALimitThatWouldLockOperatorsOutIsRefused) {
+  WriteFile("[gateway]\nmax_body = 1\n");
+  EXPECT_TRUE(ErrorOf().contains("gateway.max_body must be at least 4KiB, not '1'")) << ErrorOf();
+  WriteFile("[gateway]\nmax_connections = 0\n");
+  EXPECT_TRUE(ErrorOf().contains("gateway.max_connections must be at least 16")) << ErrorOf();
+  WriteFile("[gateway]\nbody_timeout = '10ms'\n");
+  EXPECT_TRUE(ErrorOf().contains("gateway.body_timeout must be at least 1s")) << ErrorOf();
+}
+
 TEST_F(ConfigTest, TheFakeRunnerMayBePacedAndAnUnknownPaceIsRefused) {
   WriteFile("[engine]\nrunner = 'fake?step_ms=20&paced=1'\n");
   EXPECT_EQ(LoadConfig(input_)->config.runner, "fake?step_ms=20&paced=1");

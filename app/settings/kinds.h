@@ -209,4 +209,17 @@ struct Launch : Text {
   }
 };
 
+// A limit that must not be so small that operators lock themselves out of the running cloud.
+template <class Kind, auto Least>
+struct AtLeast : Kind {
+  template <class T>
+  static Status Parse(T& out, std::string_view text) {
+    T value{};
+    PENSTOCK_TRY(Kind::Parse(value, text));
+    if (value < static_cast<T>(Least)) return MustBe("at least " + Kind::Show(static_cast<T>(Least)), text);
+    out = value;
+    return {};
+  }
+};
+
 }  // namespace penstock::setting_kinds

@@ -93,23 +93,24 @@ const std::array kSettings = {
         Make<Level, &Config::log_level>("log.level", "error|warning|info|debug|trace",
                                         "how much they log; `penstock log` changes it while they run")),
 
-    LiveGateway<Size, &GatewayOptions::max_body_bytes>("gateway.max_body", "BYTES", "largest request body"),
-    LiveGateway<Size, &GatewayOptions::max_header_bytes>("gateway.max_header", "BYTES",
-                                                         "largest request header"),
+    LiveGateway<AtLeast<Size, 4096>, &GatewayOptions::max_body_bytes>("gateway.max_body", "BYTES",
+                                                                      "largest request body"),
+    LiveGateway<AtLeast<Size, 4096>, &GatewayOptions::max_header_bytes>("gateway.max_header", "BYTES",
+                                                                        "largest request header"),
     LiveGateway<Size, &GatewayOptions::body_memory>(
         "gateway.body_memory", "BYTES",
         "memory for the bodies of all requests that are being received or tokenised; beyond it 503"),
     LiveGateway<Size, &GatewayOptions::body_memory_per_key>(
         "gateway.body_memory_per_key", "BYTES", "the same for the requests of one key; beyond it 429"),
-    LiveGateway<Number, &GatewayOptions::max_connections>("gateway.max_connections", "N",
-                                                          "most open connections"),
+    LiveGateway<AtLeast<Number, 16>, &GatewayOptions::max_connections>("gateway.max_connections", "N",
+                                                                       "most open connections"),
     Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
                                                   "most requests in the queue; further ones get 429"),
-    LiveGateway<Time, &GatewayOptions::header_timeout>("gateway.header_timeout", "TIME",
-                                                       "time limit from accept to a complete header"),
-    LiveGateway<Time, &GatewayOptions::body_timeout>("gateway.body_timeout", "TIME",
-                                                     "time limit from the header to a complete body"),
-    LiveGateway<Time, &GatewayOptions::write_timeout>(
+    LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::header_timeout>(
+        "gateway.header_timeout", "TIME", "time limit from accept to a complete header"),
+    LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::body_timeout>(
+        "gateway.body_timeout", "TIME", "time limit from the header to a complete body"),
+    LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::write_timeout>(
         "gateway.write_timeout", "TIME", "a client that reads nothing for this time is disconnected"),
     LiveGateway<Time, &GatewayOptions::queue_timeout>("gateway.queue_timeout", "TIME",
                                                       "longest wait in the queue"),

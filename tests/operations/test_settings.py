@@ -26,7 +26,7 @@ def test_a_limit_changes_at_once_and_is_written(ours, change):
     assert sse.call(ours.port, "/v1/chat/completions", body=body, key=key).status == 200
     done, file = change("gateway.max_body", "4KiB")
     assert done.returncode == 0, done.stdout
-    assert "the running cloud uses it now" in done.stdout
+    assert "The running cloud uses it now." in done.stdout
     assert file.read_text() == "[gateway]\nmax_body = '4KiB'\n"
     assert sse.call(ours.port, "/v1/chat/completions", body=body, key=key).status == 413
     change("gateway.max_body", "16MiB")
@@ -49,7 +49,8 @@ def test_other_settings_wait_for_the_next_start(change):
 
 
 def test_a_wrong_name_or_value_changes_nothing(change):
-    for words, error in ((("gateway.max_bdy", "1"), "did you mean"), (("gateway.max_body", "lots"), "must be a size")):
+    for words, error in ((("gateway.max_bdy", "1"), "did you mean"), (("gateway.max_body", "lots"), "must be a size"),
+                         (("gateway.max_body", "1"), "must be at least 4KiB"), (("gateway.max_connections", "0"), "must be at least 16")):
         done, file = change(*words)
         assert done.returncode == 1
         assert error in done.stdout
