@@ -45,37 +45,65 @@ penstock_text_view View(std::string_view text) {
   return {text.data(), text.size()};
 }
 
+std::string_view Bytes(const auto& plain) {
+  return {reinterpret_cast<const char*>(&plain), sizeof plain};
+}
+
+// Reads a whole message, mostly in one piece: each message costs one wake-up of its reader.
+class Inbox {
+ public:
+  // Fills `into`. `receive(at, most)` gets some bytes; ≤ 0 ends it. False: it ended before.
+  template <class Receive>
+  bool Take(char* into, size_t size, Receive receive) {
+    while (size > 0) {
+      if (begin_ == end_) {
+        const ssize_t got = receive(buffer_, sizeof buffer_);
+        if (got <= 0) return false;
+        begin_ = 0;
+        end_ = static_cast<size_t>(got);
+      }
+      const size_t now = std::min(size, end_ - begin_);
+      std::memcpy(into, buffer_ + begin_, now);
+      begin_ += now;
+      into += now;
+      size -= now;
+    }
+    return true;
+  }
+
+ private:
+  char buffer_[64 << 10];
+  size_t begin_ = 0, end_ = 0;
+};
+
 // ---- in the renderer's process ----
 
 bool ReadAll(void* into, size_t size) {
-  auto* at = static_cast<char*>(into);
-  while (size > 0) {
-    const ssize_t got = read(kSocket, at, size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    at += got;
-    size -= static_cast<size_t>(got);
-  }
-  return true;
+  static Inbox inbox;
+  return inbox.Take(static_cast<char*>(into), size, [](char* at, size_t most) {
+    ssize_t got = 0;
+    do got = read(kSocket, at, most);
+    while (got < 0 && errno == EINTR);
+    return got;
+  });
 }
 
-bool WriteAll(const void* from, size_t size) {
-  const auto* at = static_cast<const char*>(from);
-  while (size > 0) {
-    const ssize_t sent = send(kSocket, at, size, MSG_NOSIGNAL);
+bool WriteAll(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(kSocket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
     if (sent <= 0) return false;
-    at += sent;
-    size -= static_cast<size_t>(sent);
+    bytes.remove_prefix(static_cast<size_t>(sent));
   }
   return true;
 }
 
 bool SendAnswer(penstock_text_status status, penstock_text_bytes text) {
   const Answer answer{.status = status, .size = text.size};
-  const bool sent = WriteAll(&answer, sizeof answer) && WriteAll(text.data, text.size);
+  std::string message(Bytes(answer));
+  message.append(reinterpret_cast<const char*>(text.data), text.size);
   penstock_text_free_bytes(text);
-  return sent;
+  return WriteAll(message);
 }
 
 // Answers one question; false: the parent has closed the socket.
@@ -136,42 +164,39 @@ Nanos CpuTimeOf(pid_t process) {
 class Transfer {
  public:
   Transfer(int socket, pid_t process)
-      : socket_(socket),
-        process_(process),
-        deadline_(SystemClock().Monotonic() + kRenderTimeLimit),
-        cpu_begin_(CpuTimeOf(process)) {}
+      : socket_(socket), process_(process), deadline_(SystemClock().Monotonic() + kRenderTimeLimit) {}
 
   bool Send(std::string_view bytes) {
-    return Move(POLLOUT, bytes.size(), [&](size_t done) {
-      return send(socket_, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL | MSG_DONTWAIT);
-    });
+    while (!bytes.empty()) {
+      const ssize_t sent = send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (sent > 0) {
+        bytes.remove_prefix(static_cast<size_t>(sent));
+      } else if ((errno != EAGAIN && errno != EINTR) || !Wait(POLLOUT)) {
+        return false;
+      }
+    }
+    return true;
   }
   bool Receive(char* into, size_t size) {
-    return Move(POLLIN, size,
-                [&](size_t done) { return recv(socket_, into + done, size - done, MSG_DONTWAIT); });
+    return inbox_.Take(into, size, [this](char* at, size_t most) {
+      while (true) {
+        const ssize_t got = recv(socket_, at, most, MSG_DONTWAIT);
+        if (got >= 0 || (errno != EAGAIN && errno != EINTR) || !Wait(POLLIN)) return got;
+      }
+    });
   }
   // Why the last transfer failed: true: a time limit; false: the process has ended.
   bool out_of_time() const { return out_of_time_; }
   bool gave_way() const { return gave_way_; }
 
  private:
-  template <class Step>
-  bool Move(short event, size_t size, Step step) {
-    for (size_t done = 0; done < size;) {
-      const ssize_t moved = step(done);
-      if (moved > 0) {
-        done += static_cast<size_t>(moved);
-      } else if (moved == 0 || (errno != EAGAIN && errno != EINTR) || !Wait(event)) {
-        return false;
-      }
-    }
-    return true;
-  }
   bool Wait(short event) {
     while (true) {
       pollfd wait{.fd = socket_, .events = event, .revents = 0};
       if (poll(&wait, 1, kPollMs) > 0) return true;
-      const Nanos used = CpuTimeOf(process_) - cpu_begin_;
+      const Nanos cpu = CpuTimeOf(process_);
+      if (cpu_begin_ < 0) cpu_begin_ = cpu;
+      const Nanos used = cpu - cpu_begin_;
       out_of_time_ = SystemClock().Monotonic() >= deadline_ || used >= kRenderCpuLimit;
       if (out_of_time_) return false;
       if (used >= kRenderFullSpeed && !gave_way_) {
@@ -183,13 +208,11 @@ class Transfer {
 
   const int socket_;
   const pid_t process_;
-  const Nanos deadline_, cpu_begin_;
+  const Nanos deadline_;
+  Nanos cpu_begin_ = -1;  // from the first check on; most calls have ended before
+  Inbox inbox_;
   bool out_of_time_ = false, gave_way_ = false;
 };
-
-std::string_view Bytes(const auto& plain) {
-  return {reinterpret_cast<const char*>(&plain), sizeof plain};
-}
 
 // Renderers that wait for work.
 class IdleRenderers {
@@ -286,8 +309,10 @@ Result<std::string> Renderer::Call(const TemplateSource& source, bool render, st
                           .render = render};
   Transfer transfer(socket_, process_);
   Answer answer;
-  if (!transfer.Send(Bytes(question)) || !transfer.Send(known ? "" : source.text) ||
-      !transfer.Send(context_json) || !transfer.Receive(reinterpret_cast<char*>(&answer), sizeof answer) ||
+  std::string message(Bytes(question));
+  if (!known) message += source.text;
+  message += context_json;
+  if (!transfer.Send(message) || !transfer.Receive(reinterpret_cast<char*>(&answer), sizeof answer) ||
       answer.size > kLargestAnswer) {
     return Lost(transfer.out_of_time());
   }
