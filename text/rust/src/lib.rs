@@ -3,9 +3,17 @@
 
 mod border;
 mod chat_template;
+mod comparison;
+mod dumps;
 mod encoder;
+mod filters;
+mod jinja;
+mod methods;
+mod operators;
+mod printf;
 mod python;
 mod tokenizer;
+mod values;
 mod vocabulary;
 
 use border::{borrow, guard, Failure, OwnedBytes, OwnedIds, Status, View};
