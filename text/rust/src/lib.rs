@@ -10,6 +10,7 @@ mod filters;
 mod jinja;
 mod methods;
 mod operators;
+mod pretokenizers;
 mod printf;
 mod python;
 mod tokenizer;

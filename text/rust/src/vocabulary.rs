@@ -1,11 +1,12 @@
 //! A GGUF's vocabulary → the tokenizer.json that Hugging Face would publish for it. The file contains
-//! only the name of its pre-tokenizer; this file has the pipelines for these names.
+//! only the name of its pre-tokenizer; pretokenizers.rs has what each name means.
 
 use std::collections::HashMap;
 
 use serde_json::{json, Map, Value};
 
 use crate::border::Failure;
+use crate::pretokenizers::{self, Row};
 use crate::tokenizer::Spelling;
 
 /// tokenizer.ggml.token_type.
@@ -49,7 +50,11 @@ pub fn to_json(vocabulary: &Vocabulary) -> Result<(Value, Spelling), Failure> {
     }
     let names = names(vocabulary)?;
     match vocabulary.model {
-        "gpt2" => Ok((byte_level_json(vocabulary, &names)?, Spelling::ByteLevel)),
+        "gpt2" | "gemma4" => {
+            let raw = row_of(vocabulary)?.escapes_spaces;
+            let spelling = if raw { Spelling::SentencePiece } else { Spelling::ByteLevel };
+            Ok((byte_pair_json(vocabulary, &names)?, spelling))
+        }
         "llama" => Ok((sentencepiece_json(vocabulary, &names)?, Spelling::SentencePiece)),
         other => Err(Failure::unsupported(format!(
             "tokenizer.ggml.model \"{other}\" is not supported; supported: gpt2 (byte-level BPE), llama (sentencepiece)"
@@ -71,20 +76,33 @@ fn names(vocabulary: &Vocabulary) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn byte_level_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
-    let pipeline = pipeline(vocabulary.pre)?;
+fn byte_pair_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
+    let row = row_of(vocabulary)?;
     let merges = vocabulary.merges.iter().map(|merge| split_merge(merge)).collect::<Result<_, _>>()?;
     Ok(json!({
         "added_tokens": added_tokens(vocabulary, names),
-        "normalizer": pipeline.normalizer,
-        "pre_tokenizer": pipeline.pre_tokenizer,
+        "normalizer": row.normalizer(),
+        "pre_tokenizer": row.pre_tokenizer(),
         "model": {
             "type": "BPE",
-            "ignore_merges": pipeline.ignore_merges,
+            "ignore_merges": row.whole_words,
+            "byte_fallback": row.escapes_spaces,
+            "fuse_unk": false,
             "vocab": vocab(names),
             "merges": Value::Array(merges),
         },
     }))
+}
+
+/// By tokenizer.ggml.pre. Gemma 4's files have the name in tokenizer.ggml.model.
+fn row_of(vocabulary: &Vocabulary) -> Result<&'static Row, Failure> {
+    let name = if vocabulary.model == "gemma4" { "gemma4" } else { vocabulary.pre };
+    pretokenizers::find(name).ok_or_else(|| {
+        Failure::unsupported(format!(
+            "pre-tokenizer \"{name}\" (tokenizer.ggml.pre) is not known to this version: update Penstock, or use the \
+             model's Hugging Face folder, whose tokenizer.json says how text is cut"
+        ))
+    })
 }
 
 fn vocab(names: &[String]) -> Map<String, Value> {
@@ -114,58 +132,6 @@ fn added_tokens(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
         }
     }
     added
-}
-
-struct Pipeline {
-    normalizer: Value,
-    pre_tokenizer: Value,
-    ignore_merges: bool, // a word that is in the vocabulary is that token, regardless of merges
-}
-
-const QWEN2: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-const LLAMA3: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-const DEEPSEEK_V3: [&str; 3] = [
-    r"\p{N}{1,3}",
-    "[一-龥\u{3040}-ゟ゠-ヿ]+",
-    concat!(
-        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|",
-        r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    ),
-];
-
-/// By tokenizer.ggml.pre.
-fn pipeline(pre: &str) -> Result<Pipeline, Failure> {
-    let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
-    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let sequence = |steps: Vec<Value>| json!({"type": "Sequence", "pretokenizers": steps});
-    let digits = json!({"type": "Digits", "individual_digits": true});
-    let (normalizer, pre_tokenizer, ignore_merges) = match pre {
-        "qwen2" | "deepseek-r1-qwen" => {
-            (json!({"type": "NFC"}), sequence(vec![split(QWEN2), bytes(false)]), false)
-        }
-        "llama-bpe" | "llama3" | "llama-v3" => {
-            (Value::Null, sequence(vec![split(LLAMA3), bytes(false)]), true)
-        }
-        "smollm" | "starcoder" => (Value::Null, sequence(vec![digits, bytes(true)]), false),
-        "deepseek-v3" => {
-            let mut steps: Vec<Value> = DEEPSEEK_V3.iter().map(|regex| split(regex)).collect();
-            steps.push(bytes(false));
-            (Value::Null, sequence(steps), false)
-        }
-        "gpt-2" | "default" | "" => (Value::Null, bytes(true), false),
-        other => {
-            return Err(Failure::unsupported(format!(
-                "pre-tokenizer \"{other}\" is not supported; supported: qwen2, deepseek-r1-qwen, deepseek-v3, llama-bpe, smollm, starcoder, gpt-2"
-            )))
-        }
-    };
-    Ok(Pipeline { normalizer, pre_tokenizer, ignore_merges })
 }
 
 fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
