@@ -63,8 +63,9 @@ class Inbox {
 
 // ---- in the renderer's process ----
 
-// The parent may send many questions at once. Their answers are sent together, before the process would wait and
-// before the template changes: so the first that the parent has no answer to is of the template that runs.
+// The parent may send many questions at once. Their answers are sent together, before the process would wait
+// and before the template changes: so the first that the parent has no answer to is of the template that
+// runs.
 class Parent {
  public:
   void Begin(uint64_t id) {
