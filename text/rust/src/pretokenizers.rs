@@ -19,14 +19,12 @@ use Step::{EachDigit, Split, Words};
 pub struct Row {
     pub names: &'static [&'static str],
     pub steps: &'static [Step],
-    pub composes: bool,      // Unicode's normal form C is applied first
-    pub whole_words: bool,   // a word that is in the vocabulary is that token, whatever the merges say
+    pub composes: bool,       // Unicode's normal form C is applied first
+    pub whole_words: bool,    // a word that is in the vocabulary is that token, whatever the merges say
     pub escapes_spaces: bool, // text is UTF-8 with U+2581 for a space, not bytes as characters
-    pub add_bos: bool,       // if the file does not say
 }
 
-const ROW: Row =
-    Row { names: &[], steps: &[], composes: false, whole_words: false, escapes_spaces: false, add_bos: false };
+const ROW: Row = Row { names: &[], steps: &[], composes: false, whole_words: false, escapes_spaces: false };
 
 macro_rules! contraction {
     () => {
@@ -47,18 +45,32 @@ macro_rules! cl100k {
 macro_rules! cased {
     ($not:literal, $after:expr, $rest:expr) => {
         concat!(
-            r"[^\r\n\p{L}\p{N}]?(?:", $not, r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])*(?:", $not,
-            r"[\p{Ll}\p{Lm}\p{Lo}\p{M}])+", $after,
-            r"|[^\r\n\p{L}\p{N}]?(?:", $not, r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])+(?:", $not,
-            r"[\p{Ll}\p{Lm}\p{Lo}\p{M}])*", $after, "|", $rest
+            r"[^\r\n\p{L}\p{N}]?(?:",
+            $not,
+            r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])*(?:",
+            $not,
+            r"[\p{Ll}\p{Lm}\p{Lo}\p{M}])+",
+            $after,
+            r"|[^\r\n\p{L}\p{N}]?(?:",
+            $not,
+            r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])+(?:",
+            $not,
+            r"[\p{Ll}\p{Lm}\p{Lo}\p{M}])*",
+            $after,
+            "|",
+            $rest
         )
     };
 }
 macro_rules! o200k {
     ($after:expr, $rest:expr) => {
         concat!(
-            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+", $after,
-            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*", $after, "|", $rest
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+            $after,
+            r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+            $after,
+            "|",
+            $rest
         )
     };
 }
@@ -107,14 +119,10 @@ const DEEPSEEK_LETTERS: &str = concat!(
 const DEEPSEEK_SIGNS: &str = "\\s?[!-/:-~！-／：-～‘-‟\u{3000}-。]+";
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 const TEKKEN: &str = o200k!("", r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+");
-const O200K: &str = o200k!(
-    concat!(contraction!(), "?"),
-    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-const YOUTU: &str = o200k!(
-    concat!(contraction!(), "?"),
-    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
+const O200K: &str =
+    o200k!(concat!(contraction!(), "?"), r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+");
+const YOUTU: &str =
+    o200k!(concat!(contraction!(), "?"), r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+");
 const KIMI: &str = concat!(
     r"\p{Han}+|",
     cased!(
@@ -130,8 +138,7 @@ const SEED_CODER: &str = concat!(
     contraction!(),
     r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 );
-const UFAKZEKA: &str =
-    r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const UFAKZEKA: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const EXAONE_MOE: &str = concat!(
     contraction!(),
     r"|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
@@ -144,37 +151,128 @@ const ASIAN_SCRIPTS: &str =
     "[一-鿿㐀-䶿豈-﫿\u{3040}-ゟ゠-ヿ･-ﾟ⼀-⿟เ-\u{e7f}\u{e80}-\u{eff}ក-\u{17ff}က-႟ꩠ-ꩿꧠ-\u{a9ff}가-\u{d7af}ᄀ-ᇿ]+";
 
 pub const ROWS: &[Row] = &[
-    Row { names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"],
-          steps: &[Split(LLAMA3)], whole_words: true, add_bos: true, ..ROW },
+    Row {
+        names: &[
+            "llama-bpe",
+            "llama3",
+            "llama-v3",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
+        steps: &[Split(LLAMA3)],
+        whole_words: true,
+        ..ROW
+    },
     Row { names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], steps: &[Split(LLAMA3)], ..ROW },
-    Row { names: &["minicpm5"], steps: &[Split(UP_TO_THREE_DIGITS), Split(MINICPM5)], whole_words: true, ..ROW },
+    Row {
+        names: &["minicpm5"],
+        steps: &[Split(UP_TO_THREE_DIGITS), Split(MINICPM5)],
+        whole_words: true,
+        ..ROW
+    },
     Row { names: &["jais-2"], steps: &[Split(JAIS2)], ..ROW },
     Row { names: &["qwen2", "deepseek-r1-qwen"], steps: &[Split(QWEN2)], composes: true, ..ROW },
-    Row { names: &["kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"], steps: &[Split(QWEN2)], ..ROW },
+    Row {
+        names: &["kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open", "grok-2"],
+        steps: &[Split(QWEN2)],
+        ..ROW
+    },
     Row { names: &["qwen35"], steps: &[Split(QWEN35)], composes: true, ..ROW },
-    Row { names: &["deepseek-llm"],
-          steps: &[Split("[\r\n]"), Split(DEEPSEEK_LETTERS), Split(DEEPSEEK_SIGNS), Split(r"\s+$"), Split(CJK_AND_HANGUL), EachDigit], ..ROW },
-    Row { names: &["deepseek-coder"],
-          steps: &[Split("[\r\n]"), Split(r"\s?\p{L}+"), Split(r"\s?\p{P}+"), Split(CJK_AND_HANGUL), EachDigit], ..ROW },
-    Row { names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
-          steps: &[Split(UP_TO_THREE_DIGITS), Split(CJK_AND_KANA), Split(DEEPSEEK_V3)], ..ROW },
-    Row { names: &["spark2_5"], steps: &[Split(UP_TO_THREE_DIGITS), Split(CJK_AND_KANA), Split(SPARK), Split(r"\p{N}")], ..ROW },
-    Row { names: &["youtu"],
-          steps: &[Split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u{3040}-ゟ゠-ヿ]+"), Split(YOUTU)], whole_words: true, ..ROW },
-    Row { names: &["falcon"], steps: &[Split(r"[\p{P}$+<=>^~|`]+"), Split(GPT2), Split("[0-9][0-9][0-9]")], ..ROW },
-    Row { names: &["default", ""], steps: &[Split(r"[\p{P}$+<=>^~|]+"), Split(GPT2), Split(r"\p{N}+"), Split("[0-9][0-9][0-9]")], ..ROW },
-    Row { names: &["smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b", "mellum2"], steps: &[EachDigit, Words], ..ROW },
+    Row {
+        names: &["deepseek-llm"],
+        steps: &[
+            Split("[\r\n]"),
+            Split(DEEPSEEK_LETTERS),
+            Split(DEEPSEEK_SIGNS),
+            Split(r"\s+$"),
+            Split(CJK_AND_HANGUL),
+            EachDigit,
+        ],
+        ..ROW
+    },
+    Row {
+        names: &["deepseek-coder"],
+        steps: &[Split("[\r\n]"), Split(r"\s?\p{L}+"), Split(r"\s?\p{P}+"), Split(CJK_AND_HANGUL), EachDigit],
+        ..ROW
+    },
+    Row {
+        names: &["deepseek-v3", "hunyuan-dense", "joyai-llm", "hy_v4"],
+        steps: &[Split(UP_TO_THREE_DIGITS), Split(CJK_AND_KANA), Split(DEEPSEEK_V3)],
+        ..ROW
+    },
+    Row {
+        names: &["spark2_5"],
+        steps: &[Split(UP_TO_THREE_DIGITS), Split(CJK_AND_KANA), Split(SPARK), Split(r"\p{N}")],
+        ..ROW
+    },
+    Row {
+        names: &["youtu"],
+        steps: &[
+            Split("[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u{3040}-ゟ゠-ヿ]+"),
+            Split(YOUTU),
+        ],
+        whole_words: true,
+        ..ROW
+    },
+    Row {
+        names: &["falcon"],
+        steps: &[Split(r"[\p{P}$+<=>^~|`]+"), Split(GPT2), Split("[0-9][0-9][0-9]")],
+        ..ROW
+    },
+    Row {
+        names: &["default", ""],
+        steps: &[Split(r"[\p{P}$+<=>^~|]+"), Split(GPT2), Split(r"\p{N}+"), Split("[0-9][0-9][0-9]")],
+        ..ROW
+    },
+    Row {
+        names: &["smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b", "mellum2"],
+        steps: &[EachDigit, Words],
+        ..ROW
+    },
     Row { names: &["command-r"], steps: &[EachDigit, Words], composes: true, ..ROW },
-    Row { names: &["gpt-2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v2-es", "jina-v2-de", "a.x-4.0", "mellum", "modern-bert",
-                   "jina-v1-en", "jina-v2-code", "roberta-bpe", "jais", "exaone4", "trillion", "granite-docling"],
-          steps: &[Words], ..ROW },
+    Row {
+        names: &[
+            "gpt-2",
+            "phi-2",
+            "jina-es",
+            "jina-de",
+            "gigachat",
+            "jina-v2-es",
+            "jina-v2-de",
+            "a.x-4.0",
+            "mellum",
+            "modern-bert",
+            "jina-v1-en",
+            "jina-v2-code",
+            "roberta-bpe",
+            "jais",
+            "exaone4",
+            "trillion",
+            "granite-docling",
+        ],
+        steps: &[Words],
+        ..ROW
+    },
     Row { names: &["mpt", "olmo"], steps: &[Words], composes: true, ..ROW },
     Row { names: &["poro-chat", "bloom", "gpt3-finnish"], steps: &[Split(BLOOM)], ..ROW },
     Row { names: &["viking"], steps: &[Split(BLOOM), EachDigit], ..ROW },
-    Row { names: &["tekken"], steps: &[Split(TEKKEN)], whole_words: true, add_bos: true, ..ROW },
-    Row { names: &["chameleon"],
-          steps: &[Split("<sentinel:[0-9]+>"), Split("(?:IMGIMG)(?:(?:A|B|C|D|E|F|G|H|I){1,4})Z"), Split("[\\t\\n]|    |  "), EachDigit,
-                   Split(r"[\p{P}!-/:-@\[-`{-~]"), Words], add_bos: true, ..ROW },
+    Row { names: &["tekken"], steps: &[Split(TEKKEN)], whole_words: true, ..ROW },
+    Row {
+        names: &["chameleon"],
+        steps: &[
+            Split("<sentinel:[0-9]+>"),
+            Split("(?:IMGIMG)(?:(?:A|B|C|D|E|F|G|H|I){1,4})Z"),
+            Split("[\\t\\n]|    |  "),
+            EachDigit,
+            Split(r"[\p{P}!-/:-@\[-`{-~]"),
+            Words,
+        ],
+        ..ROW
+    },
     Row { names: &["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], steps: &[Split(O200K)], ..ROW },
     Row { names: &["granite-embed-multi-97m"], steps: &[Split(O200K)], whole_words: true, ..ROW },
     Row { names: &["tiny_aya", "cohere2moe"], steps: &[Split(THREE_FROM_RIGHT), Split(O200K)], ..ROW },
@@ -183,10 +281,19 @@ pub const ROWS: &[Row] = &[
     Row { names: &["bailingmoe", "bailingmoe2", "llada-moe"], steps: &[Split(BAILING)], ..ROW },
     Row { names: &["seed-coder"], steps: &[Split(SEED_CODER)], ..ROW },
     Row { names: &["ufakzeka"], steps: &[Split(UFAKZEKA)], ..ROW },
-    Row { names: &["afmoe"], steps: &[Split(THREE_FROM_RIGHT), Split(ASIAN_SCRIPTS), Split(DEEPSEEK_V3)], ..ROW },
+    Row {
+        names: &["afmoe"],
+        steps: &[Split(THREE_FROM_RIGHT), Split(ASIAN_SCRIPTS), Split(DEEPSEEK_V3)],
+        ..ROW
+    },
     Row { names: &["laguna"], steps: &[Split(LINES), Split(QWEN2)], ..ROW },
     Row { names: &["exaone-moe"], steps: &[Split(EXAONE_MOE)], ..ROW },
-    Row { names: &["gemma4", "granite-embed-multi-311m"], steps: &[Split(LINES)], escapes_spaces: true, add_bos: true, ..ROW },
+    Row {
+        names: &["gemma4", "granite-embed-multi-311m"],
+        steps: &[Split(LINES)],
+        escapes_spaces: true,
+        ..ROW
+    },
     Row { names: &["sarvam-moe"], steps: &[Split(LINES)], escapes_spaces: true, ..ROW },
 ];
 
@@ -204,9 +311,7 @@ impl Row {
     }
 
     pub fn pre_tokenizer(&self) -> Value {
-        let bytes = |use_regex: bool| {
-            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
-        };
+        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
         let written = |step: &Step| match step {
             Split(regex) => {
                 json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false})

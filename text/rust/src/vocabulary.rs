@@ -25,10 +25,14 @@ pub struct Vocabulary<'a> {
     pub pre: &'a str,
     pub tokens: Vec<&'a [u8]>,
     pub types: &'a [i32],  // by id; empty: all normal
-    pub scores: &'a [f32], // sentencepiece only
+    pub scores: &'a [f32], // sentencepiece and Unigram only
     pub merges: Vec<&'a [u8]>,
     pub unknown: i32,
     pub add_space_prefix: bool,
+    pub charsmap: &'a [u8],        // Unigram only
+    pub remove_extra_spaces: bool, // Unigram only
+    pub lowercase: bool,           // WordPiece only
+    pub strip_accents: bool,       // WordPiece only
 }
 
 impl Vocabulary<'_> {
@@ -56,8 +60,11 @@ pub fn to_json(vocabulary: &Vocabulary) -> Result<(Value, Spelling), Failure> {
             Ok((byte_pair_json(vocabulary, &names)?, spelling))
         }
         "llama" => Ok((sentencepiece_json(vocabulary, &names)?, Spelling::SentencePiece)),
+        "bert" => Ok((word_piece_json(vocabulary, &names), Spelling::SentencePiece)),
+        "t5" => Ok((unigram_json(vocabulary, &names)?, Spelling::SentencePiece)),
         other => Err(Failure::unsupported(format!(
-            "tokenizer.ggml.model \"{other}\" is not supported; supported: gpt2 (byte-level BPE), llama (sentencepiece)"
+            "vocabularies of type \"{other}\" (tokenizer.ggml.model) are not supported; supported: gpt2, gemma4 \
+             (byte-pair), llama (sentencepiece), bert (WordPiece), t5 (Unigram)"
         ))),
     }
 }
@@ -134,14 +141,90 @@ fn added_tokens(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
     added
 }
 
-fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
-    if vocabulary.scores.len() != names.len() {
-        return Err(Failure::corrupt(format!(
-            "a sentencepiece vocabulary of {} tokens has {} scores",
-            names.len(),
-            vocabulary.scores.len()
-        )));
+fn check_scores(vocabulary: &Vocabulary) -> Result<(), Failure> {
+    let (tokens, scores) = (vocabulary.tokens.len(), vocabulary.scores.len());
+    if tokens == scores {
+        return Ok(());
     }
+    Err(Failure::corrupt(format!(
+        "a vocabulary of {tokens} tokens with scores (tokenizer.ggml.scores) has {scores}"
+    )))
+}
+
+/// The id of the unknown token: the file's, or the type's usual one.
+fn unknown(vocabulary: &Vocabulary, usual: usize) -> usize {
+    usize::try_from(vocabulary.unknown).unwrap_or(usual)
+}
+
+/// The file marks the beginnings of words with U+2581; WordPiece marks what continues a word with "##".
+fn word_piece_json(vocabulary: &Vocabulary, names: &[String]) -> Value {
+    let piece = |(id, name): (usize, &String)| match (vocabulary.kind(id), name.strip_prefix('\u{2581}')) {
+        (Kind::Normal, Some(word)) if !word.is_empty() => word.to_owned(),
+        (Kind::Normal, None) if !name.starts_with('\u{10FFFD}') => format!("##{name}"),
+        _ => name.clone(),
+    };
+    let pieces: Vec<String> = names.iter().enumerate().map(piece).collect();
+    let unknown = unknown(vocabulary, 100);
+    json!({
+        "added_tokens": added_tokens(vocabulary, names),
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": true,
+            "handle_chinese_chars": true,
+            "strip_accents": vocabulary.strip_accents,
+            "lowercase": vocabulary.lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": pieces.get(unknown).map_or("[UNK]", |name| name),
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocab(&pieces),
+        },
+    })
+}
+
+fn unigram_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
+    check_scores(vocabulary)?;
+    let pieces: Vec<Value> =
+        names.iter().zip(vocabulary.scores).map(|(name, score)| json!([name, f64::from(*score)])).collect();
+    let normalizer = match vocabulary.charsmap {
+        [] => Value::Null,
+        map => json!({"type": "Precompiled", "precompiled_charsmap": base64(map)}),
+    };
+    let words = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split});
+    let pre_tokenizer = match (vocabulary.remove_extra_spaces, vocabulary.add_space_prefix) {
+        (true, _) => {
+            json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, words("always", true)]})
+        }
+        (false, true) => words("always", false),
+        (false, false) => words("never", false),
+    };
+    Ok(json!({
+        "added_tokens": added_tokens(vocabulary, names),
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "model": {"type": "Unigram", "unk_id": unknown(vocabulary, 2), "vocab": pieces, "byte_fallback": false},
+    }))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63] as char;
+            out.push(if i <= chunk.len() { digit } else { '=' });
+        }
+    }
+    out
+}
+
+fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
+    check_scores(vocabulary)?;
     let mut normalizers = vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"})];
     if vocabulary.add_space_prefix {
         normalizers.insert(0, json!({"type": "Prepend", "prepend": "\u{2581}"}));
