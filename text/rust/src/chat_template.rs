@@ -5,11 +5,11 @@ use std::ffi::CString;
 use std::fmt;
 use std::io::{self, Write};
 
-use minijinja::value::{Rest, ValueKind};
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::border::Failure;
-use crate::{comparison, filters, jinja, methods, operators, python};
+use crate::{collections, comparison, filters, jinja, methods, operators, python};
 
 // Fuel counts instructions; Qwen3's template uses 76 per message. A template can nest a value as deeply as its
 // fuel allows, and dropping that value recurses, with up to 200 bytes of stack per level. So the fuel of the first
@@ -136,11 +136,11 @@ fn environment(fuel: u64) -> Environment<'static> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(words.to_owned())))
     });
     env.add_function("strftime_now", |format: &str| strftime_now(format));
-    env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.to_vec()));
     env.add_function("joiner", minijinja_contrib::globals::joiner);
     operators::add_to(&mut env);
     comparison::add_to(&mut env);
     filters::add_to(&mut env);
+    collections::add_to(&mut env);
     env
 }
 

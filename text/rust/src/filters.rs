@@ -6,13 +6,14 @@ use minijinja::{Environment, Error, Value};
 use crate::dumps::Dumps;
 use crate::methods::{self, Arguments};
 use crate::python::{is_space, str_of};
-use crate::values::{elements, int_value, invalid, is_list, tuple, type_name, Number, MAX_TEXT};
+use crate::values::{elements, int_value, invalid, tuple, type_name, Number, MAX_TEXT};
 use crate::{comparison, operators, printf, python};
 
 pub fn add_to(env: &mut Environment) {
     env.add_filter("tojson", |value: &Value, ascii: Option<Value>, indent: Option<Value>, kwargs: Kwargs| {
         Dumps::from_arguments(ascii, indent, &kwargs)?.dump(value)
     });
+    env.add_filter("safe", |value: &Value| str_of(value));
     env.add_filter("string", |value: &Value| str_of(value));
     env.add_filter("list", |value: &Value| elements(value).map(Value::from));
     env.add_filter("trim", |value: &Value, args: Rest<Value>| {
@@ -23,6 +24,8 @@ pub fn add_to(env: &mut Environment) {
     env.add_filter("capitalize", |value: &Value| Ok::<_, Error>(methods::capitalize(&str_of(value)?)));
     env.add_filter("title", |value: &Value| Ok::<_, Error>(title(&str_of(value)?)));
     env.add_filter("center", center);
+    env.add_filter("truncate", truncate);
+    env.remove_filter("pprint"); // minijinja's writes Rust's notation; jinja2's other filters for web pages are not there
     env.add_filter("indent", indent);
     env.add_filter("wordcount", |value: &Value| Ok::<_, Error>(word_count(&str_of(value)?)));
     for name in ["e", "escape", "forceescape"] {
@@ -38,25 +41,7 @@ pub fn add_to(env: &mut Environment) {
     env.add_filter("float", float);
     env.add_filter("abs", abs);
     env.add_filter("round", round);
-    env.add_filter("sum", sum);
-    env.add_filter("first", |value: &Value| {
-        Ok::<_, Error>(elements(value)?.first().cloned().unwrap_or_default_undefined())
-    });
-    env.add_filter("last", |value: &Value| {
-        Ok::<_, Error>(elements(value)?.last().cloned().unwrap_or_default_undefined())
-    });
-    env.add_filter("items", |value: &Value| pairs(value).map(Value::from));
-    env.add_filter("reverse", reverse);
     add_tests(env);
-}
-
-trait OrUndefined {
-    fn unwrap_or_default_undefined(self) -> Value;
-}
-impl OrUndefined for Option<Value> {
-    fn unwrap_or_default_undefined(self) -> Value {
-        self.unwrap_or(Value::UNDEFINED)
-    }
 }
 
 fn add_tests(env: &mut Environment) {
@@ -79,6 +64,11 @@ fn add_tests(env: &mut Environment) {
     });
     env.add_test("lower", |v: &Value| Ok::<_, Error>(has_case(&str_of(v)?, false)));
     env.add_test("upper", |v: &Value| Ok::<_, Error>(has_case(&str_of(v)?, true)));
+    env.add_test("callable", is_callable);
+    env.add_test("escaped", |_: &Value| false);
+    env.add_test("odd", |v: &Value| remainder_is(v, &2.into(), 1));
+    env.add_test("even", |v: &Value| remainder_is(v, &2.into(), 0));
+    env.add_test("divisibleby", |v: &Value, by: &Value| remainder_is(v, by, 0));
     env.add_test("in", |v: &Value, container: &Value| comparison::contains(v, container));
     for name in ["eq", "==", "equalto"] {
         env.add_test(name, comparison::equal);
@@ -97,6 +87,14 @@ fn add_tests(env: &mut Environment) {
     ordered(["gt", ">", "greaterthan"], std::cmp::Ordering::is_gt, env);
     ordered(["le", "<=", "le"], std::cmp::Ordering::is_le, env);
     ordered(["ge", ">=", "ge"], std::cmp::Ordering::is_ge, env);
+}
+
+fn is_callable(value: &Value) -> bool {
+    value.is_undefined() || (value.kind() == ValueKind::Plain && value.as_object().is_some())
+}
+
+fn remainder_is(value: &Value, by: &Value, rest: i64) -> Result<bool, Error> {
+    comparison::equal(&operators::rem(value, by)?, &rest.into())
 }
 
 fn has_case(text: &str, upper: bool) -> bool {
@@ -149,7 +147,7 @@ fn indent(value: &Value, args: Rest<Value>) -> Result<String, Error> {
     };
     let (first, blank) = (args.flag(1, "first")?, args.flag(2, "blank")?);
     args.none_left(3)?;
-    let text = str_of(value)? + "\n";
+    let text = methods::text_of(value)? + "\n";
     let lines = methods::split_lines(&text, false);
     if lines.len().saturating_mul(with.len()).saturating_add(text.len()) > MAX_TEXT {
         return Err(invalid("a text is too long"));
@@ -163,6 +161,34 @@ fn indent(value: &Value, args: Rest<Value>) -> Result<String, Error> {
         out.push_str(line);
     }
     Ok(out)
+}
+
+/// truncate(s, length=255, killwords=False, end="...", leeway=5)
+fn truncate(value: &Value, args: Rest<Value>) -> Result<String, Error> {
+    let args = Arguments::of(&args)?;
+    let length = args.int(0, "length")?.unwrap_or(255);
+    let kill_words = args.flag(1, "killwords")?;
+    let end = args.get(2, "end")?.map_or(Ok("...".into()), |v| methods::text_of(&v))?;
+    let leeway = args.int(3, "leeway")?.unwrap_or(5);
+    args.none_left(4)?;
+    let room = length - end.chars().count() as i64;
+    if room < 0 || leeway < 0 {
+        return Err(invalid("truncate: the length is shorter than the end, or the leeway is negative"));
+    }
+    let text = match value.as_str() {
+        Some(text) => text,
+        // A short list stays what it is.
+        None if value.len().is_some_and(|n| n as i64 <= length.saturating_add(leeway)) => {
+            return str_of(value)
+        }
+        None => return Err(invalid(format!("object of type '{}' cannot be truncated", type_name(value)))),
+    };
+    if text.chars().count() as i64 <= length.saturating_add(leeway) {
+        return Ok(text.to_owned());
+    }
+    let cut: String = text.chars().take(room as usize).collect();
+    let words = if kill_words { &cut } else { cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words) };
+    Ok(words.to_owned() + &end)
 }
 
 fn word_count(text: &str) -> usize {
@@ -318,43 +344,4 @@ fn round(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
         ("floor", number) => Ok(((number.float() * scale).floor() / scale).into()),
         _ => Err(invalid("method must be common, ceil or floor")),
     }
-}
-
-/// sum(iterable, attribute=None, start=0)
-fn sum(value: &Value, args: Rest<Value>) -> Result<Value, Error> {
-    let args = Arguments::of(&args)?;
-    let attribute = args.get(0, "attribute")?;
-    let mut total = args.get(1, "start")?.unwrap_or_else(|| 0.into());
-    args.none_left(2)?;
-    for item in elements(value)? {
-        let item = attribute.as_ref().map_or(Ok(item.clone()), |path| member(&item, path))?;
-        if item.as_str().is_some() {
-            return Err(invalid("sum() can't sum strings"));
-        }
-        total = operators::add(&total, &item)?;
-    }
-    Ok(total)
-}
-
-/// A dictionary's pairs; none of an undefined value.
-fn pairs(value: &Value) -> Result<Vec<Value>, Error> {
-    if value.is_undefined() {
-        return Ok(Vec::new());
-    }
-    if value.kind() != ValueKind::Map {
-        return Err(invalid("Can only get item pairs from a mapping."));
-    }
-    elements(value)?.into_iter().map(|key| Ok(tuple(vec![key.clone(), value.get_item(&key)?]))).collect()
-}
-
-fn reverse(value: &Value) -> Result<Value, Error> {
-    if let Some(text) = value.as_str() {
-        return Ok(text.chars().rev().collect::<String>().into());
-    }
-    if !is_list(value) && value.kind() != ValueKind::Map {
-        return Err(invalid("argument must be iterable"));
-    }
-    let mut items = elements(value)?;
-    items.reverse();
-    Ok(items.into())
 }

@@ -3,6 +3,7 @@
 
 mod border;
 mod chat_template;
+mod collections;
 mod comparison;
 mod dumps;
 mod encoder;

@@ -415,6 +415,7 @@ fn list_method(value: &Value, method: &str, args: &[Value]) -> Answer {
         Ok(places)
     };
     Some(match method {
+        "count" if args.len() > 1 => Err(invalid("count() takes exactly one argument")),
         "count" => found().map(|places| places.len().into()),
         "index" => found().and_then(|places| {
             places.first().map(|at| Value::from(*at)).ok_or_else(|| invalid("the value is not in the list"))

@@ -110,7 +110,7 @@ fn floor_div(a: &Value, b: &Value) -> Result<Value, Error> {
 }
 
 /// The remainder has the divisor's sign; a text on the left is formatted.
-fn rem(a: &Value, b: &Value) -> Result<Value, Error> {
+pub fn rem(a: &Value, b: &Value) -> Result<Value, Error> {
     if let Some(format) = a.as_str() {
         return printf::format(format, b).map(Value::from);
     }
@@ -194,11 +194,8 @@ fn slice(value: &Value, start: &Value, stop: &Value, step: &Value) -> Result<Val
     if step == 0 {
         return Err(invalid("slice step cannot be zero"));
     }
-    if value.is_undefined() {
-        return Ok(Value::UNDEFINED);
-    }
     if value.as_str().is_none() && !is_list(value) {
-        return Ok(Value::UNDEFINED); // as jinja2 answers for what cannot be subscripted
+        return Err(invalid(format!("'{}' object is not subscriptable", type_name(value))));
     }
     let items = elements(value)?;
     let size = items.len() as i128;

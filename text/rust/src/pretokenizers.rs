@@ -190,7 +190,7 @@ pub const ROWS: &[Row] = &[
             Split(DEEPSEEK_SIGNS),
             Split(r"\s+$"),
             Split(CJK_AND_HANGUL),
-            EachDigit,
+            Split(r"\p{N}+"),
         ],
         ..ROW
     },

@@ -33,6 +33,30 @@ pub fn tuple(items: Vec<Value>) -> Value {
     Value::from_object(Tuple(items))
 }
 
+/// groupby's tuple, which has names for its two elements.
+#[derive(Debug)]
+pub struct Group(Value, Value);
+
+impl Object for Group {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Seq
+    }
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        match (key.as_str(), key.as_usize()) {
+            (Some("grouper"), _) | (_, Some(0)) => Some(self.0.clone()),
+            (Some("list"), _) | (_, Some(1)) => Some(self.1.clone()),
+            _ => None,
+        }
+    }
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Seq(2)
+    }
+}
+
+pub fn group(key: Value, items: Vec<Value>) -> Value {
+    Value::from_object(Group(key, Value::from(items)))
+}
+
 /// What dict.items(), keys() and values() return: neither list nor tuple.
 #[derive(Debug)]
 pub struct View {
@@ -54,7 +78,7 @@ pub fn view(name: &'static str, items: Vec<Value>) -> Value {
 }
 
 pub fn is_tuple(value: &Value) -> bool {
-    value.downcast_object_ref::<Tuple>().is_some()
+    value.downcast_object_ref::<Tuple>().is_some() || value.downcast_object_ref::<Group>().is_some()
 }
 
 pub enum Number {
