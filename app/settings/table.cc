@@ -104,8 +104,8 @@ const std::array kSettings = {
         "gateway.body_memory_per_key", "BYTES", "the same for the requests of one key; beyond it 429"),
     LiveGateway<AtLeast<Number, 16>, &GatewayOptions::max_connections>("gateway.max_connections", "N",
                                                                        "most open connections"),
-    Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
-                                                  "most requests in the queue; further ones get 429"),
+    LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
+                                                      "most requests in the queue; further ones get 429"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::header_timeout>(
         "gateway.header_timeout", "TIME", "time limit from accept to a complete header"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::body_timeout>(
