@@ -47,13 +47,35 @@ TEST(Config, ReadsRopeScalingInItsOldAndNewPlaces) {
 }
 
 TEST(Config, ASlidingWindowCapsTheContext) {
-  EXPECT_EQ(Read(R"(, "use_sliding_window": true, "sliding_window": 1024)")->context, 1024);
-  EXPECT_EQ(Read(R"(, "use_sliding_window": false, "sliding_window": 1024)")->context, 4096);
+  constexpr auto kWindow = R"(, "use_sliding_window": true, "sliding_window": 1024)";
+  const auto context = [&](std::string_view extra, std::string_view type = "qwen2") {
+    const auto c = Read(extra, type);
+    return c.has_value() ? c->context : -1;
+  };
+  EXPECT_EQ(context(fmt::format(R"({}, "max_window_layers": 1)", kWindow)), 1024);
+  EXPECT_EQ(
+      context(R"(, "use_sliding_window": true, "max_window_layers": 0, "max_position_embeddings": 9000)"),
+      4096);
+  EXPECT_EQ(context(kWindow), 4096) << "max_window_layers is 28: no layer has the window";
+  EXPECT_EQ(context(R"(, "use_sliding_window": false, "sliding_window": 1024, "max_window_layers": 0)"),
+            4096);
+  EXPECT_EQ(context(R"(, "sliding_window": 1024, "max_window_layers": 0)"), 4096);
+  EXPECT_EQ(context(fmt::format(R"({}, "layer_types": ["full_attention", "sliding_attention"])", kWindow)),
+            1024);
+  EXPECT_EQ(context(fmt::format(R"({}, "layer_types": ["full_attention", "full_attention"])", kWindow)),
+            4096);
+  EXPECT_EQ(context(R"(, "sliding_window": 1024)", "llama"), 4096) << "LlamaConfig has no window";
+  EXPECT_EQ(context(R"(, "sliding_window": 1024)", "mistral"), 1024);
+  EXPECT_EQ(context(R"(, "sliding_window": null)", "mistral"), 4096);
+  EXPECT_EQ(context(R"(, "max_position_embeddings": 9000)", "mistral"), 4096) << "MistralConfig's default";
+  EXPECT_THAT(Defect(R"(, "layer_types": ["full_attention", "sliding_attention"])"),
+              HasSubstr("\"sliding_attention\", which is not supported without a sliding_window in use"));
+  EXPECT_THAT(Defect(R"(, "layer_types": ["full_attention"])"), HasSubstr("for each of 2 layers"));
 }
 
 TEST(Config, WhatIsNotServedIsNamed) {
   EXPECT_THAT(Defect("", "gemma3"),
-              HasSubstr("architecture \"gemma3\" is not supported; supported: llama, qwen2"));
+              HasSubstr("architecture \"gemma3\" is not supported; supported: llama, mistral, qwen2"));
   EXPECT_THAT(Defect(R"(, "rope_scaling": {"rope_type": "longrope"})"),
               HasSubstr("rope scaling \"longrope\""));
   EXPECT_THAT(Defect(R"(, "hidden_act": "gelu")"), HasSubstr("\"hidden_act\" is gelu"));
