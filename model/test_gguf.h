@@ -83,6 +83,18 @@ class GgufWriter {
     return *this;
   }
 
+  // For the parts of a split model.
+  GgufWriter WithoutTensors() const {
+    GgufWriter w = *this;
+    w.tensors_.clear(), w.data_.clear(), w.tensor_count_ = 0;
+    return w;
+  }
+  GgufWriter WithoutKeys() const {
+    GgufWriter w = *this;
+    w.keys_.clear(), w.key_count_ = 0;
+    return w;
+  }
+
   // `header`: gets the number of bytes before the data.
   Bytes Build(size_t* header = nullptr, uint32_t version = 3) const {
     Bytes out;

@@ -84,7 +84,7 @@ constexpr KeyRow kGeneral[] = {
     {"tokenizer.ggml.model", "", kRead, "", ""},
     {"tokenizer.ggml.pre", "", kRead, "", ""},
     {"tokenizer.ggml.tokens", "", kRead, "", "each text once"},
-    {"tokenizer.ggml.token_type", "", kRead, "", "corrected for texts such as <|im_end|>"},
+    {"tokenizer.ggml.token_type", "", kRead, "", "corrected for the texts of end tokens"},
     {"tokenizer.ggml.scores", "", kRead, "", ""},
     {"tokenizer.ggml.merges", "", kRead, "", "required for byte-level BPE"},
     {"tokenizer.ggml.bos_token_id", "", kRead, "", "of a sentencepiece vocabulary the default is 1"},
