@@ -35,8 +35,10 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
     : log_control(
           io, clock, options.log_level, [&log](LogLevel level) { log.SetLevel(level); },
           [&fleet](LogLevel level) { fleet.SetLogLevel(LogLevelName(level)); }),
+      encoder(io, workers, clock),
       generations{.io = io,
                   .workers = workers,
+                  .encoder = encoder,
                   .clock = clock,
                   .accounts = accounts,
                   .fleet = fleet,

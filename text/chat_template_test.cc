@@ -4,7 +4,7 @@
 #include <atomic>
 #include <thread>
 
-#include "text/renderer.h"
+#include "text/render_process.h"
 #include "text/text.h"
 
 namespace penstock {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "text/c_abi.h"
-#include "text/renderer.h"
+#include "text/render_process.h"
 
 namespace penstock {
 namespace {
@@ -92,6 +92,7 @@ class ProcessTemplate final : public ChatTemplate {
   Result<std::string> Render(std::string_view context_json) const override {
     return RenderInRenderer(source_, context_json);
   }
+  const TemplateSource* source() const override { return &source_; }
 
  private:
   const TemplateSource source_;

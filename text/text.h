@@ -13,6 +13,8 @@
 
 namespace penstock {
 
+struct TemplateSource;  // text/render_process.h
+
 // A GGUF's vocabulary as stored in the file: enough to rebuild its tokenizer.
 struct Vocabulary {
   enum Type : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
@@ -51,7 +53,7 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& voc
 
 // A model's Jinja chat template, rendered as transformers renders it (sandboxed, trim_blocks,
 // lstrip_blocks, tojson, raise_exception, strftime_now), in a process with limits on time and memory
-// (text/renderer.h). Calls wait for that process: up to kRenderTimeLimit for a hostile template.
+// (text/render_process.h). Calls wait for that process: up to kRenderTimeLimit for a hostile template.
 // Immutable. Threads: any number at once.
 class ChatTemplate {
  public:
@@ -60,6 +62,8 @@ class ChatTemplate {
   // the members of chat_template_kwargs. Errors: kInvalid: with the template's own message if it calls
   // raise_exception, or if a limit is exceeded.
   virtual Result<std::string> Render(std::string_view context_json) const = 0;
+  // For text/render_calls.h; nullptr: there is only Render.
+  virtual const TemplateSource* source() const { return nullptr; }
 };
 // Errors: kInvalid: it does not compile, or exceeds a limit while it compiles.
 Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source);
