@@ -110,5 +110,5 @@ def files(folder):
             g.set("tokenizer.ggml.merges", STRING, value)
         yield f"{name} merges", g.write(folder / f"merges-{name}.gguf")
     g = tiny()
-    g.tensors["token_embd.weight"] = ([64, 200], g.tensors["token_embd.weight"][1][:64 * 200])
+    g.tensors["token_embd.weight"] = ([64, 200], g.tensors["token_embd.weight"][1][:64 * 200 * 4])
     yield "an embedding of 200 rows", g.write(folder / "rows.gguf")

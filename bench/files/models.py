@@ -1,5 +1,6 @@
 """Tiny random model files for the files bench: a GGUF of any architecture of the native runner, and changes to it."""
 import array
+import functools
 import random
 import struct
 
@@ -10,6 +11,7 @@ HIDDEN, HEADS, KV_HEADS, HEAD_DIM, FEED_FORWARD, LAYERS, EXPERTS = 64, 4, 2, 16,
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<s>", "</s>", "<|fim_prefix|>",
             "<|fim_pad|>", "<|end|>", "<|return|>", "<|call|>", "<|channel|>"]
 MERGES = ["h e", "l l", "he ll", "hell o", "o r"]
+TOKENS = 256 + len(MERGES) + len(SPECIALS)
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
 
@@ -27,6 +29,10 @@ def byte_characters():
     keep = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     extra = iter(range(256, 512))
     return [chr(b) if b in keep else chr(next(extra)) for b in range(256)]
+
+
+def packed(floats):
+    return floats if isinstance(floats, bytes) else array.array("f", floats).tobytes()
 
 
 class Gguf:
@@ -51,7 +57,7 @@ class Gguf:
         for name, (dims, floats) in tensors.items():
             out += text(name) + struct.pack("<I", len(dims)) + b"".join(struct.pack("<Q", d) for d in dims)
             out += struct.pack("<IQ", 0, len(data))
-            raw = array.array("f", floats).tobytes()
+            raw = packed(floats)
             data += raw + b"\0" * (-len(raw) % 32)
         return out + b"\0" * (-len(out) % 32) + data
 
@@ -72,8 +78,53 @@ class Gguf:
         return paths
 
 
+def fill(g, arch, rng):
+    def matrix(name, rows, cols, scale, *more):
+        count = rows * cols * (more[0] if more else 1)
+        g.tensors[name] = ([cols, rows, *more], [rng.gauss(0, scale) for _ in range(count)])
+
+    def ones(name, size):
+        g.tensors[name] = ([size], [1 + rng.gauss(0, 0.1) for _ in range(size)])
+
+    matrix("token_embd.weight", TOKENS, HIDDEN, 1.0)
+    ones("output_norm.weight", HIDDEN)
+    for i in range(LAYERS):
+        p = f"blk.{i}."
+        ones(p + "attn_norm.weight", HIDDEN)
+        ones(p + "ffn_norm.weight", HIDDEN)
+        matrix(p + "attn_q.weight", HEADS * HEAD_DIM, HIDDEN, 0.15)
+        matrix(p + "attn_k.weight", KV_HEADS * HEAD_DIM, HIDDEN, 0.15)
+        matrix(p + "attn_v.weight", KV_HEADS * HEAD_DIM, HIDDEN, 0.15)
+        matrix(p + "attn_output.weight", HIDDEN, HEADS * HEAD_DIM, 0.15)
+        if arch == "qwen2":
+            for part, size in (("q", HEADS), ("k", KV_HEADS), ("v", KV_HEADS)):
+                g.tensors[p + f"attn_{part}.bias"] = ([size * HEAD_DIM], [rng.gauss(0, 0.15) for _ in range(size * HEAD_DIM)])
+        if arch.startswith("qwen3"):
+            ones(p + "attn_q_norm.weight", HEAD_DIM)
+            ones(p + "attn_k_norm.weight", HEAD_DIM)
+        if arch == "qwen3moe":
+            matrix(p + "ffn_gate_inp.weight", EXPERTS, HIDDEN, 0.15)
+            matrix(p + "ffn_gate_exps.weight", FEED_FORWARD, HIDDEN, 0.15, EXPERTS)
+            matrix(p + "ffn_up_exps.weight", FEED_FORWARD, HIDDEN, 0.15, EXPERTS)
+            matrix(p + "ffn_down_exps.weight", HIDDEN, FEED_FORWARD, 0.15, EXPERTS)
+        else:
+            matrix(p + "ffn_gate.weight", FEED_FORWARD, HIDDEN, 0.15)
+            matrix(p + "ffn_up.weight", FEED_FORWARD, HIDDEN, 0.15)
+            matrix(p + "ffn_down.weight", HIDDEN, FEED_FORWARD, 0.15)
+    if arch == "qwen3moe":
+        g.set("qwen3moe.expert_count", U32, EXPERTS).set("qwen3moe.expert_used_count", U32, 2)
+        g.set("qwen3moe.expert_feed_forward_length", U32, FEED_FORWARD)
+
+
+@functools.cache
+def floats(arch, seed):
+    """Tensors of an architecture: name → (dims, values)."""
+    g = Gguf()
+    fill(g, arch, random.Random(seed))
+    return {name: (dims, packed(values)) for name, (dims, values) in g.tensors.items()}
+
+
 def tiny(arch="llama", model="gpt2", seed=7):
-    rng = random.Random(seed)
     tokens = byte_characters() + [m.replace(" ", "") for m in MERGES] + SPECIALS
     g = Gguf()
     g.set("general.architecture", STRING, arch).set("general.name", STRING, "tiny")
@@ -93,40 +144,5 @@ def tiny(arch="llama", model="gpt2", seed=7):
         g.set("tokenizer.ggml.pre", STRING, "qwen2").set("tokenizer.ggml.merges", STRING, MERGES)
     g.set("tokenizer.ggml.eos_token_id", U32, tokens.index("<|endoftext|>"))
     g.set("tokenizer.ggml.bos_token_id", U32, tokens.index("<|begin_of_text|>"))
-
-    def matrix(name, rows, cols, scale, *more):
-        count = rows * cols * (more[0] if more else 1)
-        g.tensors[name] = ([cols, rows, *more], [rng.gauss(0, scale) for _ in range(count)])
-
-    def ones(name, size):
-        g.tensors[name] = ([size], [1 + rng.gauss(0, 0.1) for _ in range(size)])
-
-    matrix("token_embd.weight", len(tokens), HIDDEN, 1.0)
-    ones("output_norm.weight", HIDDEN)
-    for i in range(LAYERS):
-        p = f"blk.{i}."
-        ones(p + "attn_norm.weight", HIDDEN)
-        ones(p + "ffn_norm.weight", HIDDEN)
-        matrix(p + "attn_q.weight", HEADS * HEAD_DIM, HIDDEN, 0.3)
-        matrix(p + "attn_k.weight", KV_HEADS * HEAD_DIM, HIDDEN, 0.3)
-        matrix(p + "attn_v.weight", KV_HEADS * HEAD_DIM, HIDDEN, 0.3)
-        matrix(p + "attn_output.weight", HIDDEN, HEADS * HEAD_DIM, 0.3)
-        if arch == "qwen2":
-            for part, size in (("q", HEADS), ("k", KV_HEADS), ("v", KV_HEADS)):
-                g.tensors[p + f"attn_{part}.bias"] = ([size * HEAD_DIM], [rng.gauss(0, 0.3) for _ in range(size * HEAD_DIM)])
-        if arch.startswith("qwen3"):
-            ones(p + "attn_q_norm.weight", HEAD_DIM)
-            ones(p + "attn_k_norm.weight", HEAD_DIM)
-        if arch == "qwen3moe":
-            matrix(p + "ffn_gate_inp.weight", EXPERTS, HIDDEN, 0.3)
-            matrix(p + "ffn_gate_exps.weight", FEED_FORWARD, HIDDEN, 0.3, EXPERTS)
-            matrix(p + "ffn_up_exps.weight", FEED_FORWARD, HIDDEN, 0.3, EXPERTS)
-            matrix(p + "ffn_down_exps.weight", HIDDEN, FEED_FORWARD, 0.3, EXPERTS)
-        else:
-            matrix(p + "ffn_gate.weight", FEED_FORWARD, HIDDEN, 0.3)
-            matrix(p + "ffn_up.weight", FEED_FORWARD, HIDDEN, 0.3)
-            matrix(p + "ffn_down.weight", HIDDEN, FEED_FORWARD, 0.3)
-    if arch == "qwen3moe":
-        g.set("qwen3moe.expert_count", U32, EXPERTS).set("qwen3moe.expert_used_count", U32, 2)
-        g.set("qwen3moe.expert_feed_forward_length", U32, FEED_FORWARD)
+    g.tensors = dict(floats(arch, seed))
     return g

@@ -69,7 +69,7 @@ Status ReadHeads(const Gguf& g, const std::string& prefix, ModelConfig& c) {
                 c.head_dim, value_dim);
   }
   PENSTOCK_ASSIGN(c.rotary_dim, IntOr(g, prefix + "rope.dimension_count", kMaxHeadDim, c.head_dim));
-  if (c.architecture == "llama" && c.rotary_dim != c.head_dim) {
+  if (c.rotary_dim != c.head_dim) {  // libllama does not compute it either
     return Fail(Reason::kModelDamaged, "{}: \"{}rope.dimension_count\" is {}, but a head has {} dimensions",
                 g.origin(), prefix, c.rotary_dim, c.head_dim);
   }

@@ -24,7 +24,7 @@ constexpr KeyRow kGguf[] = {
     {"attention.sliding_window", "", kRead, "",
      "the context ends at the window, within which both are equal; 0: none"},
     {"vocab_size", "", kRead, "", "must equal the number of tokens"},
-    {"rope.dimension_count", "", kRead, "", "for llama it must equal key_length"},
+    {"rope.dimension_count", "", kRead, "", "must equal key_length"},
     {"rope.freq_base", "", kRead, "", "default: 10000"},
     {"rope.scaling.type", "", kRead, "", "none, linear or yarn; default: linear"},
     {"rope.scaling.factor", "", kRead, "", "0: 1"},

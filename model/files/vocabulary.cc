@@ -23,14 +23,15 @@ bool BeginsWithBos(const Vocabulary& v) {
   return v.model == "gpt2" && std::ranges::find(kBeginWithBos, v.pre) != kBeginWithBos.end();
 }
 
-// -1: none. Converters write "none" as -1, some as uint32.
+// `fallback` if the file has no such id or says "none" (converters write -1, some as uint32): libllama then
+// takes its default too. -1: none.
 Result<Token> TokenId(const Gguf& gguf, std::string_view key, size_t vocabulary, Token fallback = -1) {
   constexpr int64_t kNone = std::numeric_limits<uint32_t>::max();
   PENSTOCK_ASSIGN(const auto id, gguf.Int(key, -1, kNone));
-  if (id == kNone || id == -1) return Token{-1};
-  const int64_t token = id.value_or(fallback);
-  if (token < static_cast<int64_t>(vocabulary)) return static_cast<Token>(token);
-  if (!id.has_value()) return Token{-1};
+  const bool none = !id.has_value() || *id == kNone || *id == -1;
+  const int64_t token = none ? fallback : *id;
+  if (std::cmp_less(token, vocabulary)) return static_cast<Token>(token);
+  if (none) return Token{-1};
   return Fail(Reason::kModelDamaged,
               "{}: \"{}\" is {}, but the vocabulary has {} tokens; convert the model again", gguf.origin(),
               key, token, vocabulary);

@@ -1,5 +1,5 @@
-// Reads paths of model files from standard input, one a line, and prints a JSON object for each: what an import says,
-// and the native runner's log-probabilities after a fixed prompt. For the files bench.
+// Reads paths of model files from standard input, one a line, and prints a JSON object for each: what an
+// import says, and the native runner's log-probabilities after a fixed prompt. For the files bench.
 #include <boost/json.hpp>
 #include <cmath>
 #include <iostream>
@@ -47,7 +47,7 @@ Status AddLogits(const std::string& path, chip::ThreadPool& pool, json::object& 
   const auto& kernels = kernels::KernelsFor(kernels::SupportedIsas().back());
   PENSTOCK_ASSIGN(auto model, Model::Load(std::move(files), WeightMode::kDequantised, kernels, pool));
   row["context"] = model->config().context;
-  PENSTOCK_ASSIGN(const auto kv, KvPages::Create(model->config(), kernels::KvType::kF16, kPages));
+  PENSTOCK_ASSIGN(const auto kv, KvPages::Create(model->config(), kernels::KvType::kF32, kPages));
   const auto tokens = Prompt(model->vocabulary());
   const std::vector<PageId> pages = {0, 1, 2, 3};
   const Chunk chunk{0, tokens, pages, 1};
@@ -67,7 +67,8 @@ int Main() {
     json::object row{{"path", path}};
     if (const auto assets = ReadTextAssets(path); assets.has_value()) {
       AddAssets(*assets, row);
-      if (const auto done = AddLogits(path, pool, row); !done.has_value()) row["native"] = done.error().message;
+      if (const auto done = AddLogits(path, pool, row); !done.has_value())
+        row["native"] = done.error().message;
     } else {
       row["import"] = assets.error().message;
     }
