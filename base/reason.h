@@ -61,6 +61,7 @@ enum class Reason : uint16_t {
   kTooManyOpen = 3017,
   kKeyBodyMemory = 3018,
   kBodyMemory = 3019,
+  kHostNotAllowed = 3020,
 
   kNoKey = 4001,
   kKeyUnknown = 4002,
