@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
 #include "gateway/common/json_out.h"
 
@@ -45,8 +46,11 @@ ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequ
     return std::unexpected(*std::move(error));
   auto tokens = text.tokenizer->Encode(prompt.text, true);
   if (!tokens) return std::unexpected(AsField(tokens.error(), "prompt"));
-  if (text.add_bos && (tokens->empty() || tokens->front() != text.bos))
-    tokens->insert(tokens->begin(), text.bos);
+  // A client that wrote the beginning itself does not get it twice.
+  if (!std::ranges::equal(text.before,
+                          std::span(*tokens).first(std::min(tokens->size(), text.before.size()))))
+    tokens->insert(tokens->begin(), text.before.begin(), text.before.end());
+  tokens->insert(tokens->end(), text.after.begin(), text.after.end());
   return *std::move(tokens);
 }
 
