@@ -254,7 +254,7 @@ TEST(Tokenizer, BadVocabulariesAreRefusedByName) {
        {.model = "gpt2", .pre = "martian", .tokens = {"a"}},
        Code::kUnsupported,
        "\"martian\""},
-      {"model", {.model = "bert", .tokens = {"a"}}, Code::kUnsupported, "\"bert\""},
+      {"model", {.model = "rwkv", .tokens = {"a"}}, Code::kUnsupported, "\"rwkv\""},
       {"empty", {.model = "gpt2", .pre = "qwen2"}, Code::kCorrupt, "no tokens"},
       {"types",
        {.model = "gpt2", .pre = "qwen2", .tokens = {"a"}, .types = {1, 1}},
@@ -277,6 +277,52 @@ TEST(Tokenizer, BadVocabulariesAreRefusedByName) {
     EXPECT_EQ(tokenizer.error().code, refusal.code) << refusal.what;
     EXPECT_THAT(tokenizer.error().message, HasSubstr(refusal.words)) << refusal.what;
   }
+}
+
+// Ids of single characters, so each test shows where words begin.
+TEST(Tokenizer, EachPreTokenizerCutsWordsItsOwnWay) {
+  struct Row {
+    const char* pre;
+    const char* text;
+    std::vector<Token> ids;
+  };
+  // 0 "1", 1 "2", 2 "12", 3 "3", 4 "123", 5 "a", 6 "Ġ", 7 "Ġa", 8 "A", 9 "aA"
+  const Vocabulary base{.model = "gpt2",
+                        .tokens = {"1", "2", "12", "3", "123", "a", "Ġ", "Ġa", "A", "aA"},
+                        .merges = {"1 2", "12 3", "Ġ a", "a A"}};
+  const Row rows[] = {
+      {"qwen2", "123 a", {0, 1, 3, 7}}, {"starcoder", "123 a", {0, 1, 3, 7}},
+      {"gpt-2", "123 a", {4, 7}},       {"glm4", "12312 a", {4, 2, 7}},
+      {"deepseek-v3", "12312", {4, 2}}, {"tiny_aya", "12123", {2, 4}},
+      {"gpt-4o", "aA", {5, 8}},         {"gpt-2", "aA", {9}},
+      {"tekken", "123", {0, 1, 3}},     {"falcon", "12312", {4, 2}},
+  };
+  for (const Row& row : rows) {
+    Vocabulary vocabulary = base;
+    vocabulary.pre = row.pre;
+    const auto tokenizer = Must(TokenizerFromVocabulary(vocabulary));
+    EXPECT_EQ(tokenizer->Encode(row.text, false).value(), row.ids) << row.pre;
+  }
+}
+
+TEST(Tokenizer, WordPieceMarksTheBeginningsOfWords) {
+  const auto tokenizer = Must(TokenizerFromVocabulary({.model = "bert",
+                                                       .tokens = {"[UNK]", "▁play", "ing", "▁é", "▁e"},
+                                                       .types = {2, 1, 1, 1, 1},
+                                                       .unknown = 0}));
+  EXPECT_EQ(tokenizer->Encode("Playing É zzz", false).value(), (std::vector<Token>{1, 2, 4, 0}));
+  EXPECT_EQ(tokenizer->Bytes(1), " play");
+  EXPECT_EQ(tokenizer->Bytes(2), "ing");
+}
+
+TEST(Tokenizer, UnigramTakesTheLikeliestPieces) {
+  const auto tokenizer = Must(TokenizerFromVocabulary({.model = "t5",
+                                                       .tokens = {"<unk>", "▁", "▁ab", "a", "b", "▁a", "c"},
+                                                       .types = {2, 1, 1, 1, 1, 1, 1},
+                                                       .scores = {0, -3, -2, -3, -1, -0.5F, -4},
+                                                       .unknown = 0,
+                                                       .remove_extra_spaces = true}));
+  EXPECT_EQ(tokenizer->Encode("ab  c", false).value(), (std::vector<Token>{5, 4, 1, 6}));
 }
 
 TEST(Tokenizer, BadJsonIsAnError) {

