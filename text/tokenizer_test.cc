@@ -260,7 +260,7 @@ TEST(Tokenizer, BadVocabulariesAreRefusedByName) {
        {.model = "gpt2", .pre = "qwen2", .tokens = {"a"}, .types = {1, 1}},
        Code::kCorrupt,
        "2 token types"},
-      {"scores", {.model = "llama", .tokens = {"a"}}, Code::kCorrupt, "0 scores"},
+      {"scores", {.model = "llama", .tokens = {"a"}}, Code::kCorrupt, "has 0"},
       {"merge",
        {.model = "gpt2", .pre = "gpt-2", .tokens = {"a"}, .merges = {"ab"}},
        Code::kCorrupt,
