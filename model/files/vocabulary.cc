@@ -118,8 +118,11 @@ void SetTypes(std::span<const Token> tokens, int32_t type, Vocabulary& v) {
 
 Status ReadEnds(const Gguf& gguf, GgufVocabulary& out) {
   Vocabulary& v = out.vocabulary;
-  std::vector<std::pair<Token, std::string_view>> tokens;
-  for (size_t i = 0; i < v.tokens.size(); ++i) tokens.emplace_back(static_cast<Token>(i), v.tokens[i]);
+  std::vector<NamedToken> tokens;
+  for (size_t i = 0; i < v.tokens.size(); ++i) {
+    const bool word = v.model != "llama" && !v.types.empty() && v.types[i] == Vocabulary::kNormal;
+    tokens.push_back({static_cast<Token>(i), v.tokens[i], word});
+  }
   const SpecialTokens special = SpecialTokensOf(tokens);
   SetTypes(special.control, Vocabulary::kControl, v);
   SetTypes(special.shown, Vocabulary::kUserDefined, v);

@@ -105,9 +105,9 @@ TEST(Vocabulary, TheEndOfThePromptIsAddedWhereTheFileSaysSo) {
   EXPECT_FALSE(Read(kNothing)->add_eos);
 }
 
-std::vector<std::pair<Token, std::string_view>> Numbered(const std::vector<std::string_view>& texts) {
-  std::vector<std::pair<Token, std::string_view>> tokens;
-  for (const auto text : texts) tokens.emplace_back(static_cast<Token>(tokens.size()), text);
+std::vector<NamedToken> Numbered(const std::vector<std::string_view>& texts) {
+  std::vector<NamedToken> tokens;
+  for (const auto text : texts) tokens.push_back({static_cast<Token>(tokens.size()), text});
   return tokens;
 }
 
@@ -127,6 +127,13 @@ TEST(SpecialTokens, Gemma4WritesTheOldEndAsText) {
   EXPECT_THAT(gemma.ends, ElementsAre(1, 2));
   EXPECT_THAT(gemma.control, ElementsAre(1, 2));
   EXPECT_THAT(SpecialTokensOf(Numbered({"</s>"})).ends, ElementsAre(0));
+}
+
+// Qwen2.5's vocabulary has "</s>" as a word; Hugging Face's tokenizer never makes it.
+TEST(SpecialTokens, AWordWithTheTextOfASpecialTokenStaysAWord) {
+  const std::vector<NamedToken> words = {{0, "</s>", true}, {1, "<|im_end|>", true}, {2, "<PRE>", true}};
+  EXPECT_THAT(SpecialTokensOf(words).ends, ElementsAre(1));
+  EXPECT_THAT(SpecialTokensOf(words).control, ElementsAre(1));
 }
 
 TEST(SpecialTokens, PartsOfAPromptForCodeAreControlTokensThatDoNotEnd) {
