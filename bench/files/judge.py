@@ -18,7 +18,7 @@ KNOWN = {"gpt2: special tokens of type 1", "gpt2: eos_token_id=4294967295", "gpt
 
 def named(case):
     """Whether the refusal names the key that the case is about (or what contradicts it)."""
-    return bool(re.search(r'"[^"]+"|tensor|architecture|layers|rows|dimensions', case["ours"].get("import") or
+    return bool(re.search(r'"[^"]+"|tensor|architecture|layers|rows|dimensions|heads', case["ours"].get("import") or
                           case["ours"].get("unserved") or case["ours"].get("native") or ""))
 
 
