@@ -155,7 +155,9 @@ constexpr ReasonText kReasons[] = {
      "Look at the first request (`GET /v1/requests/ID`, with the id in the message), or use a new key."},
     {Reason::kNoRoute, kNotFound, "This path does not exist", "The API has no such path.",
      "It is misspelt, or belongs to an API that is not supported. Paths of the OpenAI API begin with /v1.",
-     "The message lists every path; clients need `http://HOST:8700/v1` as their base URL."},
+     "The message suggests a path and lists those that this key may use; clients need `http://HOST:8700/v1` "
+     "as their "
+     "base URL."},
     {Reason::kWrongMethod, kInvalid, "This path does not support the method",
      "The path exists, but not with this HTTP method.",
      "Each path supports certain methods; the `allow` header lists them.", "Use one of those methods."},
@@ -190,6 +192,14 @@ constexpr ReasonText kReasons[] = {
      "The bodies of all requests that are being received or tokenised use as much memory as they may use.",
      "`gateway.body_memory` keeps request bodies from filling the machine's memory.",
      "Try again soon; if it lasts, ask an operator to raise the limit."},
+    {Reason::kHostNotAllowed, kForbidden, "This host name needs a key",
+     "The cloud listens only on this machine, and a request without a key was sent to another name than "
+     "localhost "
+     "or 127.0.0.1.",
+     "Pages of other sites can make a browser send requests to this machine under a name of theirs (DNS "
+     "rebinding), so only loopback names and names in `gateway.hosts` are answered without a key.",
+     "Use http://localhost:8700 or send a key. Behind a reverse proxy: add the name that users type to "
+     "`gateway.hosts`."},
 
     // ---- teams and keys ----
     {Reason::kNoKey, kUnauthenticated, "The request has no key", "The request does not contain an API key.",

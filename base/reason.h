@@ -61,6 +61,7 @@ enum class Reason : uint16_t {
   kTooManyOpen = 3017,
   kKeyBodyMemory = 3018,
   kBodyMemory = 3019,
+  kHostNotAllowed = 3020,
 
   kNoKey = 4001,
   kKeyUnknown = 4002,
@@ -95,7 +96,7 @@ enum class Reason : uint16_t {
 struct ReasonText {
   Reason reason;
   Code code;  // the kind of failure, always the same for a reason
-  std::string_view title, what, why, mend;
+  std::string_view title, what, why, fix;
 };
 std::span<const ReasonText> Reasons();
 const ReasonText* FindReason(Reason reason);                // nullptr: kNone

@@ -10,7 +10,6 @@ namespace {
 constexpr std::string_view kPolicy =
     "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
-    "x-content-type-options: nosniff\r\n"
     "referrer-policy: no-referrer\r\n";
 
 const ConsoleFile* FindFile(std::string_view name) {

@@ -20,7 +20,7 @@ using testing::World;
 
 Answer Get(World& world, std::string_view path, std::string_view headers) {
   Client client(world.port);
-  client.Send(fmt::format("GET {} HTTP/1.1\r\nhost: x\r\n{}\r\n", path, headers));
+  client.Send(fmt::format("GET {} HTTP/1.1\r\nhost: localhost\r\n{}\r\n", path, headers));
   return client.Read();
 }
 

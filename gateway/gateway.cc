@@ -59,7 +59,8 @@ class Process {
         wiring_(io, prompt_workers_, SystemClock(), options_, *accounts_, *fleet_, models_, log_,
                 [this](std::string_view name, std::string_view value) { return Change(name, value); }),
         tls_(std::move(tls)),
-        server_(io, listen_fd, wiring_.router, SystemClock(), Limits(options_), options_.max_connections,
+        loopback_(ListensOnLoopback(listen_fd)),
+        server_(io, listen_fd, wiring_.router, SystemClock(), LimitsOf(options_), options_.max_connections,
                 tls_.get()),
         signals_(io, SIGTERM, SIGINT),
         timer_(io),
@@ -70,13 +71,6 @@ class Process {
   int exit_status() const { return exit_status_; }
 
  private:
-  static HttpConnectionLimits Limits(const GatewayOptions& options) {
-    return {.http = {.header_bytes = options.max_header_bytes, .body_bytes = options.max_body_bytes},
-            .bodies = {.total = options.body_memory, .per_key = options.body_memory_per_key},
-            .header_timeout = options.header_timeout,
-            .body_timeout = options.body_timeout,
-            .write_timeout = options.write_timeout};
-  }
   Status Change(std::string_view name, std::string_view value);
   void StartAccepting();
   void AwaitSignal();
@@ -97,6 +91,7 @@ class Process {
   Models models_;
   Wiring wiring_;
   std::unique_ptr<TlsContext> tls_;
+  const bool loopback_;
   TlsFileTimes tls_times_;
   Server server_;
   asio::signal_set signals_;
@@ -129,6 +124,7 @@ Status Process::Start() {
   tls_times_ = TimesOf(options_);
   wiring_.status.connections = [this] { return server_.connections(); };
   if (options_.watchdog > 0) watchdog_.emplace(io_, options_.watchdog);
+  wiring_.router.SetPolicy(PolicyOf(options_, loopback_));
   models_.Install(options_.models);
   accept_by_ = SystemClock().Monotonic() + kLongestStart;
   StartAccepting();
@@ -144,7 +140,8 @@ Status Process::Change(std::string_view name, std::string_view value) {
   GatewayOptions next = options_;
   PENSTOCK_TRY(options_.change(next, name, value));
   wiring_.Apply(options_, next);
-  server_.SetLimits(Limits(next), next.max_connections);
+  server_.SetLimits(LimitsOf(next), next.max_connections);
+  wiring_.router.SetPolicy(PolicyOf(next, loopback_));
   options_ = std::move(next);
   return {};
 }

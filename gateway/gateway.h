@@ -29,7 +29,8 @@ struct GatewayOptions {
   size_t body_memory = 512 << 20, body_memory_per_key = 128 << 20;  // bytes that request bodies may hold
   size_t max_connections = 20000;
   size_t max_waiting = 4096;
-  Nanos header_timeout = 30 * kSecond;  // from accept or the last response to a whole header
+  Nanos keep_alive_timeout = 75 * kSecond;  // from a response to the first byte of the next request
+  Nanos header_timeout = 30 * kSecond;      // from accept, or from that byte, to a whole header
   Nanos body_timeout = 60 * kSecond;
   Nanos write_timeout = 120 * kSecond;  // a client that reads nothing for so long is disconnected
   Nanos queue_timeout = 600 * kSecond;
@@ -37,6 +38,9 @@ struct GatewayOptions {
   Nanos watchdog = 10 * kSecond;        // 0: none
   Nanos canary_period = 60 * kSecond, engine_timeout = 3 * kSecond;  // as in PoolOptions
   LogLevel log_level = LogLevel::info;                               // at the start
+  std::vector<std::string> hosts;         // names under which a loopback listener answers without a key
+  std::vector<std::string> cors_origins;  // of pages that may read answers; "*": any
+  Nanos hsts = 365 * 86'400 * kSecond;    // how long browsers insist on TLS; 0: not said
   std::vector<InstalledModel> models;
   // Sets `name` to `value` in the options of the running gateway; app/settings/table.h: ChangeSetting. Empty:
   // no setting can be changed.

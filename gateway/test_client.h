@@ -53,9 +53,10 @@ class Client {
   int fd() const { return fd_; }
 
   // From here on all goes through TLS; false if the handshake failed.
-  bool StartTls(int max_version = 0) {
+  bool StartTls(int max_version = 0, const char* ciphers = nullptr) {
     SSL_CTX* const context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(context, max_version);
+    if (ciphers != nullptr) SSL_CTX_set_cipher_list(context, ciphers);
     tls_.reset(SSL_new(context));
     SSL_CTX_free(context);
     SSL_set_fd(tls_.get(), fd_);
@@ -74,11 +75,12 @@ class Client {
   void Post(std::string_view path, std::string_view body, std::string_view key = "key-a",
             std::string_view more = "") {
     Send(fmt::format(
-        "POST {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n{}\r\n{}", path,
-        key, body.size(), more, body));
+        "POST {} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n{}\r\n{}",
+        path, key, body.size(), more, body));
   }
   void Get(std::string_view path, std::string_view key = "key-a", std::string_view method = "GET") {
-    Send(fmt::format("{} {} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\r\n", method, path, key));
+    Send(fmt::format("{} {} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\r\n", method, path,
+                     key));
   }
 
   // Waits up to ten seconds for more bytes; false at the end of the stream.

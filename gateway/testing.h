@@ -48,12 +48,7 @@ class World {
                }),
         log_(-1, SystemClock()),
         wiring(io_, workers_, SystemClock(), options_, accounts, fleet, models, log_, AcceptSetting),
-        server_(io_, *ListenTcp("127.0.0.1:0"), wiring.router, SystemClock(),
-                {.http = {.header_bytes = options_.max_header_bytes, .body_bytes = options_.max_body_bytes},
-                 .bodies = {.total = options_.body_memory, .per_key = options_.body_memory_per_key},
-                 .header_timeout = options_.header_timeout,
-                 .body_timeout = options_.body_timeout,
-                 .write_timeout = options_.write_timeout},
+        server_(io_, *ListenTcp("127.0.0.1:0"), wiring.router, SystemClock(), LimitsOf(options_),
                 options_.max_connections, tls_.get()) {
     accounts.principals["key-a"] = {
         .key = 1, .team = 1, .team_name = "search", .key_name = "ci", .role = Role::kDeveloper, .models = {}};
@@ -66,6 +61,7 @@ class World {
     accounts.principals["operator"] = {
         .key = 3, .team = 0, .team_name = "", .key_name = "op", .role = Role::kOperator, .models = {}};
     wiring.status.connections = [this] { return server_.connections(); };
+    wiring.router.SetPolicy(PolicyOf(options_, /*loopback=*/true));
     models.Install({Installed("other"), Installed("tiny")});
     server_.Run();
     port = server_.port();

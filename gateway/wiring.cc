@@ -29,6 +29,23 @@ std::vector<Route> RoutesOf(Wiring& wiring, const GatewayOptions& options, Accou
 
 }  // namespace
 
+HttpConnectionLimits LimitsOf(const GatewayOptions& options) {
+  return {.http = {.header_bytes = options.max_header_bytes, .body_bytes = options.max_body_bytes},
+          .bodies = {.total = options.body_memory, .per_key = options.body_memory_per_key},
+          .keep_alive_timeout = options.keep_alive_timeout,
+          .header_timeout = options.header_timeout,
+          .body_timeout = options.body_timeout,
+          .write_timeout = options.write_timeout};
+}
+
+WebPolicy PolicyOf(const GatewayOptions& options, bool loopback) {
+  return {.tls = !options.tls_certificate.empty(),
+          .loopback = loopback,
+          .hosts = options.hosts,
+          .cors_origins = options.cors_origins,
+          .hsts = options.hsts};
+}
+
 Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock& clock,
                const GatewayOptions& options, Accounts& accounts, Fleet& fleet, Models& models, Log& log,
                SettingChange change)
@@ -61,6 +78,8 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
 
 void Wiring::Apply(const GatewayOptions& before, const GatewayOptions& now) {
   generations.queue_timeout = now.queue_timeout;
+  generations.max_waiting = now.max_waiting;
+  generations.fleet.SetMaxWaiting(now.max_waiting);
   if (now.log_level == before.log_level) return;
   log_control.SetGateway(now.log_level, 0);
   log_control.SetEngines(now.log_level, 0);

@@ -17,6 +17,10 @@
 
 namespace penstock::gateway {
 
+// `options` as connections and the router see them.
+HttpConnectionLimits LimitsOf(const GatewayOptions& options);
+WebPolicy PolicyOf(const GatewayOptions& options, bool loopback);
+
 struct Wiring {
   // Everything outlives this; calls and generations end before it.
   Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock& clock,

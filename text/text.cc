@@ -130,6 +130,10 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& voc
       .merge_count = merges.size(),
       .unknown = vocabulary.unknown,
       .add_space_prefix = vocabulary.add_space_prefix,
+      .charsmap = View(vocabulary.charsmap),
+      .remove_extra_spaces = vocabulary.remove_extra_spaces,
+      .lowercase = vocabulary.lowercase,
+      .strip_accents = vocabulary.strip_accents,
   };
   penstock_tokenizer* handle = nullptr;
   penstock_text_bytes error{};

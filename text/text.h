@@ -18,14 +18,19 @@ struct TemplateSource;  // text/render_process.h
 // A GGUF's vocabulary as stored in the file: enough to rebuild its tokenizer.
 struct Vocabulary {
   enum Type : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-  std::string model = {};  // tokenizer.ggml.model: "gpt2" (byte-level BPE) or "llama" (sentencepiece)
-  std::string pre = {};    // tokenizer.ggml.pre: "qwen2", "smollm", "llama-bpe", …
+  // tokenizer.ggml.model: "gpt2" (byte-pair), "gemma4" (byte-pair on UTF-8), "llama" (sentencepiece), "bert"
+  // (WordPiece) or "t5" (Unigram).
+  std::string model = {};
+  std::string pre = {};  // tokenizer.ggml.pre, of byte-pair vocabularies: "qwen2", "smollm", "llama-bpe", …
   std::vector<std::string> tokens = {};  // by id
   std::vector<int32_t> types = {};       // Type by id; empty: all normal
-  std::vector<float> scores = {};        // sentencepiece only
+  std::vector<float> scores = {};        // sentencepiece and Unigram only
   std::vector<std::string> merges = {};  // BPE only: "left right" by rank
   Token bos = -1, eos = -1, unknown = -1;
   bool add_bos = false, add_space_prefix = true;
+  std::string charsmap = {};         // Unigram only: tokenizer.ggml.precompiled_charsmap
+  bool remove_extra_spaces = false;  // Unigram only: tokenizer.ggml.remove_extra_whitespaces
+  bool lowercase = true, strip_accents = true;  // WordPiece only: tokenizer.ggml.normalizer.*
 };
 
 // Immutable. Threads: any number at once.

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "app/common/nearest.h"
+#include "base/nearest.h"
 
 namespace penstock {
 namespace {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "app/common/json_get.h"
-#include "app/common/nearest.h"
+#include "base/nearest.h"
 
 namespace penstock {
 namespace {

@@ -14,9 +14,9 @@
 #include <filesystem>
 
 #include "app/common/json_get.h"
-#include "app/common/nearest.h"
 #include "app/common/sha256.h"
 #include "base/clock.h"
+#include "base/nearest.h"
 #include "chip/cpu.h"
 #include "model/files/gguf_files.h"
 #include "model/files/safetensors.h"

@@ -10,11 +10,11 @@
 
 #include "app/common/download.h"
 #include "app/common/http.h"
-#include "app/common/nearest.h"
 #include "app/common/progress.h"
 #include "app/common/sha256.h"
 #include "app/models/hub.h"
 #include "app/models/wheel.h"
+#include "base/nearest.h"
 
 namespace penstock {
 namespace fs = std::filesystem;

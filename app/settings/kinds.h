@@ -168,6 +168,37 @@ struct HostAndPort : Text {
   }
 };
 
+// Host names that clients use, without scheme, port or path; "*" means any.
+struct HostNames : List {
+  static Status Parse(std::vector<std::string>& out, std::string_view text) {
+    std::vector<std::string> names;
+    PENSTOCK_TRY(List::Parse(names, text));
+    for (const std::string& name : names) {
+      if (name.find_first_of("/: ") != std::string::npos && !name.starts_with('['))
+        return MustBe("host names such as ai.example.com, separated by commas", name);
+    }
+    out = std::move(names);
+    return {};
+  }
+};
+
+// Origins as browsers send them: scheme, host and port, no path; "*" means any.
+struct Origins : List {
+  static Status Parse(std::vector<std::string>& out, std::string_view text) {
+    std::vector<std::string> origins;
+    PENSTOCK_TRY(List::Parse(origins, text));
+    for (const std::string& origin : origins) {
+      const size_t scheme = origin.find("://");
+      const bool whole = scheme != std::string::npos && scheme > 0 && scheme + 3 < origin.size() &&
+                         origin.find_first_of("/ ", scheme + 3) == std::string::npos;
+      if (origin != "*" && !whole)
+        return MustBe("origins such as https://app.example.com, separated by commas", origin);
+    }
+    out = std::move(origins);
+    return {};
+  }
+};
+
 struct CoreList : Text {
   static Status Parse(std::string& out, std::string_view text) {
     if (const auto cores = ParseCoreList(text); !cores.has_value()) return std::unexpected(cores.error());

@@ -6,8 +6,8 @@
 #include <array>
 #include <cctype>
 
-#include "app/common/nearest.h"
 #include "app/settings/kinds.h"
+#include "base/nearest.h"
 
 namespace penstock {
 namespace {
@@ -104,10 +104,13 @@ const std::array kSettings = {
         "gateway.body_memory_per_key", "BYTES", "the same for the requests of one key; beyond it 429"),
     LiveGateway<AtLeast<Number, 16>, &GatewayOptions::max_connections>("gateway.max_connections", "N",
                                                                        "most open connections"),
-    Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
-                                                  "most requests in the queue; further ones get 429"),
+    LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
+                                                      "most requests in the queue; further ones get 429"),
+    LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::keep_alive_timeout>(
+        "gateway.keep_alive_timeout", "TIME",
+        "an open connection without a request is closed after this time; longer than a load balancer's"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::header_timeout>(
-        "gateway.header_timeout", "TIME", "time limit from accept to a complete header"),
+        "gateway.header_timeout", "TIME", "time limit from a request's first byte to its complete header"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::body_timeout>(
         "gateway.body_timeout", "TIME", "time limit from the header to a complete body"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::write_timeout>(
@@ -116,6 +119,17 @@ const std::array kSettings = {
                                                       "longest wait in the queue"),
     Gateway<Time, &GatewayOptions::drain_timeout>("gateway.drain_timeout", "TIME",
                                                   "how long a graceful stop waits for running requests"),
+    LiveGateway<HostNames, &GatewayOptions::hosts>("gateway.hosts", "NAME,NAME",
+                                                   "host names that are answered without a key although "
+                                                   "`listen` is a loopback address, such as a reverse "
+                                                   "proxy's; *: any"),
+    LiveGateway<Origins, &GatewayOptions::cors_origins>(
+        "gateway.cors_origins", "URL,URL",
+        "sites whose pages may use the API in a browser (CORS), such as https://app.example.com; *: any; "
+        "empty: none"),
+    LiveGateway<Time, &GatewayOptions::hsts>("gateway.hsts", "TIME",
+                                             "with TLS, browsers are told to use only https for this host "
+                                             "for this time (HSTS); 0: they are not told"),
 
     Gateway<Time, &GatewayOptions::canary_period>(
         "fleet.canary_period", "TIME", "how often engines are checked with prompts whose answer is known"),

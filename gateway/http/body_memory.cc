@@ -27,4 +27,19 @@ BodyMemory::Refusal BodyMemory::Grow(Charge& charge, int64_t key, size_t bytes,
   return Refusal::kNone;
 }
 
+ApiError ToApiError(BodyMemory::Refusal refusal, const BodyMemoryLimits& limits) {
+  const bool of_key = refusal == BodyMemory::Refusal::kKeyLimit;
+  const std::string message =
+      of_key ? fmt::format(
+                   "the bodies of this key's requests hold {} bytes already, the most that they may "
+                   "(gateway.body_memory_per_key); send fewer large requests at the same time",
+                   limits.per_key)
+             : fmt::format(
+                   "the bodies of all requests hold {} bytes already, the most that they may "
+                   "(gateway.body_memory); try again soon",
+                   limits.total);
+  const Reason reason = of_key ? Reason::kKeyBodyMemory : Reason::kBodyMemory;
+  return ToApiError({CodeOf(reason), message, reason});
+}
+
 }  // namespace penstock::gateway

@@ -12,6 +12,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "gateway/common/api_error.h"
+
 namespace penstock::gateway {
 
 struct BodyMemoryLimits {
@@ -57,5 +59,8 @@ class BodyMemory {
  private:
   const std::shared_ptr<Held> held_ = std::make_shared<Held>();
 };
+
+// REQUIRES: not kNone.
+ApiError ToApiError(BodyMemory::Refusal refusal, const BodyMemoryLimits& limits);
 
 }  // namespace penstock::gateway

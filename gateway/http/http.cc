@@ -76,35 +76,46 @@ std::string_view ReasonPhrase(int status) {
       return "Conflict";
     case 413:
       return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
     case 429:
       return "Too Many Requests";
     case 431:
       return "Request Header Fields Too Large";
+    case 501:
+      return "Not Implemented";
     case 503:
       return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
     default:
       return status < 500 ? "Error" : "Internal Server Error";
   }
 }
 
-void AppendHead(const HttpResponse& response, int64_t length, bool http10, bool keep_alive,
-                std::string& out) {
-  fmt::format_to(std::back_inserter(out), "HTTP/1.{} {} {}\r\n", http10 ? 0 : 1, response.status,
+void AppendHead(const HttpResponse& response, int64_t length, const Framing& framing, std::string& out) {
+  const auto append = std::back_inserter(out);
+  fmt::format_to(append, "HTTP/1.{} {} {}\r\n", framing.http10 ? 0 : 1, response.status,
                  ReasonPhrase(response.status));
   if (response.status != 204 && response.status != 304) {
     out.append("content-type: ").append(response.content_type).append("\r\n");
     if (length >= 0) {
-      fmt::format_to(std::back_inserter(out), "content-length: {}\r\n", length);
-    } else if (!http10) {
+      fmt::format_to(append, "content-length: {}\r\n", length);
+    } else if (!framing.http10) {
       out += "transfer-encoding: chunked\r\n";
     }
   }
-  if (!keep_alive) {
+  if (framing.keep_alive == 0) {
     out += "connection: close\r\n";
-  } else if (http10) {
-    out += "connection: keep-alive\r\n";
+  } else {
+    fmt::format_to(append, "connection: keep-alive\r\nkeep-alive: timeout={}\r\n",
+                   framing.keep_alive / kSecond);
   }
-  out.append(response.headers).append("\r\n");
+  out += "x-content-type-options: nosniff\r\n";
+  if (response.headers.find("cache-control:") == std::string::npos) out += "cache-control: no-store\r\n";
+  out.append(framing.headers).append(response.headers).append("\r\n");
 }
 
 std::string HeaderList(const std::vector<std::string>& names) {

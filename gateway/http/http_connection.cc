@@ -20,7 +20,7 @@ void AppendChunkSize(size_t size, std::string& out) {
 }  // namespace
 
 HttpConnection::HttpConnection(TcpSocket socket, std::unique_ptr<TlsSession> tls, HttpHandler& handler,
-                               const Clock& clock, const HttpConnectionLimits& limits, BodyMemory& bodies,
+                               const Clock& clock, const HttpConnectionLimits& limits, Bodies& bodies,
                                std::function<void(HttpConnection*)> closed)
     : socket_(std::move(socket)),
       tls_(std::move(tls)),
@@ -150,10 +150,20 @@ void HttpConnection::Pump() {
   StartRead();
 }
 
+// Before a request they mean nothing: some clients end a body with one too many (RFC 9112, 2.2). False if no
+// other byte has come.
+bool HttpConnection::SkipEmptyLines() {
+  while (filled_ - taken_ >= 2 && input_[taken_] == '\r' && input_[taken_ + 1] == '\n') taken_ += 2;
+  return filled_ > taken_ && !(filled_ - taken_ == 1 && input_[taken_] == '\r');
+}
+
 // True if a whole request was found and handed on.
 bool HttpConnection::ParseSome() {
   if (!parser_) {
+    if (!SkipEmptyLines()) return false;
+    Touch(limits_.header_timeout);
     parser_.emplace(limits_.http, request_);
+    answer_headers_.clear();
     judged_ = false;
   }
   const auto taken = parser_->Put(std::string_view(input_).substr(taken_, filled_ - taken_));
@@ -171,9 +181,27 @@ bool HttpConnection::ParseSome() {
     Refuse(*std::exchange(refusal_, std::nullopt));
     return true;
   }
-  BeginReply();
-  handler_.Handle(request_, shared_from_this());
+  Handle();
   return true;
+}
+
+void HttpConnection::Handle() {
+  BeginReply();
+  if (request_.coding != Coding::kIdentity && !request_.body.empty()) return Decode();
+  handler_.Handle(request_, shared_from_this());
+}
+
+void HttpConnection::Decode() {
+  const auto self = shared_from_this();
+  DecodeBody(
+      request_, bodies_, {.body_bytes = limits_.http.body_bytes, .memory = limits_.bodies},
+      socket_.get_executor(), [self] { return self->state_ == State::kClosed; },
+      [self](ApiResult<DecodedBody> decoded) {
+        if (!decoded) return void(self->Send(self->handler_.ErrorPage(decoded.error()), kNoCookie));
+        self->request_.body = std::move(decoded->body);
+        self->request_.memory = std::move(decoded->memory);
+        self->handler_.Handle(self->request_, self);
+      });
 }
 
 // At the end of the header. False if the request was refused here and its body is not waited for.
@@ -181,6 +209,7 @@ bool HttpConnection::Judge() {
   judged_ = true;
   Touch(limits_.body_timeout);
   refusal_ = handler_.Refuse(request_);
+  answer_headers_ = request_.answer_headers;
   if (parser_->done()) return true;
   if (refusal_) {
     if (!request_.expects_continue && parser_->body_left().value_or(kShortBody + 1) <= kShortBody)
@@ -199,22 +228,12 @@ bool HttpConnection::Judge() {
 
 // Counts what has come of the body. False: a limit forbids it, and the request was refused.
 bool HttpConnection::HoldBody() {
-  const auto refusal = bodies_.Grow(request_.memory, request_.key, request_.body.size(), limits_.bodies);
+  const auto refusal =
+      bodies_.memory.Grow(request_.memory, request_.key, request_.body.size(), limits_.bodies);
   if (refusal == BodyMemory::Refusal::kNone) return true;
-  const bool of_key = refusal == BodyMemory::Refusal::kKeyLimit;
-  const std::string message =
-      of_key ? fmt::format(
-                   "the bodies of this key's requests hold {} bytes already, the most that they may "
-                   "(gateway.body_memory_per_key); send fewer large requests at the same time",
-                   limits_.bodies.per_key)
-             : fmt::format(
-                   "the bodies of all requests hold {} bytes already, the most that they may "
-                   "(gateway.body_memory); try again soon",
-                   limits_.bodies.total);
-  const Reason reason = of_key ? Reason::kKeyBodyMemory : Reason::kBodyMemory;
   DropBody();
   request_.keep_alive = false;  // the rest of the body would have to be read first
-  Refuse(handler_.ErrorPage(ToApiError({CodeOf(reason), message, reason})));
+  Refuse(handler_.ErrorPage(ToApiError(refusal, limits_.bodies)));
   return false;
 }
 
@@ -250,7 +269,7 @@ void HttpConnection::Listen(std::shared_ptr<Listener> listener) {
 bool HttpConnection::Send(const HttpResponse& response, uint64_t cookie) {
   if (response.close) closing_ = true;
   scratch_.clear();
-  AppendHead(response, static_cast<int64_t>(response.body.size()), request_.http10, KeepsAlive(), scratch_);
+  AppendHead(response, static_cast<int64_t>(response.body.size()), FramingNow(), scratch_);
   if (request_.method != Method::kHead) scratch_ += response.body;
   return Put(scratch_, cookie, true);
 }
@@ -258,7 +277,7 @@ bool HttpConnection::Send(const HttpResponse& response, uint64_t cookie) {
 bool HttpConnection::Start(const HttpResponse& head) {
   if (request_.http10) closing_ = true;
   scratch_.clear();
-  AppendHead(head, -1, request_.http10, KeepsAlive(), scratch_);
+  AppendHead(head, -1, FramingNow(), scratch_);
   return Put(scratch_, kNoCookie, false);
 }
 
@@ -359,7 +378,7 @@ void HttpConnection::ResponseDone() {
     return;
   }
   state_ = State::kReading;
-  Touch(limits_.header_timeout);
+  Touch(limits_.keep_alive_timeout);
   if (pumping_) return;
   if (filled_ > taken_) {
     boost::asio::post(socket_.get_executor(), [self = shared_from_this()] { self->Pump(); });

@@ -1,8 +1,9 @@
 // HttpConnection: one client's socket, its requests one after another.
 //
-// Reading goes on while a request runs: end of file shows that the client has left, and bytes of a
-// pipelined request wait in the buffer. One response at a time; the next request is parsed when it is done.
-// Threads: the io thread. Owned by its pending reads and writes, and by the request's handler.
+// Reading goes on while a request runs: end of file shows that the client has left (also if it closed only
+// its sending side), and bytes of a pipelined request wait in the buffer. One response at a time; the next
+// request is parsed when it is done. Threads: the io thread. Owned by its pending reads and writes, and by
+// the request's handler.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -14,6 +15,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "gateway/http/body_decoding.h"
 #include "gateway/http/http_parser.h"
 #include "gateway/http/reply.h"
 #include "gateway/http/tls.h"
@@ -25,8 +27,9 @@ using TcpSocket =
 
 struct HttpConnectionLimits {
   HttpLimits http;
-  BodyMemoryLimits bodies{};  // of all connections together
-  Nanos header_timeout = 30 * kSecond;
+  BodyMemoryLimits bodies{};                // of all connections together
+  Nanos keep_alive_timeout = 75 * kSecond;  // from a response to the first byte of the next request
+  Nanos header_timeout = 30 * kSecond;      // from accept, or from that byte, to a whole header
   Nanos body_timeout = 60 * kSecond;
   Nanos write_timeout = 120 * kSecond;
 };
@@ -36,7 +39,8 @@ class HttpHandler {
  public:
   virtual ~HttpHandler() = default;
   // Called when the header is there, before the body is read: an error refuses the request at once, so
-  // that clients without a key cannot make us hold megabytes. Else sets request.key.
+  // that clients without a key cannot make us hold megabytes. Else sets request.key and team; in both cases
+  // answer_headers.
   virtual std::optional<HttpResponse> Refuse(HttpRequest& request) = 0;
   // Must lead to one response through `reply`, now or later. `request` may be moved from.
   virtual void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) = 0;
@@ -48,7 +52,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
  public:
   // `tls`: null for a plain connection. REQUIRES: then `socket` is non-blocking.
   HttpConnection(TcpSocket socket, std::unique_ptr<TlsSession> tls, HttpHandler& handler, const Clock& clock,
-                 const HttpConnectionLimits& limits, BodyMemory& bodies,
+                 const HttpConnectionLimits& limits, Bodies& bodies,
                  std::function<void(HttpConnection*)> closed);
   ~HttpConnection() override;
 
@@ -82,10 +86,13 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   void ReadTls();
   void OnRead(size_t bytes);
   void Pump();
+  bool SkipEmptyLines();
   bool ParseSome();
   bool Judge();
   bool HoldBody();
   void DropBody();
+  void Handle();
+  void Decode();
   void Refuse(const HttpResponse& response);
   void BeginReply();
   bool Put(std::string_view bytes, uint64_t cookie, bool last);
@@ -100,13 +107,18 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   void Linger();
   void Touch(Nanos timeout) { deadline_ = clock_.Monotonic() + timeout; }
   bool KeepsAlive() const { return request_.keep_alive && !closing_; }
+  Framing FramingNow() const {
+    return {.http10 = request_.http10,
+            .keep_alive = KeepsAlive() ? limits_.keep_alive_timeout : 0,
+            .headers = answer_headers_};
+  }
 
   TcpSocket socket_;
   std::unique_ptr<TlsSession> tls_;
   HttpHandler& handler_;
   const Clock& clock_;
   const HttpConnectionLimits& limits_;
-  BodyMemory& bodies_;
+  Bodies& bodies_;
   std::function<void(HttpConnection*)> closed_;
 
   State state_ = State::kReading;
@@ -116,6 +128,7 @@ class HttpConnection final : public Reply, public std::enable_shared_from_this<H
   std::string input_;     // [taken_, filled_) is read and not parsed; a pending read fills what is behind
   size_t taken_ = 0, filled_ = 0;
   HttpRequest request_;
+  std::string answer_headers_;           // the request's; the handler may have moved the request away
   std::optional<HttpParser> parser_;     // of the request that is being read
   std::optional<HttpResponse> refusal_;  // for when its short body has passed
   std::shared_ptr<Listener> listener_;

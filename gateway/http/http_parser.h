@@ -1,4 +1,8 @@
 // One HTTP/1.x request from bytes (RFC 9112), by Boost.Beast's parser: fed as bytes come, never blocks.
+//
+// Strict where proxies and servers might read the same bytes differently (request smuggling): what does not
+// say in one way only where a message ends, or for which host and key it is, is refused and closes the
+// connection. request_head.h has those rules.
 #pragma once
 
 #include <memory>
@@ -22,7 +26,8 @@ class HttpParser {
 
   // Takes bytes from the head of `data`, which must start where the last call stopped taking; returns how
   // many. An unfinished header takes none: call again with more behind it.
-  // Errors: 400 (malformed), 413, 431. The connection cannot be used for more requests after one.
+  // Errors: 400 (malformed), 413, 415, 417, 431, 501, 505. The connection cannot be used for more requests
+  // after one.
   ApiResult<size_t> Put(std::string_view data);
   bool header_done() const;
   bool done() const;
@@ -30,6 +35,7 @@ class HttpParser {
   std::optional<uint64_t> body_left() const;
 
  private:
+  ApiResult<bool> CompleteHead(std::string_view data);
   class Impl;
   std::unique_ptr<Impl> impl_;
 };

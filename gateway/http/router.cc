@@ -1,30 +1,32 @@
 #include "gateway/http/router.h"
 
+#include "gateway/http/path_hint.h"
 #include "gateway/observe/watchdog.h"
 
 namespace penstock::gateway {
 namespace {
 
-// What {} stands for when `path` is of the form `pattern`.
+// What {} stands for when `path` is of the form `pattern`. A slash at the end does not make another path.
 std::optional<std::string_view> Match(std::string_view pattern, std::string_view path) {
-  const size_t hole = pattern.find("{}");
-  if (hole == std::string_view::npos)
-    return pattern == path ? std::optional(std::string_view()) : std::nullopt;
-  const std::string_view before = pattern.substr(0, hole), after = pattern.substr(hole + 2);
-  if (path.size() <= before.size() + after.size()) return std::nullopt;
-  if (!path.starts_with(before) || !path.ends_with(after)) return std::nullopt;
-  return path.substr(before.size(), path.size() - before.size() - after.size());
+  if (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+  std::string_view argument;
+  return MatchPath(pattern, path, argument) ? std::optional(argument) : std::nullopt;
 }
 
 Method ServedAs(Method method) {
   return method == Method::kHead ? Method::kGet : method;
 }
 
-HttpResponse Options(const std::string& allowed) {
+HttpResponse Options(std::string_view allowed) {
   HttpResponse response;
   response.status = 204;
-  response.headers = "allow: " + allowed + "\r\n";
+  response.headers = fmt::format("allow: {}\r\n", allowed);
   return response;
+}
+
+// Probes are asked under any name: by load balancers and container runtimes.
+bool IsProbe(std::string_view path) {
+  return path == "/livez" || path == "/readyz";
 }
 
 }  // namespace
@@ -41,14 +43,36 @@ std::string Router::AllowedMethods(const HttpRequest& request) const {
   return allowed;
 }
 
+// Names the path that was probably meant, and the routes that this key may use.
 HttpResponse Router::NotFound(const HttpRequest& request) const {
-  std::string routes;
+  const auto principal = accounts_.Authenticate(request.bearer);
+  std::vector<std::string_view> usable, known;  // by this key; by whoever may use models
   for (const Route& route : routes_) {
-    routes += fmt::format("{}{} {}", routes.empty() ? "" : ", ", MethodName(route.method), route.path);
+    const bool open = !route.needs;
+    const Role role = principal ? principal->role : Role::kDeveloper;
+    if (open || (principal && May(role, *route.needs))) usable.push_back(route.path);
+    if (open || May(role, *route.needs)) known.push_back(route.path);
+  }
+  return render_error_(
+      ToApiError({Code::kNotFound,
+                  NoSuchPath(request.path, usable, known, principal ? "this key" : "requests without a key"),
+                  Reason::kNoRoute}));
+}
+
+std::optional<HttpResponse> Router::RefuseHost(const HttpRequest& request) const {
+  if (AllowsHost(policy_, request.host) || IsProbe(request.path)) return std::nullopt;
+  if (!request.bearer.empty()) {
+    const Found found = Find(request);
+    if (found.route != nullptr && found.route->needs) return std::nullopt;  // its key is checked
+    if (accounts_.Authenticate(request.bearer)) return std::nullopt;
   }
   return render_error_(ToApiError(
-      {Code::kNotFound, fmt::format("there is nothing at '{}'; the routes are: {}", request.path, routes),
-       Reason::kNoRoute}));
+      {Code::kForbidden,
+       fmt::format(
+           "requests without a key must be sent to localhost or 127.0.0.1, not to the host '{}'; an operator "
+           "can allow this name: penstock config set gateway.hosts NAME",
+           HeaderList({request.host})),
+       Reason::kHostNotAllowed}));
 }
 
 HttpResponse Router::WrongMethod(const HttpRequest& request, const std::string& allowed) const {
@@ -74,21 +98,26 @@ Result<Principal> Router::Authorise(const Route& route, const HttpRequest& reque
               MethodName(route.method), route.path, RolesThatMay(*route.needs), RoleName(principal.role));
 }
 
-std::optional<HttpResponse> Router::Refuse(HttpRequest& request) {
-  std::optional<HttpResponse> refusal;
+std::optional<HttpResponse> Router::Judge(HttpRequest& request) const {
+  if (auto refusal = RefuseHost(request)) return refusal;
+  if (request.path == "*") return Options("GET, HEAD, POST, DELETE, OPTIONS");  // of the server as a whole
   const Found found = Find(request);
   if (found.route == nullptr) {
     const std::string allowed = AllowedMethods(request);
-    if (allowed.empty()) {
-      refusal = NotFound(request);
-    } else {
-      refusal = request.method == Method::kOptions ? Options(allowed) : WrongMethod(request, allowed);
-    }
-  } else if (const auto principal = Authorise(*found.route, request); !principal) {
-    refusal = render_error_(ToApiError(principal.error()));
-  } else {
-    request.key = principal->key;
+    if (allowed.empty()) return NotFound(request);
+    if (auto preflight = Preflight(policy_, request, allowed)) return preflight;
+    return request.method == Method::kOptions ? Options(allowed) : WrongMethod(request, allowed);
   }
+  const auto principal = Authorise(*found.route, request);
+  if (!principal) return render_error_(ToApiError(principal.error()));
+  request.key = principal->key;
+  request.team = principal->team;
+  return std::nullopt;
+}
+
+std::optional<HttpResponse> Router::Refuse(HttpRequest& request) {
+  request.answer_headers = AnswerHeaders(policy_, request);
+  std::optional<HttpResponse> refusal = Judge(request);
   if (!refusal) return std::nullopt;
   metrics_.HttpAnswer(refusal->status);
   return WithRequestId(*std::move(refusal));

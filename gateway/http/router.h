@@ -10,6 +10,7 @@
 
 #include "gateway/http/call.h"
 #include "gateway/http/http_connection.h"
+#include "gateway/http/web_policy.h"
 #include "gateway/observe/log.h"
 
 namespace penstock::gateway {
@@ -26,6 +27,8 @@ class Router final : public HttpHandler {
         render_error_(render_error) {}
 
   std::span<const Route> routes() const { return routes_; }
+  // For the requests to come.
+  void SetPolicy(WebPolicy policy) { policy_ = std::move(policy); }
 
   std::optional<HttpResponse> Refuse(HttpRequest& request) override;
   void Handle(HttpRequest& request, std::shared_ptr<Reply> reply) override;
@@ -39,6 +42,8 @@ class Router final : public HttpHandler {
   Found Find(const HttpRequest& request) const;
   Result<Principal> Authorise(const Route& route, const HttpRequest& request) const;
   std::string AllowedMethods(const HttpRequest& request) const;
+  std::optional<HttpResponse> Judge(HttpRequest& request) const;
+  std::optional<HttpResponse> RefuseHost(const HttpRequest& request) const;
   HttpResponse NotFound(const HttpRequest& request) const;
   HttpResponse WrongMethod(const HttpRequest& request, const std::string& allowed) const;
 
@@ -47,6 +52,7 @@ class Router final : public HttpHandler {
   Metrics& metrics_;
   Log& log_;
   const ErrorRenderer render_error_;
+  WebPolicy policy_;
 };
 
 }  // namespace penstock::gateway

@@ -1,6 +1,7 @@
 #include "gateway/http/server.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -45,6 +46,18 @@ Result<int> ListenTcp(std::string_view address) {
                                              address));
   ::close(fd);
   return error;
+}
+
+bool ListensOnLoopback(int fd) {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) return false;
+  if (name.ss_family == AF_INET) {
+    const uint32_t address = ntohl(reinterpret_cast<const sockaddr_in*>(&name)->sin_addr.s_addr);
+    return address >> 24 == 127;
+  }
+  return name.ss_family == AF_INET6 &&
+         IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(&name)->sin6_addr) != 0;
 }
 
 Server::Server(boost::asio::io_context& io, int listen_fd, HttpHandler& handler, const Clock& clock,
@@ -137,6 +150,7 @@ void Server::CloseIdle() {
 }
 
 void Server::CutAll(std::string_view why) {
+  bodies_.decoders.Stop();
   for (const auto& connection : All()) connection->Cut(why);
 }
 

@@ -17,6 +17,8 @@ namespace penstock::gateway {
 // "127.0.0.1:8700" or "[::1]:8700" as a bound, listening socket. Port 0: any. Errors name the address and
 // how to fix it.
 Result<int> ListenTcp(std::string_view address);
+// Whether only this machine can connect to a listening socket.
+bool ListensOnLoopback(int fd);
 
 class Server {
  public:
@@ -28,7 +30,7 @@ class Server {
   void Run();
   uint16_t port() const { return acceptor_.local_endpoint().port(); }
   size_t connections() const { return connections_.size(); }
-  size_t body_memory() const { return bodies_.held(); }  // bytes
+  size_t body_memory() const { return bodies_.memory.held(); }  // bytes
   // For the connections to come.
   void SetLimits(HttpConnectionLimits limits, size_t max_connections) {
     limits_ = limits;
@@ -40,7 +42,7 @@ class Server {
   void StopAccepting();
   // Closes those that have none under way, and each that has when it is answered.
   void CloseIdle();
-  // Closes every connection; listeners get OnGone.
+  // Closes every connection; listeners get OnGone. Bodies are decoded no more: the last call.
   void CutAll(std::string_view why);
 
  private:
@@ -57,7 +59,7 @@ class Server {
   HttpHandler& handler_;
   const Clock& clock_;
   HttpConnectionLimits limits_;
-  BodyMemory bodies_;
+  Bodies bodies_;
   const TlsContext* tls_;
   size_t max_connections_;
   bool accepting_ = false, stopping_ = false;

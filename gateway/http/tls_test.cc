@@ -190,7 +190,7 @@ TEST_F(Tls, AHandshakeThatComesByteByByteIsTaken) {
     flush();
     ASSERT_TRUE(fill());
   }
-  const std::string_view request = "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n";
+  const std::string_view request = "GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n";
   ASSERT_EQ(SSL_write(ssl, request.data(), static_cast<int>(request.size())),
             static_cast<int>(request.size()));
   flush();
@@ -248,6 +248,41 @@ TEST(Certificates, HaveFingerprintsThatPeopleCompare) {
   EXPECT_FALSE(SameFingerprint(one.fingerprint, one.fingerprint.substr(3)));
   EXPECT_FALSE(SameFingerprint("", "")) << "nothing is no fingerprint";
   EXPECT_FALSE(ReadCertificate("-----BEGIN"));
+}
+
+// ---- what is offered ----
+
+bool HandshakeWith(const World& world, const char* ciphers) {
+  Client client(world.port);
+  return client.StartTls(TLS1_2_VERSION, ciphers);
+}
+
+TEST_F(Tls, NoCbcSuiteIsAccepted) {
+  World world(Options());
+  for (const char* suite :
+       {"ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"})
+    EXPECT_TRUE(HandshakeWith(world, suite)) << suite;
+  for (const char* suite : {"ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA", "ECDHE-ECDSA-AES128-SHA256",
+                            "ECDHE-ECDSA-AES256-SHA384", "ECDHE-ECDSA-CAMELLIA128-SHA256"})
+    EXPECT_FALSE(HandshakeWith(world, suite)) << suite;
+}
+
+TEST_F(Tls, BrowsersAreToldToStayWithIt) {
+  GatewayOptions options = Options();
+  {
+    World world(options);
+    Client client = Connect(world);
+    client.Send(
+        "GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\nGET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    EXPECT_EQ(client.Read().headers.at("strict-transport-security"), "max-age=31536000");
+    EXPECT_FALSE(client.Read().headers.contains("strict-transport-security"))
+        << "other programs share this name";
+  }
+  options.hsts = 0;
+  World world(options);
+  Client client = Connect(world);
+  client.Send("GET /livez HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+  EXPECT_FALSE(client.Read().headers.contains("strict-transport-security"));
 }
 
 }  // namespace

@@ -77,6 +77,7 @@ HttpResponse OpenAiErrorResponse(const ApiError& error) {
   response.status = OpenAiErrorOf(error).status;
   if (error.retry_after > 0) response.headers = fmt::format("retry-after: {}\r\n", error.retry_after);
   if (error.code == Code::kConflict) response.headers += "x-should-retry: false\r\n";
+  if (response.status == 415) response.headers += fmt::format("accept-encoding: {}\r\n", kAcceptedCodings);
   if (response.status == 401) response.headers += "www-authenticate: Bearer\r\n";
   if (error.reason != Reason::kNone)
     response.headers += fmt::format("x-penstock-error: {}\r\n", ShortCode(error.reason));

@@ -1,4 +1,4 @@
-#include "app/common/nearest.h"
+#include "base/nearest.h"
 
 #include <fmt/format.h>
 
