@@ -84,6 +84,23 @@ TEST(Vocabulary, SentencePieceHasDefaultIds) {
   EXPECT_EQ(bpe.eos, -1);
 }
 
+TEST(Vocabulary, WhatOtherKindsDoToATextIsRead) {
+  const auto bert = Read(kNothing, {.model = "bert", .pre = "", .merges = {}})->vocabulary;
+  EXPECT_TRUE(bert.lowercase && bert.strip_accents && bert.add_bos);
+  EXPECT_FALSE(bert.add_space_prefix);
+  const auto cased = Read(
+                         [](GgufWriter& w) {
+                           w.Key("tokenizer.ggml.normalizer.lowercase", GgufValue::Type::kBool, uint8_t{0});
+                         },
+                         {.model = "bert", .pre = "", .merges = {}})
+                         ->vocabulary;
+  EXPECT_FALSE(cased.lowercase || cased.strip_accents);
+  const auto t5 = Read(kNothing, {.model = "t5", .pre = "", .merges = {}});
+  EXPECT_EQ(t5->vocabulary.eos, 1);
+  EXPECT_EQ(t5->vocabulary.unknown, 2);
+  EXPECT_TRUE(t5->add_eos);
+}
+
 TEST(Vocabulary, ImpossibleIdsAreRefusedByName) {
   for (const auto* key :
        {"bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id"}) {
