@@ -11,14 +11,14 @@ from bench.lib.verdict import Verdict  # noqa: E402
 
 NEAR = 1e-3  # log-probabilities, f32 weights and f32 keys and values on both sides
 CASES = 480
-# Where we do not follow libllama: a byte-level BPE vocabulary without an EOS does not end at token 11, and a token for
+# Where we do not follow libllama: "</s>" that a byte-level BPE vocabulary calls a word is one, as for tokenizers; a byte-level BPE vocabulary without an EOS does not end at token 11, and a token for
 # padding that a file names does not make the usual one a word of answers.
-KNOWN = {"gpt2: eos_token_id=4294967295", "gpt2: no ids", "gpt2: fim_pad_token_id=5", "llama: fim_pad_token_id=5"}
+KNOWN = {"gpt2: special tokens of type 1", "gpt2: eos_token_id=4294967295", "gpt2: no ids", "gpt2: fim_pad_token_id=5", "llama: fim_pad_token_id=5"}
 
 
 def named(case):
     """Whether the refusal names the key that the case is about (or what contradicts it)."""
-    return bool(re.search(r'"[^"]+"|tensor|architecture|layers|rows|dimensions', case["ours"].get("import") or
+    return bool(re.search(r'"[^"]+"|tensor|architecture|layers|rows|dimensions|heads', case["ours"].get("import") or
                           case["ours"].get("unserved") or case["ours"].get("native") or ""))
 
 
@@ -57,6 +57,25 @@ def judge_vocabulary(verdict, cases):
     verdict.report("vocabularies that differ on purpose", ", ".join(sorted(KNOWN)))
 
 
+def judge_folders(verdict, rows):
+    cases = [r for r in rows if r["part"] == "folder"]
+    goldens = next((r["goldens"] for r in rows if r["part"] == "forward"), {})
+    verdict.at_most("forward pass of the truth: difference from transformers' logits", max(goldens.values(), default=1), 1e-4)
+    served = [c for c in cases if c["ours"].get("logprobs")]
+    # A context that ends at the sliding window is shorter than the prompt: the runner never computes the rest.
+    inside = [c for c in served if c["ours"]["context"] >= 40]
+    wrong = [c for c in inside if distance(c) is None or distance(c) > 1e-4]
+    for case in wrong:
+        print(f"silently wrong: {case['name']}: {distance(case)} {case['theirs'].get('rejects')}")
+    verdict.holds("folders that the native runner serves: equal to transformers' configuration", len(inside) - len(wrong), len(inside))
+    refused = [c for c in cases if not c["ours"].get("logprobs")]
+    for case in refused:
+        if "rejects" not in case["theirs"]:
+            print(f"refused, but transformers computes: {case['name']}")
+    verdict.holds("folders that it does not serve: refused by name", sum(map(named, refused)), len(refused))
+    verdict.report("folders whose context ends at the window", str(len(served) - len(inside)))
+
+
 def report_covered(verdict, cases):
     """A key is covered only if changing it changes libllama's result."""
     base = {c["name"]: c["theirs"].get("logprobs") for c in cases}
@@ -77,6 +96,7 @@ def main():
     cases = [r for r in rows if r["part"] == "case"]
     judge_native(verdict, cases)
     judge_vocabulary(verdict, cases)
+    judge_folders(verdict, rows)
     report_covered(verdict, cases)
     verdict.finish()
 

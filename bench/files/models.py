@@ -111,9 +111,6 @@ def fill(g, arch, rng):
             matrix(p + "ffn_gate.weight", FEED_FORWARD, HIDDEN, 0.15)
             matrix(p + "ffn_up.weight", FEED_FORWARD, HIDDEN, 0.15)
             matrix(p + "ffn_down.weight", HIDDEN, FEED_FORWARD, 0.15)
-    if arch == "qwen3moe":
-        g.set("qwen3moe.expert_count", U32, EXPERTS).set("qwen3moe.expert_used_count", U32, 2)
-        g.set("qwen3moe.expert_feed_forward_length", U32, FEED_FORWARD)
 
 
 @functools.cache
@@ -144,5 +141,8 @@ def tiny(arch="llama", model="gpt2", seed=7):
         g.set("tokenizer.ggml.pre", STRING, "qwen2").set("tokenizer.ggml.merges", STRING, MERGES)
     g.set("tokenizer.ggml.eos_token_id", U32, tokens.index("<|endoftext|>"))
     g.set("tokenizer.ggml.bos_token_id", U32, tokens.index("<|begin_of_text|>"))
+    if arch == "qwen3moe":
+        g.set("qwen3moe.expert_count", U32, EXPERTS).set("qwen3moe.expert_used_count", U32, 2)
+        g.set("qwen3moe.expert_feed_forward_length", U32, FEED_FORWARD)
     g.tensors = dict(floats(arch, seed))
     return g

@@ -152,6 +152,14 @@ Status ReadRope(const JsonObject& j, ModelConfig& c) {
 
 // --- sliding window ---
 
+// For every class, also those that do not use it.
+Status CheckLayerTypes(const JsonObject& j, const ModelConfig& c) {
+  const auto* types = j.Find("layer_types");
+  if (types == nullptr || (types->is_array() && std::ssize(types->get_array()) == c.layers)) return {};
+  return Fail(Reason::kModelDamaged, "{}: \"layer_types\" should have one type for each of {} layers",
+              j.origin(), c.layers);
+}
+
 // Whether any layer of qwen2 or qwen3 has the window. Errors: layer_types that do not fit.
 Result<bool> AnyLayerSlides(const JsonObject& j, const ModelConfig& c, bool window) {
   const auto* types = j.Find("layer_types");
@@ -160,10 +168,6 @@ Result<bool> AnyLayerSlides(const JsonObject& j, const ModelConfig& c, bool wind
     return window && full.value_or(28) < c.layers;
   }
   bool slides = false;
-  if (!types->is_array() || std::ssize(types->get_array()) != c.layers) {
-    return Fail(Reason::kModelDamaged, "{}: \"layer_types\" should have one type for each of {} layers",
-                j.origin(), c.layers);
-  }
   for (const auto& type : types->get_array()) {
     const std::string_view name = type.is_string() ? std::string_view(type.get_string()) : "";
     slides |= name == "sliding_attention";
@@ -178,6 +182,7 @@ Result<bool> AnyLayerSlides(const JsonObject& j, const ModelConfig& c, bool wind
 // Within its window, a sliding-window model computes the same as one with full attention: limit its context
 // to that.
 Status CapToWindow(const JsonObject& j, std::string_view type, ModelConfig& c) {
+  PENSTOCK_TRY(CheckLayerTypes(j, c));
   if (type == "llama") return {};
   PENSTOCK_ASSIGN(const auto used, j.Bool("use_sliding_window"));
   const bool has = (type == "mistral" || used.value_or(false)) && !IsNull(j, "sliding_window");

@@ -140,7 +140,9 @@ TEST(Config, ASlidingWindowCapsTheContext) {
   EXPECT_EQ(context(R"(, "max_position_embeddings": 9000)", "mistral"), 4096) << "MistralConfig's default";
   EXPECT_THAT(Defect(R"(, "layer_types": ["full_attention", "sliding_attention"])"),
               HasSubstr("\"sliding_attention\", which is not supported without a sliding_window in use"));
-  EXPECT_THAT(Defect(R"(, "layer_types": ["full_attention"])"), HasSubstr("for each of 2 layers"));
+  for (const auto* type : {"llama", "mistral", "qwen2", "qwen3"}) {
+    EXPECT_THAT(Defect(R"(, "layer_types": ["full_attention"])", type), HasSubstr("for each of 2 layers"));
+  }
 }
 
 TEST(Config, WhatIsNotServedIsNamed) {

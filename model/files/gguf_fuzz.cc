@@ -5,6 +5,8 @@
 
 #include "model/files/config.h"
 #include "model/files/gguf.h"
+#include "model/files/keys.h"
+#include "model/files/vocabulary.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto bytes = std::as_bytes(std::span(data, size));
@@ -23,8 +25,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     (void)gguf->Strings(key);
     (void)gguf->Ints(key);
     (void)gguf->Floats(key);
+    (void)gguf->IntOfLayers(key, 2, 0, 9);
   }
   (void)penstock::ConfigFromGguf(*gguf);
+  (void)penstock::ReadVocabulary(*gguf);
+  (void)penstock::CheckLibllamaKeys(*gguf, "llama");
   size_t sum = 0;
   for (const auto& tensor : gguf->tensors())
     sum += static_cast<size_t>(tensor.data.front()) + static_cast<size_t>(tensor.data.back());

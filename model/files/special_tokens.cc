@@ -18,9 +18,10 @@ enum class Kind : uint8_t {
 struct Row {
   std::string_view text;
   Kind kind;
+  bool may_be_word = false;  // then only where the file does not call it one
 };
 
-constexpr std::array<Row, 54> kRows = {{
+constexpr std::array<Row, 61> kRows = {{
     {"<|eot_id|>", Kind::kEnd},
     {"<|im_end|>", Kind::kEnd},
     {"<|end|>", Kind::kEnd},
@@ -30,15 +31,15 @@ constexpr std::array<Row, 54> kRows = {{
     {"<|calls|>", Kind::kEnd},   // Solar Open
     {"<end_of_turn>", Kind::kEnd},
     {"<|endoftext|>", Kind::kEnd},
-    {"</s>", Kind::kEnd},
+    {"</s>", Kind::kEnd, true},
     {"<|eom_id|>", Kind::kEnd},
-    {"<EOT>", Kind::kEnd},
-    {"_<EOT>", Kind::kEnd},
-    {"[EOT]", Kind::kEnd},  // Kimi K2
-    {"[EOS]", Kind::kEnd},  // Kimi K2
+    {"<EOT>", Kind::kEnd, true},
+    {"_<EOT>", Kind::kEnd, true},
+    {"[EOT]", Kind::kEnd, true},  // Kimi K2
+    {"[EOS]", Kind::kEnd, true},  // Kimi K2
     {"<|end_of_text|>", Kind::kEnd},
     {"<end_of_utterance>", Kind::kEnd},  // SmolDocling
-    {"<eos>", Kind::kEnd},               // Gemma 4
+    {"<eos>", Kind::kEnd, true},         // Gemma 4
     {"<turn|>", Kind::kEnd},             // Gemma 4
     {"<|tool_response>", Kind::kEnd},    // Gemma 4
     {"<｜end▁of▁sentence｜>", Kind::kEnd},
@@ -46,20 +47,20 @@ constexpr std::array<Row, 54> kRows = {{
     {"<|fim_pad|>", Kind::kFillEnd},
     {"<fim-pad>", Kind::kFillEnd},
     {"<fim_pad>", Kind::kFillEnd},
-    {"<PAD>", Kind::kFillEnd},
-    {"[PAD]", Kind::kFillEnd},
+    {"<PAD>", Kind::kFillEnd, true},
+    {"[PAD]", Kind::kFillEnd, true},
     {"<|fim_repo|>", Kind::kFillEnd},
     {"<|repo_name|>", Kind::kFillEnd},
     {"<fim-repo>", Kind::kFillEnd},
-    {"<REPO>", Kind::kFillEnd},
+    {"<REPO>", Kind::kFillEnd, true},
     {"<reponame>", Kind::kFillEnd},
     {"<|file_sep|>", Kind::kFillEnd},
     {"<|fim_prefix|>", Kind::kFill},
     {"<fim-prefix>", Kind::kFill},
     {"<fim_prefix>", Kind::kFill},
     {"<｜fim▁begin｜>", Kind::kFill},
-    {"<PRE>", Kind::kFill},
-    {"▁<PRE>", Kind::kFill},
+    {"<PRE>", Kind::kFill, true},
+    {"▁<PRE>", Kind::kFill, true},
     {"<|code_prefix|>", Kind::kFill},
     {"<|fim_suffix|>", Kind::kFill},
     {"<fim-suffix>", Kind::kFill},
@@ -69,36 +70,44 @@ constexpr std::array<Row, 54> kRows = {{
     {"<fim-middle>", Kind::kFill},
     {"<fim_middle>", Kind::kFill},
     {"<｜fim▁end｜>", Kind::kFill},
-    {"<MID>", Kind::kFill},
-    {"▁<MID>", Kind::kFill},
+    {"<MID>", Kind::kFill, true},
+    {"▁<MID>", Kind::kFill, true},
+    {"<SUF>", Kind::kFill, true},
+    {"▁<SUF>", Kind::kFill, true},
+    {"<|code_suffix|>", Kind::kFill},
+    {"<|code_middle|>", Kind::kFill},
+    {"<|prefix|>", Kind::kFill},
+    {"<|suffix|>", Kind::kFill},
+    {"<|middle|>", Kind::kFill},
     {"<|channel|>", Kind::kShown},
     {"<|message|>", Kind::kShown},
     {"<|start|>", Kind::kShown},
     {"<|constrain|>", Kind::kShown},
 }};
 
-const std::unordered_map<std::string_view, Kind>& Kinds() {
-  static const auto kinds = [] {
-    std::unordered_map<std::string_view, Kind> all;
-    for (const Row& row : kRows) all.emplace(row.text, row.kind);
+const std::unordered_map<std::string_view, const Row*>& Rows() {
+  static const auto rows = [] {
+    std::unordered_map<std::string_view, const Row*> all;
+    for (const Row& row : kRows) all.emplace(row.text, &row);
     return all;
   }();
-  return kinds;
+  return rows;
 }
 
 }  // namespace
 
-SpecialTokens SpecialTokensOf(std::span<const std::pair<Token, std::string_view>> tokens) {
+SpecialTokens SpecialTokensOf(std::span<const NamedToken> tokens) {
   SpecialTokens out;
   std::unordered_map<std::string_view, Token> ends;
-  for (const auto& [token, text] : tokens) {
-    const auto found = Kinds().find(text);
-    if (found == Kinds().end()) continue;
-    if (found->second == Kind::kShown) {
+  for (const auto& [token, text, word] : tokens) {
+    const auto found = Rows().find(text);
+    if (found == Rows().end() || (word && found->second->may_be_word)) continue;
+    const Kind kind = found->second->kind;
+    if (kind == Kind::kShown) {
       out.shown.push_back(token);
       continue;
     }
-    if (found->second != Kind::kFill) ends.emplace(text, token);
+    if (kind != Kind::kFill) ends.emplace(text, token);
     out.control.push_back(token);
   }
   const auto has = [&](std::string_view text) { return ends.contains(text); };

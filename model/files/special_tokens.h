@@ -5,7 +5,6 @@
 
 #include <span>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/tokens.h"
@@ -18,7 +17,15 @@ struct SpecialTokens {
   std::vector<Token> shown;    // are text ("<|channel|>"), whatever type the file gives them
 };
 
+// A token of a vocabulary. `word`: the file calls it an ordinary word, which some vocabularies have with the
+// text of a special token: to Qwen's, "</s>" is a piece of HTML that no text is cut into.
+struct NamedToken {
+  Token token;
+  std::string_view text;
+  bool word = false;
+};
+
 // `tokens`: the vocabulary, or those of its tokens that may be special.
-SpecialTokens SpecialTokensOf(std::span<const std::pair<Token, std::string_view>> tokens);
+SpecialTokens SpecialTokensOf(std::span<const NamedToken> tokens);
 
 }  // namespace penstock

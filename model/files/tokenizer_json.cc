@@ -104,14 +104,14 @@ TokenizerJson::TokenizerJson(const JsonObject& root) : root_(root) {
     const std::string_view text =
         object == nullptr ? std::string_view() : TextOf(object->if_contains("content"));
     if (id == nullptr || text.empty()) continue;
-    if (const auto token = IdOf(*id)) added_.emplace_back(*token, text);
+    if (const auto token = IdOf(*id)) added_.push_back({*token, text});
   }
 }
 
 Token TokenizerJson::Find(std::string_view text) const {
   if (text.empty()) return -1;
-  const auto added = std::ranges::find(added_, text, &std::pair<Token, std::string_view>::second);
-  if (added != added_.end()) return added->first;
+  const auto added = std::ranges::find(added_, text, &NamedToken::text);
+  if (added != added_.end()) return added->token;
   const auto* model = root_.Find("model");
   const auto* vocabulary =
       model != nullptr && model->is_object() ? model->get_object().if_contains("vocab") : nullptr;

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
 #include "base/tokens.h"
 #include "model/files/json.h"
+#include "model/files/special_tokens.h"
 
 namespace penstock {
 
@@ -17,7 +17,7 @@ class TokenizerJson {
   explicit TokenizerJson(const JsonObject& root);
 
   // By id and text, those that are well-formed; views into the document.
-  const std::vector<std::pair<Token, std::string_view>>& added() const { return added_; }
+  const std::vector<NamedToken>& added() const { return added_; }
   // -1: there is no such token, or `text` is empty.
   Token Find(std::string_view text) const;
 
@@ -30,7 +30,7 @@ class TokenizerJson {
 
  private:
   const JsonObject& root_;
-  std::vector<std::pair<Token, std::string_view>> added_;
+  std::vector<NamedToken> added_;
 };
 
 }  // namespace penstock

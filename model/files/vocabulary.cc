@@ -105,33 +105,54 @@ Result<Vocabulary> ReadTokens(const Gguf& gguf) {
   return v;
 }
 
+// Ids that a file does not state, by kind of vocabulary.
+struct Defaults {
+  std::string_view model;
+  Token bos = -1, eos = -1, unknown = -1;
+};
+constexpr std::array<Defaults, 4> kDefaults = {
+    {{"llama", 1, 2, 0}, {"bert", 101, -1, 100}, {"t5", -1, 1, 2}, {}}};
+
+const Defaults& DefaultsOf(std::string_view model) {
+  const auto* found = std::ranges::find(kDefaults, model, &Defaults::model);
+  return found == kDefaults.end() ? kDefaults.back() : *found;
+}
+
+// What WordPiece and Unigram vocabularies do to a text before they cut it.
+Status ReadNormaliser(const Gguf& gguf, Vocabulary& v) {
+  PENSTOCK_ASSIGN(const auto spaces, gguf.Bool("tokenizer.ggml.remove_extra_whitespaces"));
+  v.remove_extra_spaces = spaces.value_or(false);
+  PENSTOCK_ASSIGN(const auto lowercase, gguf.Bool("tokenizer.ggml.normalizer.lowercase"));
+  v.lowercase = lowercase.value_or(true);
+  PENSTOCK_ASSIGN(const auto accents, gguf.Bool("tokenizer.ggml.normalizer.strip_accents"));
+  v.strip_accents = accents.value_or(v.lowercase);
+  const GgufValue* map = gguf.Find("tokenizer.ggml.precompiled_charsmap");
+  if (map == nullptr) return {};
+  using Type = GgufValue::Type;
+  if (!map->is_array || (map->type != Type::kU8 && map->type != Type::kI8)) {
+    return Fail(
+        Reason::kModelDamaged,
+        "{}: \"tokenizer.ggml.precompiled_charsmap\" is not an array of bytes; convert the model again",
+        gguf.origin());
+  }
+  v.charsmap.assign(reinterpret_cast<const char*>(map->raw.data()), map->raw.size());
+  return {};
+}
+
 Status ReadIds(const Gguf& gguf, GgufVocabulary& out) {
   Vocabulary& v = out.vocabulary;
   const size_t size = v.tokens.size();
-  const bool sentencepiece = v.model == "llama";
-  PENSTOCK_ASSIGN(v.bos, TokenId(gguf, "tokenizer.ggml.bos_token_id", size, sentencepiece ? 1 : -1));
-  PENSTOCK_ASSIGN(v.eos, TokenId(gguf, "tokenizer.ggml.eos_token_id", size, sentencepiece ? 2 : -1));
-  PENSTOCK_ASSIGN(v.unknown, TokenId(gguf, "tokenizer.ggml.unknown_token_id", size, sentencepiece ? 0 : -1));
+  const Defaults& usual = DefaultsOf(v.model);
+  PENSTOCK_ASSIGN(v.bos, TokenId(gguf, "tokenizer.ggml.bos_token_id", size, usual.bos));
+  PENSTOCK_ASSIGN(v.eos, TokenId(gguf, "tokenizer.ggml.eos_token_id", size, usual.eos));
+  PENSTOCK_ASSIGN(v.unknown, TokenId(gguf, "tokenizer.ggml.unknown_token_id", size, usual.unknown));
   PENSTOCK_ASSIGN(const auto add_bos, gguf.Bool("tokenizer.ggml.add_bos_token"));
   v.add_bos = add_bos.value_or(BeginsWithBos(v)) || v.model == "gemma4" || v.pre == "gemma4";
   PENSTOCK_ASSIGN(const auto add_eos, gguf.Bool("tokenizer.ggml.add_eos_token"));
   out.add_eos = add_eos.value_or(v.model == "t5");
   PENSTOCK_ASSIGN(const auto prefix, gguf.Bool("tokenizer.ggml.add_space_prefix"));
-  v.add_space_prefix = prefix.value_or(true);
-  return {};
-}
-
-// What the normaliser of a Unigram or WordPiece vocabulary does.
-Status ReadNormalizer(const Gguf& gguf, Vocabulary& v) {
-  PENSTOCK_ASSIGN(const auto charsmap, gguf.Ints("tokenizer.ggml.precompiled_charsmap"));
-  for (const int64_t byte : charsmap) v.charsmap.push_back(static_cast<char>(byte));
-  PENSTOCK_ASSIGN(const auto remove_spaces, gguf.Bool("tokenizer.ggml.remove_extra_whitespaces"));
-  v.remove_extra_spaces = remove_spaces.value_or(false);
-  PENSTOCK_ASSIGN(const auto lowercase, gguf.Bool("tokenizer.ggml.normalizer.lowercase"));
-  v.lowercase = lowercase.value_or(true);
-  PENSTOCK_ASSIGN(const auto strip_accents, gguf.Bool("tokenizer.ggml.normalizer.strip_accents"));
-  v.strip_accents = strip_accents.value_or(v.lowercase);
-  return {};
+  v.add_space_prefix = prefix.value_or(v.model == "llama");
+  return ReadNormaliser(gguf, v);
 }
 
 void SetTypes(std::span<const Token> tokens, int32_t type, Vocabulary& v) {
@@ -142,8 +163,11 @@ void SetTypes(std::span<const Token> tokens, int32_t type, Vocabulary& v) {
 
 Status ReadEnds(const Gguf& gguf, GgufVocabulary& out) {
   Vocabulary& v = out.vocabulary;
-  std::vector<std::pair<Token, std::string_view>> tokens;
-  for (size_t i = 0; i < v.tokens.size(); ++i) tokens.emplace_back(static_cast<Token>(i), v.tokens[i]);
+  std::vector<NamedToken> tokens;
+  for (size_t i = 0; i < v.tokens.size(); ++i) {
+    const bool word = v.model != "llama" && !v.types.empty() && v.types[i] == Vocabulary::kNormal;
+    tokens.push_back({static_cast<Token>(i), v.tokens[i], word});
+  }
   const SpecialTokens special = SpecialTokensOf(tokens);
   SetTypes(special.control, Vocabulary::kControl, v);
   SetTypes(special.shown, Vocabulary::kUserDefined, v);
@@ -167,7 +191,6 @@ Result<GgufVocabulary> ReadVocabulary(const Gguf& gguf) {
   GgufVocabulary out;
   PENSTOCK_ASSIGN(out.vocabulary, ReadTokens(gguf));
   PENSTOCK_TRY(ReadIds(gguf, out));
-  PENSTOCK_TRY(ReadNormalizer(gguf, out.vocabulary));
   PENSTOCK_TRY(ReadEnds(gguf, out));
   return out;
 }

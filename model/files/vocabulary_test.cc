@@ -84,6 +84,23 @@ TEST(Vocabulary, SentencePieceHasDefaultIds) {
   EXPECT_EQ(bpe.eos, -1);
 }
 
+TEST(Vocabulary, WhatOtherKindsDoToATextIsRead) {
+  const auto bert = Read(kNothing, {.model = "bert", .pre = "", .merges = {}})->vocabulary;
+  EXPECT_TRUE(bert.lowercase && bert.strip_accents && bert.add_bos);
+  EXPECT_FALSE(bert.add_space_prefix);
+  const auto cased = Read(
+                         [](GgufWriter& w) {
+                           w.Key("tokenizer.ggml.normalizer.lowercase", GgufValue::Type::kBool, uint8_t{0});
+                         },
+                         {.model = "bert", .pre = "", .merges = {}})
+                         ->vocabulary;
+  EXPECT_FALSE(cased.lowercase || cased.strip_accents);
+  const auto t5 = Read(kNothing, {.model = "t5", .pre = "", .merges = {}});
+  EXPECT_EQ(t5->vocabulary.eos, 1);
+  EXPECT_EQ(t5->vocabulary.unknown, 2);
+  EXPECT_TRUE(t5->add_eos);
+}
+
 TEST(Vocabulary, ImpossibleIdsAreRefusedByName) {
   for (const auto* key :
        {"bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id"}) {
@@ -105,9 +122,9 @@ TEST(Vocabulary, TheEndOfThePromptIsAddedWhereTheFileSaysSo) {
   EXPECT_FALSE(Read(kNothing)->add_eos);
 }
 
-std::vector<std::pair<Token, std::string_view>> Numbered(const std::vector<std::string_view>& texts) {
-  std::vector<std::pair<Token, std::string_view>> tokens;
-  for (const auto text : texts) tokens.emplace_back(static_cast<Token>(tokens.size()), text);
+std::vector<NamedToken> Numbered(const std::vector<std::string_view>& texts) {
+  std::vector<NamedToken> tokens;
+  for (const auto text : texts) tokens.push_back({static_cast<Token>(tokens.size()), text});
   return tokens;
 }
 
@@ -127,6 +144,13 @@ TEST(SpecialTokens, Gemma4WritesTheOldEndAsText) {
   EXPECT_THAT(gemma.ends, ElementsAre(1, 2));
   EXPECT_THAT(gemma.control, ElementsAre(1, 2));
   EXPECT_THAT(SpecialTokensOf(Numbered({"</s>"})).ends, ElementsAre(0));
+}
+
+// Qwen2.5's vocabulary has "</s>" as a word; Hugging Face's tokenizer never makes it.
+TEST(SpecialTokens, AWordWithTheTextOfASpecialTokenStaysAWord) {
+  const std::vector<NamedToken> words = {{0, "</s>", true}, {1, "<|im_end|>", true}, {2, "<PRE>", true}};
+  EXPECT_THAT(SpecialTokensOf(words).ends, ElementsAre(1));
+  EXPECT_THAT(SpecialTokensOf(words).control, ElementsAre(1));
 }
 
 TEST(SpecialTokens, PartsOfAPromptForCodeAreControlTokensThatDoNotEnd) {
