@@ -252,9 +252,15 @@ constexpr ReasonText kReasons[] = {
      "the "
      "error."},
     {Reason::kStoreDamaged, kCorrupt, "The store is damaged",
-     "penstock.db or the journal has invalid contents.",
-     "The disk damaged it, or another program wrote to it.",
-     "Stop the cloud and restore a backup into another directory: `penstock restore FOLDER --data DIR`."},
+     "penstock.db or the journal has invalid contents, or penstock.db is missing or empty although there is "
+     "an operator "
+     "key.",
+     "The disk damaged it, or another program wrote to it or deleted it. An empty cloud in its place would "
+     "refuse every "
+     "key of every user.",
+     "Stop the cloud and restore a backup into another directory: `penstock restore FOLDER --data DIR`. To "
+     "start without "
+     "teams and keys where penstock.db is missing, move operator.key away."},
     {Reason::kStoreNewer, kUnsupported, "The data is from a later version",
      "A later Penstock has written this data directory, and this version cannot read its format.",
      "Upgrades cannot be undone in place; before each upgrade, a backup is written to DATA/backups.",

@@ -172,6 +172,14 @@ Result<StoreVersion> StoreVersionOf(const std::string& dir) {
   return ReadStoreVersion(database);
 }
 
+Result<bool> StoreIsEmpty(const std::string& dir) {
+  PENSTOCK_ASSIGN(const StoreVersion store, StoreVersionOf(dir));
+  if (store.version == 0) return true;
+  PENSTOCK_ASSIGN(const Database database, OpenLive(dir));
+  PENSTOCK_ASSIGN(const int64_t keys, database.QueryInt("SELECT count(*) FROM keys"));
+  return keys == 0;
+}
+
 Status UpgradeStore(const std::string& dir) {
   PENSTOCK_ASSIGN(const DirectoryLock lock, DirectoryLock::Take(dir));
   PENSTOCK_ASSIGN(Database database, Database::Open(StoreFile(dir), Database::Mode::kReadWrite));

@@ -30,6 +30,9 @@ Result<StoreCounts> CheckStore(const std::string& dir);
 // The version of a directory's store, in use or not; 0: there is none.
 Result<StoreVersion> StoreVersionOf(const std::string& dir);
 
+// Whether a directory's store is missing, has no tables, or has no key, as no store that was in use can be.
+Result<bool> StoreIsEmpty(const std::string& dir);
+
 // Brings the store of `dir` to kSchemaVersion. Errors: kConflict (a cloud has it).
 Status UpgradeStore(const std::string& dir);
 

@@ -134,7 +134,7 @@ void MakeVersion2(const std::string& dir) {
   ASSERT_TRUE(
       database.Execute("ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                        "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
-                       "ALTER TABLE requests DROP COLUMN input;"
+                       "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                        "PRAGMA user_version=2"));
 }
 

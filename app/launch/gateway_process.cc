@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "app/backup/backup.h"
+#include "app/backup/upgrade.h"
 #include "app/client/endpoint.h"
 #include "app/launch/log_keeper.h"
 #include "app/launch/tls_files.h"
@@ -55,6 +55,7 @@ Result<int> RunGatewayProcess(const LoadedConfig& loaded, const ChildOptions& ch
     return models;
   };
   options.models = options.rescan();
+  if (auto there = RequireStore(data); !there.has_value()) return FailChild(there.error());
   if (auto upgraded = UpgradeData(data); !upgraded.has_value()) return FailChild(upgraded.error());
   if (auto ensured = EnsureOperatorKeyFile(data); !ensured.has_value()) return FailChild(ensured.error());
   const auto status = RunGateway(std::move(options));
