@@ -54,7 +54,7 @@ TEST(Directory, EveryRefusalSaysWhatIsWrongAndTheWayOut) {
   const auto expired = world->Authenticate(expiring.secret).error();
   EXPECT_TRUE(Says(expired, expiring.key.prefix)) << expired.message;
   EXPECT_TRUE(Says(expired, "expired on 2023-11-14 22:15 UTC")) << expired.message;
-  EXPECT_TRUE(Says(expired, "penstock key rotate")) << expired.message;
+  EXPECT_TRUE(Says(expired, "ask your team lead for a new one")) << expired.message;
 
   const auto revoked = world.NewKey("blue");
   ASSERT_TRUE(world.RevokeKey(revoked.key.id));
@@ -129,7 +129,7 @@ TEST(Directory, BadWishesAreRefusedByName) {
   EXPECT_EQ(world.RevokeKey(99).error().code, Code::kNotFound);
 }
 
-TEST(Directory, AKeyIsFoundByItsIdOrItsFirstCharacters) {
+TEST(Directory, AKeyIsFoundByItsIdOrItsPrefix) {
   World world;
   const auto red = world.NewKey("red"), blue = world.NewKey("blue");
   constexpr Scope kAll{.reach = Reach::kAll};
@@ -279,15 +279,16 @@ TEST(Directory, NoSecretIsInAnyFile) {
 // ---- names, and how keys are named in commands ----
 
 TEST(Directory, AKeyIsFoundByItsWholePrefixOrSecretAndByNothingBetween) {
+  const Scope all{.reach = Reach::kAll};
   World world;
   const auto key = world.NewKey("red");
   const std::string& prefix = key.key.prefix;
-  EXPECT_EQ(world->FindKey(key.secret, kAll)->id, key.key.id);
+  EXPECT_EQ(world->FindKey(key.secret, all)->id, key.key.id);
   std::string wrong = key.secret;
   wrong.back() = wrong.back() == 'x' ? 'y' : 'x';
   for (const std::string& text : {wrong, key.secret.substr(0, 30), prefix + "zzzz", prefix + "...x",
                                   prefix.substr(0, prefix.size() - 1), prefix.substr(0, 14)})
-    EXPECT_EQ(world->FindKey(text, kAll).error().code, Code::kNotFound) << text;
+    EXPECT_EQ(world->FindKey(text, all).error().code, Code::kNotFound) << text;
 }
 
 TEST(Directory, AnExpiredKeyIsNotRotated) {

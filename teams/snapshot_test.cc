@@ -190,5 +190,27 @@ TEST(Versions, AStoreOfTheFutureNamesWhoMadeIt) {
   EXPECT_NE(opened.error().message.find("99"), std::string::npos);
 }
 
+TEST(Versions, TeamsOfAnOlderStoreThatDifferByCaseAreKeptAndTold) {
+  TempDir dir;
+  {
+    World world(dir.path);
+    ASSERT_TRUE(world.CreateTeam("red"));
+    ASSERT_TRUE(world.CreateTeam("blue"));
+  }
+  EXPECT_TRUE(TeamsAlike(dir.path)->empty());
+  {
+    auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
+    ASSERT_TRUE(database.Execute("INSERT INTO teams(name, created) VALUES('Red', 1)"));
+  }
+  const auto alike = *TeamsAlike(dir.path);
+  ASSERT_EQ(alike.size(), 1);
+  EXPECT_EQ(alike.at(0).at(0).name, "red");
+  EXPECT_EQ(alike.at(0).at(1).name, "Red");
+  World world(dir.path);
+  EXPECT_EQ(world->Teams().size(), 3);
+  const auto key = world.CreateKey({std::to_string(alike.at(0).at(1).id), "ci", Role::kDeveloper, {}, 0});
+  EXPECT_EQ(key->key.team_name, "Red");
+}
+
 }  // namespace
 }  // namespace penstock

@@ -120,7 +120,7 @@ def _length():
     yield Case(group, "chunk: with an extension", post(b"%x;a=b;c=\"d\"\r\n" % len(CHAT) + CHAT + b"\r\n0\r\n\r\n", te, length=False), (200,))
     yield Case(group, "chunk: endless extension", post(b"5;" + b"a" * 200_000, te, length=False), (400, 413, 431), CLOSED)
     yield Case(group, "a key in a trailer", get(b"/v1/models", H, te) + b"0\r\nAuthorization: Bearer {key}\r\n\r\n", (401,))
-    hidden = PROBE
+    hidden = get(b"/livez", H)
     yield Case(group, "a request inside a body", post(b"{}" + hidden), (400,))
     yield Case(group, "a request inside a chunk", chunked([b"chunked"], chunks(hidden, 1000)), (400,))
     yield Case(group, "a request inside a refused body", get(b"/nowhere", H, K, b"Content-Length: %d\r\n" % 64, method=b"POST") + b"x" * 64, (404,))
@@ -170,7 +170,7 @@ def _expect():
     wait = b"Expect: 100-continue\r\n"
     yield Case("expect", "100-continue", post(CHAT, wait), (100,))  # and then 200: see the judge
     yield Case("expect", "100-continue in 1.0", post(CHAT, wait, version=b"1.0"), (200,), CLOSED)
-    yield Case("expect", "100-continue, refused", get(b"/v1/chat/completions", H, wait, b"Content-Length: 9\r\n", method=b"POST"), (401,), CLOSED)
+    yield Case("expect", "100-continue, refused", get(b"/v1/chat/completions", H, wait, b"Content-Length: 9\r\n", method=b"POST") + b"not asked", (401,))
     yield Case("expect", "something else", post(CHAT, b"Expect: wonders\r\n"), (417,), CLOSED)
 
 
