@@ -96,7 +96,7 @@ enum class Reason : uint16_t {
 struct ReasonText {
   Reason reason;
   Code code;  // the kind of failure, always the same for a reason
-  std::string_view title, what, why, mend;
+  std::string_view title, what, why, fix;
 };
 std::span<const ReasonText> Reasons();
 const ReasonText* FindReason(Reason reason);                // nullptr: kNone

@@ -3,38 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <condition_variable>
-#include <mutex>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "base/log_level.h"
 #include "engine/submission.h"
 #include "engine/wire_error.h"
+#include "runner/execute.h"
 
 namespace penstock {
-namespace {
-
-NewSequence ToSequence(ModelId model, const wire::Submit& submit, uint32_t choice,
-                       const wire::Resume* resume) {
-  NewSequence sequence{.model = model,
-                       .prompt = {submit.prompt().begin(), submit.prompt().end()},
-                       .max_tokens = submit.max_tokens(),
-                       .sampling = SamplingOf(submit),
-                       .prefix_scope = submit.prefix_scope(),
-                       .credits = submit.credits() == 0 ? -1 : int64_t{submit.credits()}};
-  sequence.sampling.seed += choice;
-  if (resume == nullptr) return sequence;
-  sequence.prompt.insert(sequence.prompt.end(), resume->ids().begin(), resume->ids().end());
-  sequence.generated = resume->ids_size();
-  sequence.max_tokens = std::max<int64_t>(sequence.max_tokens - sequence.generated, 1);
-  if (sequence.credits >= 0) sequence.credits = resume->credits();
-  return sequence;
-}
-
-}  // namespace
-
 EngineLoop::EngineLoop(Runner& runner, const EngineOptions& options, Report::Send send,
                        std::function<void()> wake)
     : runner_(runner),
@@ -251,7 +228,7 @@ bool EngineLoop::Step() {
   report_.Turns(choices_);
   if (plan) {
     report_.Begin();
-    auto result = Execute(*std::move(plan));
+    auto result = Execute(runner_, *std::move(plan));
     const Status committed = result ? scheduler_.Commit(*result) : Status(std::unexpected(result.error()));
     if (committed) {
       spdlog::trace("step {}: {} sequences, {} us", report_.steps(), scheduler_.work().size(),
@@ -264,20 +241,6 @@ bool EngineLoop::Step() {
   }
   report_.Flush();
   return plan.has_value();
-}
-
-Result<StepResult> EngineLoop::Execute(StepPlan plan) {
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::optional<Result<StepResult>> result;
-  runner_.Submit(std::move(plan), [&](Result<StepResult> done) {
-    const std::lock_guard lock(mutex);
-    result = std::move(done);
-    wake.notify_one();
-  });
-  std::unique_lock lock(mutex);
-  wake.wait(lock, [&] { return result.has_value(); });
-  return *std::move(result);
 }
 
 void EngineLoop::Emit(const Sampled& sampled) {

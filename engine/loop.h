@@ -64,7 +64,6 @@ class EngineLoop {
   void EndChoice(EngineRequest& request, size_t choice);
   void Forget(EngineRequest& request);
 
-  Result<StepResult> Execute(StepPlan plan);
   void Emit(const Sampled& sampled);
   void FailStep(const Error& error);
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "chip/cpu.h"
+#include "model/files/gguf_files.h"
 
 namespace penstock {
 namespace {
@@ -17,11 +18,15 @@ constexpr int64_t kMiB = 1 << 20, kMinReserve = 512 * kMiB, kDefaultKv = 2048 * 
 // Bytes of the weight files at `path`; 0 if there are none: the loader says better what is wrong.
 int64_t WeightBytes(const std::string& path) {
   std::error_code ignored;
-  if (!std::filesystem::is_directory(path, ignored)) {
-    const auto size = std::filesystem::file_size(path, ignored);
-    return ignored ? 0 : static_cast<int64_t>(size);
-  }
   int64_t bytes = 0;
+  if (!std::filesystem::is_directory(path, ignored)) {
+    const auto parts = GgufPartsOf(path);
+    for (const auto& part : parts.value_or(std::vector{path})) {
+      const auto size = std::filesystem::file_size(part, ignored);
+      bytes += ignored ? 0 : static_cast<int64_t>(size);
+    }
+    return bytes;
+  }
   for (const auto& entry : std::filesystem::directory_iterator(path, ignored)) {
     if (entry.path().extension() != ".safetensors") continue;
     const auto size = entry.file_size(ignored);

@@ -117,6 +117,12 @@ void Output::Take(const Sampled& sampled, wire::TokenEvent& event) {
     event.set_stop(fmt::format("{}", sampled.token));
     return End(wire::STOP, event);
   }
+  if (const std::string_view control = rules_->pieces->ControlText(sampled.token); IsStop(control)) {
+    event.set_stop(std::string(control));
+    End(wire::STOP, event);
+    if (rules_->include_stop) event.mutable_text()->append(control);
+    return;
+  }
   std::string text;
   utf8_.Push(rules_->pieces->Bytes(sampled.token), text);
   if (const auto stop = stops_.Push(text, *event.mutable_text())) {
@@ -125,6 +131,11 @@ void Output::Take(const Sampled& sampled, wire::TokenEvent& event) {
   } else if (emitted_ >= rules_->max_tokens) {
     End(wire::LENGTH, event);
   }
+}
+
+// A control token has no text in the answer, so StopStrings does not see it.
+bool Output::IsStop(std::string_view control) const {
+  return !control.empty() && std::ranges::find(rules_->stops, control) != rules_->stops.end();
 }
 
 void Output::TakeText(std::string_view text, uint32_t tokens, wire::TokenEvent& event) {

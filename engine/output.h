@@ -78,6 +78,7 @@ class Output {
 
  private:
   void AddLogprobs(const Sampled& sampled, wire::TokenEvent& event) const;
+  bool IsStop(std::string_view control) const;
 
   const OutputRules* rules_;  // not owned; outlives this
   Utf8Stream utf8_;

@@ -139,5 +139,29 @@ TEST(Output, HeldBackTextIsSaidAtTheEnd) {
   EXPECT_EQ(end.emitted(), 1U);
 }
 
+TEST(Output, AStopStringThatIsAControlTokenStops) {
+  Vocabulary vocabulary;
+  vocabulary.model = "gpt2";
+  vocabulary.tokens = {"a", "<|im_start|>", "<|other|>"};
+  vocabulary.types = {Vocabulary::kNormal, Vocabulary::kControl, Vocabulary::kControl};
+  for (const bool include : {false, true}) {
+    OutputRules rules{.pieces = std::make_shared<const Pieces>(Pieces::Of(vocabulary)),
+                      .stops = {"ab", "<|im_start|>"},
+                      .stop_tokens = {},
+                      .include_stop = include,
+                      .max_tokens = 9};
+    Output output(&rules);
+    wire::TokenEvent other, held, end;
+    output.Take({.sequence = 1, .token = 2, .top = {}}, other);
+    output.Take({.sequence = 1, .token = 0, .top = {}}, held);
+    output.Take({.sequence = 1, .token = 1, .top = {}}, end);
+    EXPECT_EQ(other.finish(), wire::NONE);
+    EXPECT_EQ(held.text(), "") << "held back: it may begin \"ab\"";
+    EXPECT_EQ(end.finish(), wire::STOP);
+    EXPECT_EQ(end.stop(), "<|im_start|>");
+    EXPECT_EQ(end.text(), include ? "a<|im_start|>" : "a");
+  }
+}
+
 }  // namespace
 }  // namespace penstock

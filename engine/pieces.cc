@@ -83,8 +83,17 @@ Pieces Pieces::Of(const std::vector<std::string>& pieces) {
 
 Pieces Pieces::Of(const Vocabulary& vocabulary) {
   Pieces result;
-  for (size_t token = 0; token < vocabulary.tokens.size(); ++token) result.Add(BytesOf(vocabulary, token));
+  for (size_t token = 0; token < vocabulary.tokens.size(); ++token) {
+    result.Add(BytesOf(vocabulary, token));
+    if (token < vocabulary.types.size() && vocabulary.types[token] == Vocabulary::kControl)
+      result.control_.emplace(static_cast<Token>(token), vocabulary.tokens[token]);
+  }
   return result;
+}
+
+std::string_view Pieces::ControlText(Token token) const {
+  const auto found = control_.find(token);
+  return found == control_.end() ? std::string_view() : found->second;
 }
 
 std::string_view Pieces::Bytes(Token token) const {
@@ -103,7 +112,10 @@ Result<Pieces> Pieces::Read(const std::string& path, int32_t vocabulary) {
   PENSTOCK_ASSIGN(const TextAssets assets, ReadTextAssets(path));
   if (assets.vocabulary) return Of(*assets.vocabulary);
   PENSTOCK_ASSIGN(const std::unique_ptr<Tokenizer> tokenizer, TokenizerFromJson(assets.tokenizer_json));
-  for (Token token = 0; token < tokenizer->size(); ++token) pieces.Add(tokenizer->Bytes(token));
+  for (Token token = 0; token < tokenizer->size(); ++token) {
+    pieces.Add(tokenizer->Bytes(token));
+    if (tokenizer->IsControl(token)) pieces.control_.emplace(token, tokenizer->Piece(token));
+  }
   return pieces;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/result.h"
@@ -25,12 +26,15 @@ class Pieces {
 
   // Empty for control tokens and ids beyond the vocabulary. May end within a UTF-8 character.
   std::string_view Bytes(Token token) const;
+  // The text of a control token in the vocabulary ("<|im_start|>"), which is never output; empty for others.
+  std::string_view ControlText(Token token) const;
 
  private:
   void Add(std::string_view bytes);
 
   std::string block_;
   std::vector<uint32_t> ends_;  // of each token's bytes in block_
+  std::unordered_map<Token, std::string> control_;
 };
 
 }  // namespace penstock

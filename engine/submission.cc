@@ -55,6 +55,23 @@ Sampling SamplingOf(const wire::Submit& submit) {
   return sampling;
 }
 
+NewSequence ToSequence(ModelId model, const wire::Submit& submit, uint32_t choice,
+                       const wire::Resume* resume) {
+  NewSequence sequence{.model = model,
+                       .prompt = {submit.prompt().begin(), submit.prompt().end()},
+                       .max_tokens = submit.max_tokens(),
+                       .sampling = SamplingOf(submit),
+                       .prefix_scope = submit.prefix_scope(),
+                       .credits = submit.credits() == 0 ? -1 : int64_t{submit.credits()}};
+  sequence.sampling.seed += choice;
+  if (resume == nullptr) return sequence;
+  sequence.prompt.insert(sequence.prompt.end(), resume->ids().begin(), resume->ids().end());
+  sequence.generated = resume->ids_size();
+  sequence.max_tokens = std::max<int64_t>(sequence.max_tokens - sequence.generated, 1);
+  if (sequence.credits >= 0) sequence.credits = resume->credits();
+  return sequence;
+}
+
 std::vector<const wire::Resume*> ResumesOf(const wire::Submit& submit) {
   std::vector<const wire::Resume*> resumes(std::max(submit.choices(), 1U));
   for (const wire::Resume& resume : submit.resume()) {

@@ -12,6 +12,7 @@
 #include "engine/pieces.h"
 #include "engine/wire.pb.h"
 #include "runner/step.h"
+#include "sched/scheduler.h"
 
 namespace penstock {
 
@@ -31,6 +32,9 @@ Status CheckSubmit(const wire::Submit& submit, const SubmitContext& context);
 // `logprobs`: whether the engine can tell them.
 OutputRules RulesOf(const wire::Submit& submit, std::shared_ptr<const Pieces> pieces, bool logprobs = true);
 Sampling SamplingOf(const wire::Submit& submit);
+// Choice number `choice` as the scheduler takes it; `resume`: what it has generated elsewhere, or null.
+NewSequence ToSequence(ModelId model, const wire::Submit& submit, uint32_t choice,
+                       const wire::Resume* resume);
 // By choice; null where the choice begins here.
 std::vector<const wire::Resume*> ResumesOf(const wire::Submit& submit);
 

@@ -105,6 +105,7 @@ class FleetImpl final : public Fleet {
     CarryOut();
     return status;
   }
+  void SetMaxWaiting(size_t jobs) override { pool_.SetMaxWaiting(jobs); }
   void SetLogLevel(std::string_view word) override {
     pool_.SetLogLevel(word);
     CarryOut();

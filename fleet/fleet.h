@@ -106,6 +106,8 @@ class Fleet {
 
   // How much engines write to their logs, now and when they connect: a word of base/log_level.h.
   virtual void SetLogLevel(std::string_view word) = 0;
+  // How many jobs may wait from now on; those that wait already stay.
+  virtual void SetMaxWaiting(size_t jobs) = 0;
 
   virtual FleetStats Stats() const = 0;
 

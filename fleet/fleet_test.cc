@@ -172,6 +172,8 @@ TEST(Fleet, RefusalsNameTheReasonAndTheWayOut) {
   EXPECT_TRUE(submit("qwen"));
   EXPECT_TRUE(submit("qwen"));
   EXPECT_EQ(submit("qwen").error().code, Code::kOverloaded);
+  world.fleet->SetMaxWaiting(3);
+  EXPECT_TRUE(submit("qwen"));
   world.fleet->Drain([] {});
   EXPECT_EQ(submit("qwen").error().code, Code::kUnavailable);
   EXPECT_EQ(world.fleet->Stats().refused, 4u);

@@ -85,6 +85,7 @@ class FakeFleet final : public Fleet {
   size_t Waiting() const override { return 3; }
   size_t Running() const override { return jobs.size(); }
   FleetStats Stats() const override { return stats; }
+  void SetMaxWaiting(size_t jobs) override { max_waiting = jobs; }
   void SetLogLevel(std::string_view word) override { log_levels.emplace_back(word); }
   void Drain(std::function<void()>) override {}
 
@@ -135,6 +136,7 @@ class FakeFleet final : public Fleet {
   bool exact_usage = true;
   FleetStats stats;
   std::vector<std::string> log_levels;  // that engines were told
+  size_t max_waiting = 0;               // the last change
 
  private:
   boost::asio::io_context& io_;

@@ -52,8 +52,10 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
     : log_control(
           io, clock, options.log_level, [&log](LogLevel level) { log.SetLevel(level); },
           [&fleet](LogLevel level) { fleet.SetLogLevel(LogLevelName(level)); }),
+      encoder(io, workers, clock),
       generations{.io = io,
                   .workers = workers,
+                  .encoder = encoder,
                   .clock = clock,
                   .accounts = accounts,
                   .fleet = fleet,
@@ -76,6 +78,8 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
 
 void Wiring::Apply(const GatewayOptions& before, const GatewayOptions& now) {
   generations.queue_timeout = now.queue_timeout;
+  generations.max_waiting = now.max_waiting;
+  generations.fleet.SetMaxWaiting(now.max_waiting);
   if (now.log_level == before.log_level) return;
   log_control.SetGateway(now.log_level, 0);
   log_control.SetEngines(now.log_level, 0);

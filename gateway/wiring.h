@@ -35,6 +35,7 @@ struct Wiring {
   Metrics metrics;
   LogControl log_control;
   GatewayStatus status;
+  PromptEncoder encoder;
   GenerationContext generations;
   StatusContext pages;
   Router router;

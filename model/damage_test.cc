@@ -171,8 +171,10 @@ TEST_F(FolderDamage, TwoHundredMutatedConfigurationsLoadOrNameTheDefect) {
 TEST_F(Damage, AnUnknownArchitectureIsNamedAndSoIsWhatIsServed) {
   auto writer = testing::GgufWriter().String("general.architecture", "mamba");
   writer.Tensor("token_embd.weight", kernels::Format::kF32, {4}, Bytes(16));
-  EXPECT_THAT(Try(writer.Build()),
-              HasSubstr("architecture \"mamba\" is not supported; supported: llama, qwen2, qwen3, qwen3moe"));
+  EXPECT_THAT(
+      Try(writer.Build()),
+      HasSubstr(
+          "architecture \"mamba\" is not supported; supported: llama, mistral, qwen2, qwen3, qwen3moe"));
 }
 
 TEST_F(Damage, ATensorThatNobodyComputesIsRefused) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -127,6 +128,23 @@ INSTANTIATE_TEST_SUITE_P(EveryArchitectureAndRopeVariant, LogitGolden, testing::
                            std::ranges::replace(name, '-', '_');
                            return name;
                          });
+
+// Mistral computes as Llama does; only the configuration differs.
+TEST(Mistral, GivesTheLogitsOfLlamaWithinItsWindow) {
+  namespace fs = std::filesystem;
+  const std::string folder = testing::TempDir() + "/penstock_mistral_" + std::to_string(::getpid());
+  fs::copy(Folder() + "llama", folder, fs::copy_options::recursive);
+  auto config = *ReadSmallFile(folder + "/config.json", 1 << 20);
+  config.replace(config.find("\"llama\""), 7, R"("mistral", "sliding_window": 48)");
+  std::ofstream(folder + "/config.json") << config;
+  const auto tokens = ReadArray<Token>(Folder() + "tokens.i32");
+  auto session = Open(folder, kernels::SupportedIsas().back());
+  EXPECT_EQ(session.model->config().context, 48);
+  EXPECT_LE(
+      MaxDifference(Logits(session, tokens, tokens.size()), ReadArray<float>(Folder() + "llama.logits.f32")),
+      kTolerance);
+  fs::remove_all(folder);
+}
 
 TEST(LogitGoldens, CoverEveryArchitectureAndRopeVariant) {
   EXPECT_THAT(Cases(), testing::ElementsAre("llama", "llama-linear", "llama-llama3", "llama-yarn", "qwen2",

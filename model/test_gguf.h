@@ -60,6 +60,15 @@ class GgufWriter {
     ++key_count_;
     return *this;
   }
+  GgufWriter& Ints(std::string_view key, const std::vector<int32_t>& values) {
+    PutString(keys_, key);
+    Put(keys_, static_cast<uint32_t>(Type::kArray));
+    Put(keys_, static_cast<uint32_t>(Type::kI32));
+    Put<uint64_t>(keys_, values.size());
+    for (const int32_t value : values) Put(keys_, value);
+    ++key_count_;
+    return *this;
+  }
   // dims: fastest first.
   GgufWriter& Tensor(std::string_view name, kernels::Format format, const std::vector<uint64_t>& dims,
                      const Bytes& data) {
@@ -72,6 +81,18 @@ class GgufWriter {
     data_.resize((data_.size() + 31) / 32 * 32);
     ++tensor_count_;
     return *this;
+  }
+
+  // For the parts of a split model.
+  GgufWriter WithoutTensors() const {
+    GgufWriter w = *this;
+    w.tensors_.clear(), w.data_.clear(), w.tensor_count_ = 0;
+    return w;
+  }
+  GgufWriter WithoutKeys() const {
+    GgufWriter w = *this;
+    w.keys_.clear(), w.key_count_ = 0;
+    return w;
   }
 
   // `header`: gets the number of bytes before the data.
@@ -113,6 +134,7 @@ inline GgufWriter TinyModel(kernels::Format format, uint64_t seed = 1) {
   GgufWriter w;
   std::vector<std::string> tokens;
   for (uint64_t i = 0; i < kVocabulary; ++i) tokens.push_back("t" + std::to_string(i));
+  tokens[0] = "t", tokens[1] = "2";  // so that there can be a merge
   w.String("general.architecture", "llama").String("general.name", "tiny").U32("llama.block_count", 1);
   w.U32("llama.context_length", 64)
       .U32("llama.embedding_length", kWidth)
@@ -121,7 +143,8 @@ inline GgufWriter TinyModel(kernels::Format format, uint64_t seed = 1) {
   w.F32("llama.attention.layer_norm_rms_epsilon", 1e-5F).F32("llama.rope.freq_base", 10'000);
   w.String("tokenizer.ggml.model", "gpt2")
       .String("tokenizer.ggml.pre", "qwen2")
-      .Strings("tokenizer.ggml.tokens", tokens);
+      .Strings("tokenizer.ggml.tokens", tokens)
+      .Strings("tokenizer.ggml.merges", {"t 2"});
   w.U32("tokenizer.ggml.eos_token_id", kVocabulary - 1);
   const auto matrix = [&](std::string_view name, uint64_t rows, uint64_t cols) {
     w.Tensor(name, format, {cols, rows},

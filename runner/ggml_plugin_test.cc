@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "runner/test_execute.h"
+#include "runner/execute.h"
 
 // Tests name the few fields that they are about.
 #pragma clang diagnostic ignored "-Wmissing-designated-field-initializers"
@@ -16,7 +16,6 @@ namespace penstock {
 namespace {
 
 using ::testing::AllOf;
-using testing::Execute;
 using ::testing::HasSubstr;
 
 std::string Golden(const std::string& name) {

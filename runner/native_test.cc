@@ -15,7 +15,7 @@
 
 #include "base/random.h"
 #include "model/test_gguf.h"
-#include "runner/test_execute.h"
+#include "runner/execute.h"
 
 // Tests name the few fields that they are about.
 #pragma clang diagnostic ignored "-Wmissing-designated-field-initializers"
@@ -24,7 +24,6 @@ namespace penstock {
 namespace {
 
 using kernels::Isa;
-using testing::Execute;
 using ::testing::HasSubstr;
 
 std::string Golden(const std::string& name) {

@@ -45,6 +45,8 @@ struct penstock_text_vocabulary {
   size_t merge_count;
   int32_t unknown;
   bool add_space_prefix;
+  penstock_text_view charsmap;
+  bool remove_extra_spaces, lowercase, strip_accents;
 };
 
 // Strings by id, concatenated: piece i is pieces[piece_offsets[i], piece_offsets[i + 1]).

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "text/c_abi.h"
-#include "text/renderer.h"
+#include "text/render_process.h"
 
 namespace penstock {
 namespace {
@@ -92,6 +92,7 @@ class ProcessTemplate final : public ChatTemplate {
   Result<std::string> Render(std::string_view context_json) const override {
     return RenderInRenderer(source_, context_json);
   }
+  const TemplateSource* source() const override { return &source_; }
 
  private:
   const TemplateSource source_;
@@ -129,6 +130,10 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& voc
       .merge_count = merges.size(),
       .unknown = vocabulary.unknown,
       .add_space_prefix = vocabulary.add_space_prefix,
+      .charsmap = View(vocabulary.charsmap),
+      .remove_extra_spaces = vocabulary.remove_extra_spaces,
+      .lowercase = vocabulary.lowercase,
+      .strip_accents = vocabulary.strip_accents,
   };
   penstock_tokenizer* handle = nullptr;
   penstock_text_bytes error{};

@@ -13,17 +13,24 @@
 
 namespace penstock {
 
+struct TemplateSource;  // text/render_process.h
+
 // A GGUF's vocabulary as stored in the file: enough to rebuild its tokenizer.
 struct Vocabulary {
   enum Type : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
-  std::string model = {};  // tokenizer.ggml.model: "gpt2" (byte-level BPE) or "llama" (sentencepiece)
-  std::string pre = {};    // tokenizer.ggml.pre: "qwen2", "smollm", "llama-bpe", …
+  // tokenizer.ggml.model: "gpt2" (byte-pair), "gemma4" (byte-pair on UTF-8), "llama" (sentencepiece), "bert"
+  // (WordPiece) or "t5" (Unigram).
+  std::string model = {};
+  std::string pre = {};  // tokenizer.ggml.pre, of byte-pair vocabularies: "qwen2", "smollm", "llama-bpe", …
   std::vector<std::string> tokens = {};  // by id
   std::vector<int32_t> types = {};       // Type by id; empty: all normal
-  std::vector<float> scores = {};        // sentencepiece only
+  std::vector<float> scores = {};        // sentencepiece and Unigram only
   std::vector<std::string> merges = {};  // BPE only: "left right" by rank
   Token bos = -1, eos = -1, unknown = -1;
   bool add_bos = false, add_space_prefix = true;
+  std::string charsmap = {};         // Unigram only: tokenizer.ggml.precompiled_charsmap
+  bool remove_extra_spaces = false;  // Unigram only: tokenizer.ggml.remove_extra_whitespaces
+  bool lowercase = true, strip_accents = true;  // WordPiece only: tokenizer.ggml.normalizer.*
 };
 
 // Immutable. Threads: any number at once.
@@ -51,7 +58,7 @@ Result<std::unique_ptr<Tokenizer>> TokenizerFromVocabulary(const Vocabulary& voc
 
 // A model's Jinja chat template, rendered as transformers renders it (sandboxed, trim_blocks,
 // lstrip_blocks, tojson, raise_exception, strftime_now), in a process with limits on time and memory
-// (text/renderer.h). Calls wait for that process: up to kRenderTimeLimit for a hostile template.
+// (text/render_process.h). Calls wait for that process: up to kRenderTimeLimit for a hostile template.
 // Immutable. Threads: any number at once.
 class ChatTemplate {
  public:
@@ -60,6 +67,8 @@ class ChatTemplate {
   // the members of chat_template_kwargs. Errors: kInvalid: with the template's own message if it calls
   // raise_exception, or if a limit is exceeded.
   virtual Result<std::string> Render(std::string_view context_json) const = 0;
+  // For text/render_calls.h; nullptr: there is only Render.
+  virtual const TemplateSource* source() const { return nullptr; }
 };
 // Errors: kInvalid: it does not compile, or exceeds a limit while it compiles.
 Result<std::unique_ptr<ChatTemplate>> CompileTemplate(std::string source);

@@ -77,7 +77,8 @@ void PrintJson(const DoctorFacts& facts, const std::vector<Finding>& findings, b
                                       {"good", finding.level != Level::kBad},
                                       {"level", LevelName(finding.level)},
                                       {"words", finding.words},
-                                      {"mend", finding.fix}});
+                                      {"fix", finding.fix},
+                                      {"mend", finding.fix}});  // its name until 0.1.0
   }
   fmt::print("{}", PrettyJson(boost::json::object{
                        {"good", good}, {"machine", ToJson(facts.machine)}, {"data", all}}));

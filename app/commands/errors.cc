@@ -49,7 +49,7 @@ std::string ErrorsPage() {
       page += fmt::format("\n## {}\n", kGroups[group]);
     }
     page += fmt::format("\n### {}: {}\n\n{} {}\n\n{}\n", ShortCode(text.reason), text.title, text.what,
-                        text.why, text.mend);
+                        text.why, text.fix);
   }
   return page;
 }

@@ -41,10 +41,10 @@ TEST(Errors, EveryCodeIsUniqueAndHasAWholeParagraph) {
   std::set<Reason> seen;
   for (const ReasonText& text : Reasons()) {
     EXPECT_TRUE(seen.insert(text.reason).second) << ShortCode(text.reason);
-    for (const std::string_view part : {text.title, text.what, text.why, text.mend}) {
+    for (const std::string_view part : {text.title, text.what, text.why, text.fix}) {
       EXPECT_GT(part.size(), 10u) << ShortCode(text.reason);
     }
-    EXPECT_TRUE(text.what.ends_with('.') && text.why.ends_with('.') && text.mend.ends_with('.'))
+    EXPECT_TRUE(text.what.ends_with('.') && text.why.ends_with('.') && text.fix.ends_with('.'))
         << ShortCode(text.reason);
     EXPECT_EQ(FindReason(ShortCode(text.reason)), &text);
   }

@@ -5,6 +5,7 @@
 #include "app/common/json_get.h"
 #include "app/common/process.h"
 #include "model/files/assets.h"
+#include "model/files/gguf_files.h"
 #include "text/text.h"
 
 namespace penstock {
@@ -83,11 +84,15 @@ std::string LastLine(std::string text) {
 
 uint64_t SizeOnDisk(const std::string& path) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) {
-    const auto size = fs::file_size(path, error);
-    return error ? 0 : size;
-  }
   uint64_t total = 0;
+  if (!fs::is_directory(path, error)) {
+    const auto parts = GgufPartsOf(path);
+    for (const auto& part : parts.value_or(std::vector{path})) {
+      const auto size = fs::file_size(part, error);
+      total += error ? 0 : size;
+    }
+    return total;
+  }
   for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
     std::error_code unknown;
     const auto size = at->is_regular_file(unknown) ? at->file_size(unknown) : 0;

@@ -18,6 +18,8 @@
 #include "base/clock.h"
 #include "base/nearest.h"
 #include "chip/cpu.h"
+#include "model/files/gguf_files.h"
+#include "model/files/safetensors.h"
 #include "teams/names.h"
 
 namespace penstock {
@@ -94,14 +96,25 @@ Result<std::vector<ModelFile>> FilesToImport(const std::string& path) {
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) return Fail(Code::kNotFound, "no such file or folder: {}", path);
   if (fs::is_regular_file(status)) {
-    return std::vector<ModelFile>{{.name = "model.gguf", .sha256 = "", .size = fs::file_size(path, error)}};
+    PENSTOCK_ASSIGN(const auto parts, GgufPartsOf(path));
+    std::vector<ModelFile> files;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      files.push_back({.name = parts.size() == 1 ? "model.gguf" : GgufPartName("model", i, parts.size()),
+                       .from = parts[i],
+                       .size = fs::file_size(parts[i], error)});
+    }
+    return files;
   }
   if (!fs::is_directory(status)) return Fail(Reason::kNotAModel, "{} is neither a file nor a folder", path);
   std::vector<ModelFile> files;
+  const auto shards = SafetensorsShards(path);
   for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
     std::error_code unknown;
-    if (at->is_regular_file(unknown) && BelongsToModel(at->path()) && at->path().filename() != kManifest) {
-      files.push_back({.name = at->path().filename(), .sha256 = "", .size = at->file_size(unknown)});
+    const std::string name = at->path().filename();
+    const bool other = shards.has_value() && name.ends_with(".safetensors") &&
+                       std::ranges::find(*shards, name) == shards->end();
+    if (at->is_regular_file(unknown) && BelongsToModel(at->path()) && name != kManifest && !other) {
+      files.push_back({.name = at->path().filename(), .from = at->path(), .size = at->file_size(unknown)});
     }
   }
   if (error) return Fail(Code::kIo, "{}: {}", path, error.message());
@@ -179,7 +192,8 @@ Result<Manifest> ModelStore::Find(const std::string& name) const {
 
 std::string ModelStore::PathOf(const Manifest& manifest) const {
   const std::string folder = root_ + "/" + manifest.name;
-  return manifest.folder ? folder : folder + "/model.gguf";
+  if (manifest.folder) return folder;
+  return folder + "/" + (manifest.files.empty() ? "model.gguf" : manifest.files.front().name);
 }
 
 std::vector<InstalledModel> ModelStore::Installed() const {
@@ -224,7 +238,7 @@ Status ModelStore::CheckNewName(const std::string& name) const {
 }
 
 Result<Manifest> ModelStore::Place(const NewModel& model, const std::string& folder, Manifest manifest) {
-  const std::string inspected = manifest.folder ? folder : folder + "/model.gguf";
+  const std::string inspected = manifest.folder ? folder : folder + "/" + manifest.files.front().name;
   auto facts = InspectInChild(inspected);
   if (facts.has_value() && !facts->unserved.empty() && !any_kind_) {
     facts = Fail(Reason::kModelUnsupported, "{}; the ggml runner may serve it (engine.runner = ggml)",
@@ -306,7 +320,7 @@ Result<Manifest> ModelStore::Import(const NewModel& model, const std::string& pa
   uint64_t before = 0;
   for (auto& file : manifest.files) {
     const std::string target = scratch.path() + "/" + file.name;
-    PENSTOCK_TRY(TakeFile(manifest.folder ? path + "/" + file.name : path, target, file.size,
+    PENSTOCK_TRY(TakeFile(file.from, target, file.size,
                           !data_.BelongsToAnother()));  // with a link, the original would change owner too
     PENSTOCK_ASSIGN(file.sha256, Sha256OfFile(target, [&](uint64_t done) {
                       if (progress) progress(before + done, manifest.Bytes());

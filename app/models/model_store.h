@@ -1,6 +1,8 @@
 // ModelStore: the models of a data directory, as plain folders.
 //
-//   models/NAME/model.gguf       or the files of a Hugging Face folder
+//   models/NAME/model.gguf       or the parts of a split one (model-00001-of-00003.gguf, …), or the files of
+//   a
+//                                Hugging Face folder
 //   models/NAME/manifest.json    what it is, where it came from, the SHA-256 of each file
 //   models/pins.json             by name, the SHA-256 of the first pull; `model rm` does not delete it
 //   models/.partial/             downloads and models in preparation; never served
@@ -22,7 +24,8 @@
 namespace penstock {
 
 struct ModelFile {
-  std::string name, sha256;
+  std::string name, sha256{};
+  std::string from{};  // where an import takes it from
   uint64_t size = 0;
 };
 
@@ -58,7 +61,7 @@ class ModelStore {
   std::vector<Manifest> List() const;
   // Errors: kNotFound (lists the installed models), kCorrupt.
   Result<Manifest> Find(const std::string& name) const;
-  // The GGUF file or the folder.
+  // The GGUF file (of a split model the first part) or the folder.
   std::string PathOf(const Manifest& manifest) const;
   std::vector<InstalledModel> Installed() const;
 
@@ -66,7 +69,8 @@ class ModelStore {
   Status CheckNewName(const std::string& name) const;
   // Takes the finished, checked file at `path` (inside PartialFolder()) as model.gguf.
   Result<Manifest> InstallFile(const NewModel& model, const std::string& path, const std::string& sha256);
-  // Reflinks, else hard-links, else copies a GGUF file or a Hugging Face folder.
+  // Reflinks, else hard-links, else copies a GGUF file, all parts of a split one (`path`: any of them), or a
+  // Hugging Face folder (without weights that its index does not name).
   Result<Manifest> Import(const NewModel& model, const std::string& path,
                           const std::function<void(uint64_t done, uint64_t total)>& progress);
   Status Remove(const std::string& name);

@@ -104,8 +104,8 @@ const std::array kSettings = {
         "gateway.body_memory_per_key", "BYTES", "the same for the requests of one key; beyond it 429"),
     LiveGateway<AtLeast<Number, 16>, &GatewayOptions::max_connections>("gateway.max_connections", "N",
                                                                        "most open connections"),
-    Gateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
-                                                  "most requests in the queue; further ones get 429"),
+    LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
+                                                      "most requests in the queue; further ones get 429"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::keep_alive_timeout>(
         "gateway.keep_alive_timeout", "TIME",
         "an open connection without a request is closed after this time; longer than a load balancer's"),

@@ -92,6 +92,17 @@ class Cloud:
             time.sleep(0.02)
         raise RuntimeError(f"the cloud was not ready within {within} s:\n{self.tail()}")
 
+    def wait_engines(self, count, within=60.0):
+        """Until `count` engines have a model ready: the cloud itself is ready with the first one."""
+        def ready():
+            return sum(e["connected"] and any(m["state"] == "ready" for m in e["models"])
+                       for e in self.admin("/status")["engines"])
+        deadline = time.monotonic() + within
+        while ready() < count:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"fewer than {count} engines were ready within {within} s:\n{self.tail()}")
+            time.sleep(0.05)
+
     def wait_alive(self, within=60.0):
         """Waits until it answers at all, with or without models."""
         deadline = time.monotonic() + within

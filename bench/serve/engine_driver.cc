@@ -1,10 +1,10 @@
 // engine_driver MODEL.gguf [THREADS]: Penstock's native runner with driver_protocol.h: the same model,
 // pages, kernels and sampler as in the engine process, without planner and socket.
 #include <cstdlib>
-#include <future>
 
 #include "base/tokens.h"
 #include "bench/serve/driver_protocol.h"
+#include "runner/execute.h"
 #include "runner/native.h"
 
 namespace {
@@ -39,9 +39,7 @@ std::vector<int32_t> Run(Runner& runner, ModelId model, const std::vector<Piece>
   StepPlan plan;
   plan.model = model;
   for (const Piece& piece : pieces) plan.work.push_back(StepOf(piece));
-  std::promise<Result<StepResult>> done;
-  runner.Submit(std::move(plan), [&done](Result<StepResult> result) { done.set_value(std::move(result)); });
-  const Result<StepResult> result = done.get_future().get();
+  const Result<StepResult> result = Execute(runner, std::move(plan));
   if (!result) Die(result.error().message);
   std::vector<int32_t> sampled;
   for (const Sampled& each : result->sampled) sampled.push_back(each.token);

@@ -97,6 +97,7 @@ class Pool {
   Status SetDraining(std::string_view engine, bool on, Nanos now);
   Status Restart(std::string_view engine, Nanos now);
   void SetLogLevel(std::string_view word);
+  void SetMaxWaiting(size_t jobs) { options_.max_waiting = jobs; }
   // > 0; 1 when never set.
   void SetWeight(TeamKey team, double weight) { queue_.SetWeight(team, weight); }
   // No new jobs from now on; Drained comes when none is left.
@@ -222,7 +223,7 @@ class Pool {
   Status CheckQueue() const;
   Status CheckMoves() const;
 
-  const PoolOptions options_;
+  PoolOptions options_;
   ActionQueue actions_;
   PoolStats stats_;
   Nanos now_;  // of the event

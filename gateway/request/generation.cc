@@ -131,15 +131,15 @@ void Generation::Begin() {
 void Generation::Encode(const ModelEntry& entry) {
   text_ = entry.text;
   context_ = entry.context;
-  shared_.workers.Add(request_.principal.team, request_.body_bytes, [self = shared_from_this()]() mutable {
-    ApiResult<EncodedPrompts> encoded;
-    if (!self->gone_) encoded = EncodePrompts(*self->text_, self->request_.chat, self->context_);
-    // Moved, not copied: the generation must end its life on the io thread.
-    auto& io = self->shared_.io;
-    boost::asio::post(io, [self = std::move(self), encoded = std::move(encoded)]() mutable {
-      self->OnEncoded(std::move(encoded));
-    });
-  });
+  shared_.encoder.Encode({.text = *text_,
+                          .request = request_.chat,
+                          .context = context_,
+                          .team = request_.principal.team,
+                          .body_bytes = request_.body_bytes,
+                          .gone = gone_},
+                         [self = shared_from_this()](ApiResult<EncodedPrompts> encoded) {
+                           self->OnEncoded(std::move(encoded));
+                         });
 }
 
 // Room in the queue, the ticket, the queue: nothing comes between, so what is refused has left no record.

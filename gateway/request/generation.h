@@ -24,18 +24,17 @@
 #include "gateway/request/chat_request.h"
 #include "gateway/request/idempotency.h"
 #include "gateway/request/models.h"
+#include "gateway/request/prompt_encoder.h"
 #include "gateway/request/prompt_workers.h"
 #include "teams/teams.h"
 
 namespace penstock::gateway {
 
-// Bodies up to this are parsed on the io thread: that takes less time than handing them over.
-constexpr size_t kInlineBody = 8 << 10;
-
 // What generations need of the gateway. Everything outlives them.
 struct GenerationContext {
   boost::asio::io_context& io;
   PromptWorkers& workers;
+  PromptEncoder& encoder;
   const Clock& clock;
   Accounts& accounts;
   Fleet& fleet;

@@ -58,8 +58,8 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
   }
   text->bos_token = assets.bos_token;
   text->eos_token = assets.eos_token;
-  text->bos = assets.bos;
-  text->add_bos = assets.add_bos && assets.bos >= 0;
+  text->before = assets.before;
+  text->after = assets.after;
   text->end_tokens = assets.end_tokens;
   text->context = static_cast<uint32_t>(std::max(assets.context, 0));
   for (Token token = 0; token < text->tokenizer->size(); ++token) {
@@ -80,7 +80,7 @@ static std::vector<CanaryPrompt> CanariesOf(const ModelText& text) {
     if (!tokens || tokens->empty()) continue;
     CanaryPrompt& prompt = prompts.emplace_back();
     prompt.text = words;
-    if (text.add_bos) prompt.tokens.push_back(text.bos);
+    prompt.tokens = text.before;
     prompt.tokens.insert(prompt.tokens.end(), tokens->begin(), tokens->end());
   }
   return prompts;

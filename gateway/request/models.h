@@ -26,13 +26,12 @@ struct ModelText {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat;  // nullptr: the model has no template, so it cannot chat
   std::string bos_token, eos_token;    // for templates
-  Token bos = -1;
-  bool add_bos = false;           // to a plain completion's prompt
-  bool thinks = false;            // the template knows <think>
-  uint64_t reads = 0;             // a hash of its tokenisation: variants of a model have the same
-  std::vector<Token> end_tokens;  // each ends a generation
-  uint32_t context = 0;           // the model's own limit
-  size_t longest_token = 0;       // bytes of text that one token can stand for; 0: unknown
+  std::vector<Token> before, after;    // of a plain completion's prompt
+  bool thinks = false;                 // the template knows <think>
+  uint64_t reads = 0;                  // a hash of its tokenisation: variants of a model have the same
+  std::vector<Token> end_tokens;       // each ends a generation
+  uint32_t context = 0;                // the model's own limit
+  size_t longest_token = 0;            // bytes of text that one token can stand for; 0: unknown
 };
 using ModelTextPtr = std::shared_ptr<const ModelText>;
 using ModelTextLoader = std::function<Result<ModelTextPtr>(const InstalledModel&)>;

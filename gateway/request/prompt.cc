@@ -2,21 +2,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 
 #include "gateway/common/json_out.h"
 
 namespace penstock::gateway {
 namespace {
-
-std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
-  std::string context = "{\"messages\":";
-  context.append(request.messages).append(",\"add_generation_prompt\":true,\"tools\":null,\"bos_token\":");
-  AppendJsonString(text.bos_token, context);
-  context += ",\"eos_token\":";
-  AppendJsonString(text.eos_token, context);
-  context.append(request.template_members).append("}");
-  return context;
-}
 
 ApiError TooLong(std::string_view at_least, size_t tokens, uint32_t context, const std::string& field) {
   ApiError error = InvalidField(
@@ -41,22 +32,6 @@ ApiError AsField(const Error& error, const char* field) {
   return api;
 }
 
-ApiResult<std::vector<Token>> EncodeChat(const ModelText& text, const ChatRequest& request, uint32_t context,
-                                         ReasoningSplitter::State& start) {
-  if (!text.chat) {
-    return std::unexpected(InvalidField(
-        "model", fmt::format("the model '{}' has no chat template; use /v1/completions", request.model)));
-  }
-  const auto rendered = text.chat->Render(TemplateContext(text, request));
-  if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
-  if (auto error = CheckLength(text, rendered->size(), context, "messages"))
-    return std::unexpected(*std::move(error));
-  start = ReasoningSplitter::StartState(text.thinks, *rendered);
-  auto tokens = text.tokenizer->Encode(*rendered, true);
-  if (!tokens) return std::unexpected(AsField(tokens.error(), "messages"));
-  return *std::move(tokens);
-}
-
 ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequest::Prompt& prompt,
                                            uint32_t context) {
   if (prompt.encoded) {
@@ -71,8 +46,11 @@ ApiResult<std::vector<Token>> EncodePrompt(const ModelText& text, const ChatRequ
     return std::unexpected(*std::move(error));
   auto tokens = text.tokenizer->Encode(prompt.text, true);
   if (!tokens) return std::unexpected(AsField(tokens.error(), "prompt"));
-  if (text.add_bos && (tokens->empty() || tokens->front() != text.bos))
-    tokens->insert(tokens->begin(), text.bos);
+  // A client that wrote the beginning itself does not get it twice.
+  if (!std::ranges::equal(text.before,
+                          std::span(*tokens).first(std::min(tokens->size(), text.before.size()))))
+    tokens->insert(tokens->begin(), text.before.begin(), text.before.end());
+  tokens->insert(tokens->end(), text.after.begin(), text.after.end());
   return *std::move(tokens);
 }
 
@@ -95,6 +73,15 @@ std::optional<ApiError> CheckTokens(const ModelText& text, const ChatRequest& re
   return std::nullopt;
 }
 
+// Adds a prompt, or says why it cannot be answered.
+std::optional<ApiError> Append(std::vector<Token> tokens, uint32_t context, const std::string& field,
+                               EncodedPrompts& encoded) {
+  if (tokens.empty()) return InvalidField(field, fmt::format("'{}' has no tokens", field));
+  if (context > 0 && tokens.size() >= context) return TooLong("", tokens.size(), context, field);
+  encoded.prompts.push_back(std::move(tokens));
+  return std::nullopt;
+}
+
 }  // namespace
 
 int64_t EncodedPrompts::tokens() const {
@@ -103,22 +90,47 @@ int64_t EncodedPrompts::tokens() const {
   return static_cast<int64_t>(sum);
 }
 
+std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
+  std::string context = "{\"messages\":";
+  context.append(request.messages).append(",\"add_generation_prompt\":true,\"tools\":null,\"bos_token\":");
+  AppendJsonString(text.bos_token, context);
+  context += ",\"eos_token\":";
+  AppendJsonString(text.eos_token, context);
+  context.append(request.template_members).append("}");
+  return context;
+}
+
+ApiResult<EncodedPrompts> EncodeRendered(const ModelText& text, const ChatRequest& request,
+                                         Result<std::string> rendered, uint32_t context) {
+  if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
+  if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
+  if (auto error = CheckLength(text, rendered->size(), context, "messages"))
+    return std::unexpected(*std::move(error));
+  EncodedPrompts encoded;
+  encoded.start = ReasoningSplitter::StartState(text.thinks, *rendered);
+  auto tokens = text.tokenizer->Encode(*rendered, true);
+  if (!tokens) return std::unexpected(AsField(tokens.error(), "messages"));
+  if (auto error = Append(*std::move(tokens), context, "messages", encoded))
+    return std::unexpected(*std::move(error));
+  return encoded;
+}
+
 ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context) {
+  if (request.kind == ChatRequest::Kind::kChat) {
+    if (!text.chat) {
+      return std::unexpected(InvalidField(
+          "model", fmt::format("the model '{}' has no chat template; use /v1/completions", request.model)));
+    }
+    return EncodeRendered(text, request, text.chat->Render(TemplateContext(text, request)), context);
+  }
   if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
   EncodedPrompts encoded;
-  const bool chat = request.kind == ChatRequest::Kind::kChat;
-  const size_t count = chat ? 1 : request.prompts.size();
-  for (size_t i = 0; i < count; ++i) {
-    auto tokens = chat ? EncodeChat(text, request, context, encoded.start)
-                       : EncodePrompt(text, request.prompts[i], context);
+  for (const ChatRequest::Prompt& prompt : request.prompts) {
+    auto tokens = EncodePrompt(text, prompt, context);
     if (!tokens) return std::unexpected(std::move(tokens).error());
-    const std::string field = chat ? "messages" : "prompt";
-    if (tokens->empty())
-      return std::unexpected(InvalidField(field, fmt::format("'{}' has no tokens", field)));
-    if (context > 0 && tokens->size() >= context)
-      return std::unexpected(TooLong("", tokens->size(), context, field));
-    encoded.prompts.push_back(*std::move(tokens));
-    if (request.echo) encoded.echoes.push_back(TextOf(text, request.prompts[i]));
+    if (auto error = Append(*std::move(tokens), context, "prompt", encoded))
+      return std::unexpected(*std::move(error));
+    if (request.echo) encoded.echoes.push_back(TextOf(text, prompt));
   }
   return encoded;
 }

@@ -24,6 +24,12 @@ struct EncodedPrompts {
 // alone says so). Threads: any. May take seconds.
 ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context);
 
+// The parts of EncodePrompts for a chat whose template is rendered elsewhere: what the template gets, and
+// what follows. EncodeRendered takes time in proportion to `rendered`.
+std::string TemplateContext(const ModelText& text, const ChatRequest& request);
+ApiResult<EncodedPrompts> EncodeRendered(const ModelText& text, const ChatRequest& request,
+                                         Result<std::string> rendered, uint32_t context);
+
 // The message to the engine for prompt number `index`; the caller fills in `request`, `credits` and the
 // scope.
 wire::Submit ToSubmit(const ModelText& text, const ChatRequest& request, std::vector<Token> prompt,

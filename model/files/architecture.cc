@@ -6,7 +6,7 @@
 namespace penstock {
 namespace {
 
-constexpr std::array<const Architecture*, 4> kServed = {&kLlama, &kQwen2, &kQwen3, &kQwen3Moe};
+constexpr std::array<const Architecture*, 5> kServed = {&kLlama, &kMistral, &kQwen2, &kQwen3, &kQwen3Moe};
 
 }  // namespace
 

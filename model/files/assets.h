@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "base/tokens.h"
+#include "model/files/tensor.h"
 #include "text/text.h"
 
 namespace penstock {
@@ -31,19 +32,26 @@ struct TextAssets {
 
   std::string chat_template;         // Jinja; empty: the file has none
   std::string bos_token, eos_token;  // their text, for templates; empty: none
-  Token bos = -1, eos = -1;          // -1: none, or (in a folder) only the tokenizer knows
-  bool add_bos = false;              // whether a plain completion's prompt begins with bos
+  Token bos = -1, eos = -1;          // -1: none
+  // What a plain completion's prompt begins and ends with, as the tokenizers of the references do it.
+  std::vector<Token> before, after;
   // Every token that ends a generation: eos, and the vocabulary's tokens for the end of a turn or of the
   // text.
   std::vector<Token> end_tokens;
+
+  void AddEnd(Token token);  // -1, or one that is there: nothing
 };
 
-// Reads metadata only, so it takes a fraction of a second for any size of weights. `path`: a GGUF file or a
-// Hugging Face folder. Errors name the file and the defect. For a GGUF file that is not supported the reason
-// is in `unserved`; for a folder it is an Error, because no other runner reads folders.
+// Reads metadata only, so it takes a fraction of a second for any size of weights. `path`: a GGUF file (of a
+// split model any part) or a Hugging Face folder. Errors name the file and the defect. For a GGUF file that
+// is not supported the reason is in `unserved`; for a folder it is an Error, because no other runner reads
+// folders.
 Result<TextAssets> ReadTextAssets(const std::string& path);
 
-// Whether `piece` marks the end of a turn or of the text in a supported vocabulary.
-bool IsEndPiece(std::string_view piece);
+// The two kinds of `path`.
+Result<TextAssets> AssetsOfGguf(const std::string& path);
+Result<TextAssets> AssetsOfFolder(const std::string& path);
+// The format that stores most of the bytes: "Q4_K"; empty: there are no tensors.
+std::string MainFormat(const std::vector<Tensor>& tensors);
 
 }  // namespace penstock

@@ -22,8 +22,8 @@ struct RopeScaling {
   Kind kind = Kind::kNone;
   double factor = 1;
   int64_t original_context = 0;
+  double attention_factor = 0;  // multiplies cos and sin; 0: of yarn 0.1 · ln(factor) + 1, of the others 1
   // yarn
-  double attention_factor = 0;  // multiplies cos and sin; 0: 0.1 · ln(factor) + 1
   double beta_fast = 32, beta_slow = 1;
   bool truncate = true;
   // llama3
@@ -31,7 +31,7 @@ struct RopeScaling {
 };
 
 struct ModelConfig {
-  std::string architecture;  // GGUF's name: "qwen2", "qwen3", "qwen3moe", "llama"
+  std::string architecture;  // "llama", "mistral", "qwen2", "qwen3", "qwen3moe"
   int32_t layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0;
   int32_t feed_forward = 0;  // of a dense layer
   int32_t experts = 0, experts_used = 0, expert_feed_forward = 0;
@@ -44,6 +44,10 @@ struct ModelConfig {
   // rows permuted for the latter; the same model as a Hugging Face folder does not.
   bool rope_neox = true;
   RopeScaling scaling;
+  // Whether the layers have biases, which a config.json says; in a GGUF the tensors themselves do.
+  enum class Bias : uint8_t { kIfStored, kNone, kRequired };
+  Bias qkv_bias = Bias::kIfStored, output_bias = Bias::kIfStored, feed_forward_bias = Bias::kIfStored;
+  int32_t vocabulary = 0;  // rows of the embedding; 0: the tensor decides
   // Whether the output matrix is the embedding. Final when ModelFiles has opened the files: true if they have
   // no output matrix.
   bool tied = false;

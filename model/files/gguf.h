@@ -74,14 +74,34 @@ class Gguf {
   Result<std::vector<int64_t>> Ints(std::string_view key) const;
   Result<std::vector<float>> Floats(std::string_view key) const;
 
-  // In file order; checked: inside the file, aligned, disjoint, of a supported format, names unique.
+  // One number, or an array with one number for each of `layers`, which must be equal: our layers are alike.
+  // Errors: as Int; kUnsupported: the numbers of the layers differ.
+  Result<std::optional<int64_t>> IntOfLayers(std::string_view key, int64_t layers, int64_t min,
+                                             int64_t max) const;
+  // The value as text ("true", "4", "linear"), of an array its elements; for messages and comparisons.
+  std::vector<std::string> Texts(const GgufValue& value) const;
+  const std::map<std::string, GgufValue, std::less<>>& values() const { return values_; }
+
+  // In file order; checked: inside the file, aligned, disjoint, of a format that our kernels support, names
+  // unique.
   const std::vector<Tensor>& tensors() const { return tensors_; }
+  // Tensors in ggml's other formats, equally checked. libllama can serve them.
+  struct Foreign {
+    std::string name;
+    std::string_view format;  // "IQ4_XS"
+    int64_t rows = 1, elements = 0;
+    uint64_t bytes = 0;
+  };
+  const std::vector<Foreign>& foreign() const { return foreign_; }
+  // Errors: kUnsupported if any tensor is foreign: names it, its format and the supported ones.
+  Status CheckFormats() const;
 
  private:
   friend class GgufParser;
   std::string origin_;
   std::map<std::string, GgufValue, std::less<>> values_;
   std::vector<Tensor> tensors_;
+  std::vector<Foreign> foreign_;
   Cut cut_;
 };
 

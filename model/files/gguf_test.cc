@@ -126,13 +126,43 @@ TEST(Gguf, DefectsAreNamed) {
               HasSubstr("too many elements"));
   EXPECT_THAT(Defect(OneTensor().Tensor("z", Format::kQ4_K, {32}, {}).Build()),
               AllOf(HasSubstr("tensor \"z\""), HasSubstr("Q4_K's block of 256")));
-  EXPECT_THAT(Defect(OneTensor().Tensor("z", static_cast<Format>(16), {256}, {}).Build()),
-              AllOf(HasSubstr("ggml type 16"), HasSubstr("supported: "), HasSubstr("Q4_K")));
+  EXPECT_THAT(Defect(OneTensor().Tensor("z", static_cast<Format>(99), {256}, {}).Build()),
+              HasSubstr("\"z\" is stored as ggml type 99, which ggml does not define"));
+  EXPECT_THAT(Defect(OneTensor().Tensor("z", static_cast<Format>(31), {256}, {}).Build()),
+              HasSubstr("\"z\" is stored as Q4_0_4_4, which ggml no longer reads"));
   EXPECT_THAT(Defect(OneTensor().Tensor("z", Format::kF32, {1000}, {}).Build()),
               HasSubstr("outside the file"));
   EXPECT_THAT(Defect(OneTensor().U32("general.alignment", 24).Build()), HasSubstr("general.alignment is 24"));
   EXPECT_THAT(Defect(OneTensor().Key("odd", static_cast<GgufValue::Type>(99), uint8_t{0}).Build()),
               HasSubstr("key \"odd\" has an unknown type (99)"));
+}
+
+TEST(Gguf, FormatsThatOnlyLibllamaReadsAreNamed) {
+  const Bytes bytes =
+      OneTensor().Tensor("z", static_cast<Format>(23), {256, 2}, Bytes(size_t{2} * 136)).Build();
+  const auto gguf = Gguf::Parse(bytes, "m.gguf");
+  ASSERT_TRUE(gguf.has_value()) << gguf.error().message;
+  ASSERT_EQ(gguf->tensors().size(), 1U);
+  ASSERT_EQ(gguf->foreign().size(), 1U);
+  EXPECT_EQ(gguf->foreign()[0].format, "IQ4_XS");
+  EXPECT_EQ(gguf->foreign()[0].elements, 512);
+  EXPECT_THAT(gguf->CheckFormats().error().message,
+              AllOf(HasSubstr("\"z\" is stored as IQ4_XS"), HasSubstr("Q4_K")));
+}
+
+TEST(Gguf, NumbersOfLayersAreOneIfTheyAreEqual) {
+  const auto of = [](std::vector<int32_t> numbers) {
+    auto writer = OneTensor();
+    writer.Ints("n", numbers);
+    const Bytes bytes = writer.Build();
+    const auto gguf = Gguf::Parse(bytes, "m.gguf");
+    const auto number = gguf->IntOfLayers("n", 3, 1, 10);
+    return number.has_value() ? fmt::format("{}", number->value_or(-1)) : number.error().message;
+  };
+  EXPECT_EQ(of({4, 4, 4}), "4");
+  EXPECT_THAT(of({4, 4, 2}), HasSubstr("key \"n\" differs between layers"));
+  EXPECT_THAT(of({4, 4}), HasSubstr("key \"n\" has 2 numbers for 3 layers"));
+  EXPECT_THAT(of({40, 40, 40}), HasSubstr("key \"n\" is 40"));
 }
 
 TEST(Gguf, OverlappingTensorsAreFound) {

@@ -17,6 +17,9 @@ class JsonObject {
  public:
   // Errors: kCorrupt: not JSON, or not an object.
   static Result<JsonObject> Parse(std::string_view text, std::string_view origin);
+  static JsonObject Of(boost::json::object object, std::string_view origin) {
+    return {std::move(object), std::string(origin)};
+  }
 
   const boost::json::object& raw() const { return object_; }
   const std::string& origin() const { return origin_; }

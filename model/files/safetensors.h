@@ -19,12 +19,23 @@
 
 namespace penstock {
 
-// The tensors of one file, checked: inside the file, disjoint, sizes equal to shape × dtype, of a supported
-// dtype (F32, F16, BF16). They are views into `bytes`. Errors name `origin`, the tensor and its defect.
-Result<std::vector<Tensor>> ParseSafetensors(std::span<const std::byte> bytes, std::string_view origin);
+// A tensor that no weight of ours can be: of another dtype, without dimensions, or empty.
+struct UnreadTensor {
+  std::string name, dtype;
+};
 
-// The names of a folder's shard files, each once: those of the index, or model.safetensors alone.
-// Errors: no such file; an index that names a file outside the folder.
+struct Safetensors {
+  std::vector<Tensor> tensors;  // F32, F16, BF16; views into the file's bytes
+  std::vector<UnreadTensor> unread;
+};
+
+// The tensors of one file, checked: inside the file, disjoint, sizes equal to shape × dtype.
+// Errors name `origin`, the tensor and its defect.
+Result<Safetensors> ParseSafetensors(std::span<const std::byte> bytes, std::string_view origin);
+
+// The names of a folder's shard files, each once: model.safetensors if there is one (then an index is stale,
+// and transformers does not read it either), otherwise those of the index. Errors: no such file; an index
+// that names a file outside the folder.
 Result<std::vector<std::string>> SafetensorsShards(const std::string& folder);
 
 }  // namespace penstock

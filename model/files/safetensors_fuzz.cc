@@ -7,10 +7,10 @@
 #include "model/files/weights.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto tensors = penstock::ParseSafetensors(std::as_bytes(std::span(data, size)), "fuzz");
-  if (!tensors.has_value()) return 0;
+  const auto file = penstock::ParseSafetensors(std::as_bytes(std::span(data, size)), "fuzz");
+  if (!file.has_value()) return 0;
   size_t sum = 0;
-  for (const auto& tensor : *tensors) {
+  for (const auto& tensor : file->tensors) {
     sum += penstock::CanonicalName(tensor.name).size();
     sum += static_cast<size_t>(tensor.data.front()) + static_cast<size_t>(tensor.data.back());
   }

@@ -2,10 +2,11 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
-#include "model/files/gguf.h"
+#include "model/files/gguf_files.h"
 #include "model/files/json.h"
 #include "model/files/safetensors.h"
 
@@ -54,17 +55,6 @@ std::string ExpertName(std::string_view part) {
   return {};
 }
 
-// A token without a row in the embedding cannot be computed. (Rows without a token are padding.)
-Status CheckVocabulary(const Gguf& gguf, const std::map<std::string, Tensor, std::less<>>& tensors) {
-  const auto* tokens = gguf.Find("tokenizer.ggml.tokens");
-  const auto embedding = tensors.find("token_embd.weight");
-  if (tokens == nullptr || embedding == tensors.end()) return {};
-  if (tokens->count <= static_cast<uint64_t>(embedding->second.rows)) return {};
-  return Fail(Reason::kModelDamaged,
-              "{}: its vocabulary has {} tokens, its embedding {} rows; convert the model again",
-              gguf.origin(), tokens->count, embedding->second.rows);
-}
-
 bool IsFolder(const std::string& path) {
   struct stat info{};
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -103,18 +93,15 @@ Result<ModelFiles> ModelFiles::Open(const std::string& path) {
 Result<ModelFiles> ModelFiles::OpenGguf(const std::string& path) {
   ModelFiles files;
   files.path_ = path;
-  PENSTOCK_ASSIGN(auto file, MappedFile::Open(path));
-  PENSTOCK_ASSIGN(const auto gguf, Gguf::Parse(file.bytes(), path));
-  PENSTOCK_ASSIGN(const auto parts, gguf.Int("split.count", 0, 65'535));
-  if (parts.value_or(1) > 1) {
-    return Fail(Reason::kModelUnsupported,
-                "{}: one of {} parts of a split GGUF; join them with llama-gguf-split --merge", path, *parts);
+  PENSTOCK_ASSIGN(auto gguf, GgufFiles::Open(path));
+  PENSTOCK_ASSIGN(files.config_, ConfigFromGguf(gguf.metadata()));
+  PENSTOCK_TRY(CheckVocabularySize(gguf));
+  for (const Gguf& part : gguf.parts()) {
+    PENSTOCK_TRY(part.CheckFormats());
+    for (const auto& tensor : part.tensors()) files.tensors_.emplace(tensor.name, tensor);
   }
-  PENSTOCK_ASSIGN(files.config_, ConfigFromGguf(gguf));
-  for (const auto& tensor : gguf.tensors()) files.tensors_.emplace(tensor.name, tensor);
-  PENSTOCK_TRY(CheckVocabulary(gguf, files.tensors_));
   files.config_.tied = !files.tensors_.contains("output.weight");
-  files.files_.push_back(std::move(file));
+  files.files_ = std::move(gguf.files());
   return files;
 }
 
@@ -126,16 +113,15 @@ Result<ModelFiles> ModelFiles::OpenFolder(const std::string& path) {
   PENSTOCK_ASSIGN(files.config_, ConfigFromJson(json));
   PENSTOCK_ASSIGN(const auto shards, SafetensorsShards(path));
   for (const auto& shard : shards) PENSTOCK_TRY(files.AddShard(path + "/" + shard));
-  // The folder of a tied model may contain a copy of the embedding as its output matrix.
-  if (files.config_.tied) files.tensors_.erase("output.weight");
-  files.config_.tied = !files.tensors_.contains("output.weight");
+  PENSTOCK_TRY(files.TieOutput());
+  PENSTOCK_TRY(files.CheckBiases());
   return files;
 }
 
 Status ModelFiles::AddShard(const std::string& path) {
   PENSTOCK_ASSIGN(auto file, MappedFile::Open(path));
-  PENSTOCK_ASSIGN(auto tensors, ParseSafetensors(file.bytes(), path));
-  for (auto& tensor : tensors) {
+  PENSTOCK_ASSIGN(auto shard, ParseSafetensors(file.bytes(), path));
+  for (auto& tensor : shard.tensors) {
     const std::string name = CanonicalName(tensor.name);
     if (name.empty()) continue;
     if (!tensors_.emplace(name, std::move(tensor)).second) {
@@ -144,7 +130,54 @@ Status ModelFiles::AddShard(const std::string& path) {
                   name);
     }
   }
+  for (auto& tensor : shard.unread) unread_.emplace(CanonicalName(tensor.name), std::move(tensor.dtype));
   files_.push_back(std::move(file));
+  return {};
+}
+
+// As transformers: a tied model may store its one matrix under either name, and two that differ are not tied.
+Status ModelFiles::TieOutput() {
+  constexpr auto kEmbedding = "token_embd.weight", kOutput = "output.weight";
+  const bool stored = tensors_.contains(kOutput);
+  if (!config_.tied) {
+    if (stored || unread_.contains(kOutput)) return {};
+    return Fail(
+        Reason::kModelDamaged,
+        "{}: it has no lm_head.weight, and \"tie_word_embeddings\" in config.json is not true; download the "
+        "model again",
+        path_);
+  }
+  if (stored && !tensors_.contains(kEmbedding)) {
+    auto node = tensors_.extract(kOutput);
+    node.key() = kEmbedding;
+    tensors_.insert(std::move(node));
+  } else if (stored) {
+    const Tensor &output = tensors_.at(kOutput), &embedding = tensors_.at(kEmbedding);
+    config_.tied = output.format == embedding.format && std::ranges::equal(output.data, embedding.data);
+    if (config_.tied) tensors_.erase(kOutput);
+  }
+  return {};
+}
+
+// transformers decides by config.json whether there are biases, and ignores or invents the others.
+Status ModelFiles::CheckBiases() const {
+  const auto check = [&](ModelConfig::Bias bias, std::string_view part, std::string_view field) -> Status {
+    for (int32_t layer = 0; layer < config_.layers; ++layer) {
+      const std::string name = fmt::format("blk.{}.{}.bias", layer, part);
+      const bool stored = tensors_.contains(name);
+      if (bias == ModelConfig::Bias::kIfStored || stored == (bias == ModelConfig::Bias::kRequired)) continue;
+      return Fail(Reason::kModelDamaged, "{}: tensor \"{}\" is {}, which contradicts {} in config.json",
+                  path_, name, stored ? "there" : "missing", field);
+    }
+    return {};
+  };
+  const std::string_view attention =
+      config_.architecture == "qwen2" ? "\"model_type\"" : "\"attention_bias\"";
+  for (const auto* part : {"attn_q", "attn_k", "attn_v"})
+    PENSTOCK_TRY(check(config_.qkv_bias, part, attention));
+  PENSTOCK_TRY(check(config_.output_bias, "attn_output", attention));
+  for (const auto* part : {"ffn_gate", "ffn_up", "ffn_down"})
+    PENSTOCK_TRY(check(config_.feed_forward_bias, part, "\"mlp_bias\""));
   return {};
 }
 
@@ -162,6 +195,13 @@ Result<std::optional<Tensor>> ModelFiles::TakeIfThere(const std::string& name, i
 
 Result<Tensor> ModelFiles::Take(const std::string& name, int64_t rows, int64_t cols, int64_t count) {
   auto node = tensors_.extract(name);
+  if (const auto unread = unread_.find(name); node.empty() && unread != unread_.end()) {
+    return Fail(
+        Reason::kModelUnsupported,
+        "{}: tensor \"{}\" is stored as {}; supported: F32, F16, BF16. Use the unquantised model or a GGUF "
+        "file",
+        path_, name, unread->second);
+  }
   if (node.empty()) {
     return Fail(Reason::kModelDamaged,
                 "{}: tensor \"{}\", which architecture {} needs, is missing; convert or download the model "
@@ -185,6 +225,11 @@ Result<Tensor> ModelFiles::TakeEmbedding() {
   if (rows > kMaxVocabulary) {
     return Fail(Reason::kModelDamaged, "{}: a vocabulary of {} is over the limit of {}", path_, rows,
                 kMaxVocabulary);
+  }
+  if (config_.vocabulary > 0 && it != tensors_.end() && rows != config_.vocabulary) {
+    return Fail(Reason::kModelDamaged,
+                "{}: \"vocab_size\" is {}, but the embedding has {} rows; download it again", path_,
+                config_.vocabulary, rows);
   }
   return Take("token_embd.weight", rows, config_.hidden);
 }

@@ -17,7 +17,8 @@ namespace penstock {
 
 class ModelFiles {
  public:
-  // `path`: a .gguf file, or a folder with config.json and safetensors. Does not read weights.
+  // `path`: a .gguf file (of a split model any part), or a folder with config.json and safetensors. Does not
+  // read weights.
   static Result<ModelFiles> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -42,11 +43,15 @@ class ModelFiles {
   static Result<ModelFiles> OpenGguf(const std::string& path);
   static Result<ModelFiles> OpenFolder(const std::string& path);
   Status AddShard(const std::string& file);
+  Status TieOutput();
+  Status CheckBiases() const;
 
   std::string path_;
   ModelConfig config_;
   std::vector<MappedFile> files_;
   std::map<std::string, Tensor, std::less<>> tensors_;  // not yet taken
+  std::map<std::string, std::string, std::less<>>
+      unread_;  // dtypes of a folder's tensors that are no weights
 };
 
 // GGUF's name of a Hugging Face tensor; empty: it is not a weight and is ignored.

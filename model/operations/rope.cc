@@ -55,9 +55,11 @@ Rope::Rope(const ModelConfig& c, std::span<const float> factors) {
     const double divisor = factors.empty() ? 1 : factors[static_cast<size_t>(i)];
     frequencies_.push_back(static_cast<float>(Scaled(c, frequency, i) / divisor));
   }
-  if (c.scaling.kind == RopeScaling::Kind::kYarn) {
-    magnitude_ =
-        c.scaling.attention_factor != 0 ? c.scaling.attention_factor : 0.1 * std::log(c.scaling.factor) + 1;
+  const bool yarn = c.scaling.kind == RopeScaling::Kind::kYarn;
+  if (c.scaling.attention_factor != 0) {
+    magnitude_ = c.scaling.attention_factor;
+  } else if (yarn) {
+    magnitude_ = 0.1 * std::log(c.scaling.factor) + 1;
   }
 }
 

@@ -11,6 +11,7 @@ def unequal(penstock, smollm2):
     settings = {"engines.small.runner": "fake?step_ms=1&paced=1", "engines.small.context": "256",
                 "engines.large.runner": "fake?step_ms=4&paced=1", "engines.large.context": "2048"}
     with cloud.Cloud({MODEL: smollm2}, settings) as ours:
+        ours.wait_engines(2)
         yield ours
 
 

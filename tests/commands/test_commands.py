@@ -147,7 +147,7 @@ def test_doctor_finds_a_key_that_others_can_read_and_names_the_fix(penstock_bina
     key.chmod(0o644)
     done = penstock("doctor", "--json", "--listen", f"127.0.0.1:{cloud.free_port()}", data=tmp_path)
     found = {f["subject"]: f for f in json.loads(done.stdout)["data"]}
-    assert done.returncode == 1 and found["key"]["mend"] == f"chmod 600 {key}"
+    assert done.returncode == 1 and found["key"]["fix"] == f"chmod 600 {key}"
 
 
 def doctor(data, *more):
@@ -172,7 +172,7 @@ def test_the_commands_that_doctor_prints_fix_the_problems(penstock_binary, tmp_p
     bad = [f for f in doctor(tmp_path)["data"] if f["level"] == "BAD"]
     assert sorted(f["subject"] for f in bad) == ["data", "key", "model"]
     for finding in bad:
-        subprocess.run(finding["mend"], shell=True, check=True)
+        subprocess.run(finding["fix"], shell=True, check=True)
     assert doctor(tmp_path)["good"]
 
 
@@ -189,7 +189,7 @@ def test_doctor_finds_a_model_whose_bytes_have_changed(penstock_binary, smollm2,
         file.write(bytes([byte ^ 1]))
     bad = next(f for f in doctor(data)["data"] if f["level"] == "BAD")
     assert bad["subject"] == "model" and "bytes have changed" in bad["words"]
-    assert bad["mend"] == f"penstock model rm mine && penstock model import {copy} --name mine"
+    assert bad["fix"] == f"penstock model rm mine && penstock model import {copy} --name mine"
     assert doctor(data, "--quick")["good"]
 
 

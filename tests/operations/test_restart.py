@@ -20,7 +20,7 @@ TWO = {"engines.left.runner": "fake?step_ms=5&paced=1", "engines.right.runner": 
 @pytest.fixture
 def two(penstock, smollm2):
     with cloud.Cloud({load.MODEL: smollm2}, TWO) as running:
-        eventually(lambda: len(ready(running)) == 2)
+        running.wait_engines(2)
         yield running
 
 
@@ -33,10 +33,6 @@ def eventually(holds, within=30):
 
 def engines(ours):
     return {e["name"]: e for e in ours.admin("/status")["engines"]}
-
-
-def ready(ours):
-    return [n for n, e in engines(ours).items() if e["connected"] and any(m["state"] == "ready" for m in e["models"])]
 
 
 def said(ours):

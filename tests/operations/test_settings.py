@@ -30,7 +30,9 @@ def test_a_limit_changes_at_once_and_is_written(ours, change):
     assert file.read_text() == "[gateway]\nmax_body = '4KiB'\n"
     assert sse.call(ours.port, "/v1/chat/completions", body=body, key=key).status == 413
     change("gateway.max_body", "16MiB")
-    assert sse.call(ours.port, "/v1/chat/completions", body=body, key=key).status == 200
+    change("gateway.max_waiting", "77")
+    answer = sse.call(ours.port, "/v1/chat/completions", body=body, key=key)
+    assert answer.status == 200 and answer.headers["x-ratelimit-limit-requests"] == "77"
 
 
 def test_now_leaves_the_file_alone(ours, change):

@@ -5,12 +5,11 @@ use std::ffi::CString;
 use std::fmt;
 use std::io::{self, Write};
 
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
-use minijinja_contrib::pycompat;
+use minijinja::value::{Rest, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::border::Failure;
-use crate::python;
+use crate::{comparison, filters, jinja, methods, operators, python};
 
 // Fuel counts instructions; Qwen3's template uses 76 per message. A template can nest a value as deeply as its
 // fuel allows, and dropping that value recurses, with up to 200 bytes of stack per level. So the fuel of the first
@@ -28,7 +27,8 @@ pub struct ChatTemplate {
 
 impl ChatTemplate {
     pub fn compile(source: &str) -> Result<Self, Failure> {
-        let source = without_generation_tags(source);
+        let source = jinja::rewrite(source)
+            .map_err(|e| Failure::invalid(format!("the chat template does not compile: {e}")))?;
         let with_fuel = |fuel| {
             let mut environment = environment(fuel);
             environment
@@ -45,6 +45,7 @@ impl ChatTemplate {
         if context.kind() != ValueKind::Map {
             return Err(Failure::invalid("the chat template's context is not a JSON object"));
         }
+        let context = with_defaults(context);
         match render(&self.quick, &context) {
             Err(e) if out_of_fuel(&e) => {
                 stacker::grow(MORE_STACK, || render(&self.patient, &context).map_err(failure))
@@ -52,6 +53,14 @@ impl ChatTemplate {
             result => result.map_err(failure),
         }
     }
+}
+
+/// transformers passes these always; without them `documents is defined` would be false.
+fn with_defaults(context: Value) -> Value {
+    let names = ["tools", "documents"];
+    let missing = names.iter().filter(|name| context.get_attr(name).is_ok_and(|v| v.is_undefined()));
+    let defaults: Value = missing.map(|name| (*name, Value::from(()))).collect();
+    minijinja::value::merge_maps([context, defaults])
 }
 
 fn render(environment: &Environment, context: &Value) -> Result<Vec<u8>, Error> {
@@ -115,59 +124,24 @@ fn environment(fuel: u64) -> Environment<'static> {
     let mut env = Environment::new();
     env.set_trim_blocks(true);
     env.set_lstrip_blocks(true);
+    env.set_keep_trailing_newline(true); // the rewriting removed the one that Jinja does not keep
     env.set_fuel(Some(fuel));
     env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     env.set_formatter(|out, _, value| match value.as_str() {
         Some(text) => out.write_str(text).map_err(Error::from),
         None => out.write_str(&python::str_of(value)?).map_err(Error::from),
     });
-    env.set_unknown_method_callback(method);
+    env.set_unknown_method_callback(methods::call);
     env.add_function("raise_exception", |words: &str| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(words.to_owned())))
     });
     env.add_function("strftime_now", |format: &str| strftime_now(format));
-    env.add_filter("tojson", |value: &Value, ascii: Option<Value>, indent: Option<Value>, kwargs: Kwargs| {
-        python::Dumps::from_arguments(ascii, indent, &kwargs)?.dump(value)
-    });
-    env.add_filter("string", |value: &Value| python::str_of(value));
-    env.add_filter("trim", |value: &Value, chars: Option<&Value>| {
-        python::strip(&python::str_of(value)?, "strip", chars)
-    });
-    env.add_filter("join", join);
-    env.add_filter("replace", python::replace);
-    env.add_filter("int", python::int);
-    // In jinja2, strings and mappings are sequences too.
-    env.add_test("sequence", |v: &Value| {
-        matches!(v.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map)
-    });
-    env.add_test("iterable", |v: &Value| v.kind() == ValueKind::String || v.try_iter().is_ok());
+    env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.to_vec()));
+    env.add_function("joiner", minijinja_contrib::globals::joiner);
+    operators::add_to(&mut env);
+    comparison::add_to(&mut env);
+    filters::add_to(&mut env);
     env
-}
-
-fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
-    if let Some(text) = value.as_str() {
-        if let Some(result) = python::string_method(text, name, args) {
-            return result;
-        }
-    }
-    pycompat::unknown_method_callback(state, value, name, args)
-}
-
-/// join(value, d="", attribute=None)
-fn join(items: &Value, separator: Option<&str>, kwargs: Kwargs) -> Result<Value, Error> {
-    let separator = match separator {
-        Some(separator) => separator.to_owned(),
-        None => kwargs.get::<Option<&str>>("d")?.unwrap_or_default().to_owned(),
-    };
-    let attribute = kwargs.get::<Option<&str>>("attribute")?;
-    kwargs.assert_all_used()?;
-    match attribute {
-        None => python::join(&separator, items),
-        Some(name) => {
-            let picked = items.try_iter()?.map(|item| item.get_attr(name)).collect::<Result<Vec<_>, _>>()?;
-            python::join(&separator, &Value::from(picked))
-        }
-    }
 }
 
 /// datetime.now().strftime(format), with the C library's strftime as in Python.
@@ -187,27 +161,4 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     };
     out.truncate(size);
     String::from_utf8(out).map_err(|_| invalid())
-}
-
-/// `{% generation %}` … `{% endgeneration %}` mark the assistant's text for training; the rendered
-/// text does not depend on them. They are replaced by blocks that are always rendered.
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = rest.find("{%") {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        let word_at = 2 + tag[2..].len() - tag[2..].trim_start_matches(['-', '+']).trim_start().len();
-        let word = tag[word_at..].split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
-        let (word, replacement) = match word {
-            Some("generation") => ("generation", "if true"),
-            Some("endgeneration") => ("endgeneration", "endif"),
-            _ => ("", ""),
-        };
-        out.push_str(&tag[..word_at]);
-        out.push_str(replacement);
-        rest = &tag[word_at + word.len()..];
-    }
-    out.push_str(rest);
-    out
 }

@@ -3,9 +3,18 @@
 
 mod border;
 mod chat_template;
+mod comparison;
+mod dumps;
 mod encoder;
+mod filters;
+mod jinja;
+mod methods;
+mod operators;
+mod pretokenizers;
+mod printf;
 mod python;
 mod tokenizer;
+mod values;
 mod vocabulary;
 
 use border::{borrow, guard, Failure, OwnedBytes, OwnedIds, Status, View};
@@ -26,6 +35,10 @@ pub struct RawVocabulary {
     merge_count: usize,
     unknown: i32,
     add_space_prefix: bool,
+    charsmap: View,
+    remove_extra_spaces: bool,
+    lowercase: bool,
+    strip_accents: bool,
 }
 
 /// Borrowed from a tokenizer and valid as long as it exists. Layout: `penstock_text_tables`.
@@ -74,6 +87,10 @@ pub unsafe extern "C" fn penstock_tokenizer_from_vocabulary(
             merges: borrow(raw.merges, raw.merge_count).iter().map(|v| v.bytes()).collect(),
             unknown: raw.unknown,
             add_space_prefix: raw.add_space_prefix,
+            charsmap: raw.charsmap.bytes(),
+            remove_extra_spaces: raw.remove_extra_spaces,
+            lowercase: raw.lowercase,
+            strip_accents: raw.strip_accents,
         };
         let tokenizer = Tokenizer::from_vocabulary(&vocabulary)?;
         *out = Box::into_raw(Box::new(tokenizer));

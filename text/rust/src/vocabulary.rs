@@ -1,11 +1,12 @@
 //! A GGUF's vocabulary → the tokenizer.json that Hugging Face would publish for it. The file contains
-//! only the name of its pre-tokenizer; this file has the pipelines for these names.
+//! only the name of its pre-tokenizer; pretokenizers.rs has what each name means.
 
 use std::collections::HashMap;
 
 use serde_json::{json, Map, Value};
 
 use crate::border::Failure;
+use crate::pretokenizers::{self, Row};
 use crate::tokenizer::Spelling;
 
 /// tokenizer.ggml.token_type.
@@ -24,10 +25,14 @@ pub struct Vocabulary<'a> {
     pub pre: &'a str,
     pub tokens: Vec<&'a [u8]>,
     pub types: &'a [i32],  // by id; empty: all normal
-    pub scores: &'a [f32], // sentencepiece only
+    pub scores: &'a [f32], // sentencepiece and Unigram only
     pub merges: Vec<&'a [u8]>,
     pub unknown: i32,
     pub add_space_prefix: bool,
+    pub charsmap: &'a [u8],        // Unigram only
+    pub remove_extra_spaces: bool, // Unigram only
+    pub lowercase: bool,           // WordPiece only
+    pub strip_accents: bool,       // WordPiece only
 }
 
 impl Vocabulary<'_> {
@@ -49,10 +54,17 @@ pub fn to_json(vocabulary: &Vocabulary) -> Result<(Value, Spelling), Failure> {
     }
     let names = names(vocabulary)?;
     match vocabulary.model {
-        "gpt2" => Ok((byte_level_json(vocabulary, &names)?, Spelling::ByteLevel)),
+        "gpt2" | "gemma4" => {
+            let raw = row_of(vocabulary)?.escapes_spaces;
+            let spelling = if raw { Spelling::SentencePiece } else { Spelling::ByteLevel };
+            Ok((byte_pair_json(vocabulary, &names)?, spelling))
+        }
         "llama" => Ok((sentencepiece_json(vocabulary, &names)?, Spelling::SentencePiece)),
+        "bert" => Ok((word_piece_json(vocabulary, &names), Spelling::SentencePiece)),
+        "t5" => Ok((unigram_json(vocabulary, &names)?, Spelling::SentencePiece)),
         other => Err(Failure::unsupported(format!(
-            "tokenizer.ggml.model \"{other}\" is not supported; supported: gpt2 (byte-level BPE), llama (sentencepiece)"
+            "vocabularies of type \"{other}\" (tokenizer.ggml.model) are not supported; supported: gpt2, gemma4 \
+             (byte-pair), llama (sentencepiece), bert (WordPiece), t5 (Unigram)"
         ))),
     }
 }
@@ -71,20 +83,33 @@ fn names(vocabulary: &Vocabulary) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn byte_level_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
-    let pipeline = pipeline(vocabulary.pre)?;
+fn byte_pair_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
+    let row = row_of(vocabulary)?;
     let merges = vocabulary.merges.iter().map(|merge| split_merge(merge)).collect::<Result<_, _>>()?;
     Ok(json!({
         "added_tokens": added_tokens(vocabulary, names),
-        "normalizer": pipeline.normalizer,
-        "pre_tokenizer": pipeline.pre_tokenizer,
+        "normalizer": row.normalizer(),
+        "pre_tokenizer": row.pre_tokenizer(),
         "model": {
             "type": "BPE",
-            "ignore_merges": pipeline.ignore_merges,
+            "ignore_merges": row.whole_words,
+            "byte_fallback": row.escapes_spaces,
+            "fuse_unk": false,
             "vocab": vocab(names),
             "merges": Value::Array(merges),
         },
     }))
+}
+
+/// By tokenizer.ggml.pre. Gemma 4's files have the name in tokenizer.ggml.model.
+fn row_of(vocabulary: &Vocabulary) -> Result<&'static Row, Failure> {
+    let name = if vocabulary.model == "gemma4" { "gemma4" } else { vocabulary.pre };
+    pretokenizers::find(name).ok_or_else(|| {
+        Failure::unsupported(format!(
+            "pre-tokenizer \"{name}\" (tokenizer.ggml.pre) is not known to this version: update Penstock, or use the \
+             model's Hugging Face folder, whose tokenizer.json says how text is cut"
+        ))
+    })
 }
 
 fn vocab(names: &[String]) -> Map<String, Value> {
@@ -116,66 +141,90 @@ fn added_tokens(vocabulary: &Vocabulary, names: &[String]) -> Vec<Value> {
     added
 }
 
-struct Pipeline {
-    normalizer: Value,
-    pre_tokenizer: Value,
-    ignore_merges: bool, // a word that is in the vocabulary is that token, regardless of merges
+fn check_scores(vocabulary: &Vocabulary) -> Result<(), Failure> {
+    let (tokens, scores) = (vocabulary.tokens.len(), vocabulary.scores.len());
+    if tokens == scores {
+        return Ok(());
+    }
+    Err(Failure::corrupt(format!(
+        "a vocabulary of {tokens} tokens with scores (tokenizer.ggml.scores) has {scores}"
+    )))
 }
 
-const QWEN2: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-const LLAMA3: &str = concat!(
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|",
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-);
-const DEEPSEEK_V3: [&str; 3] = [
-    r"\p{N}{1,3}",
-    "[一-龥\u{3040}-ゟ゠-ヿ]+",
-    concat!(
-        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|",
-        r"[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    ),
-];
+/// The id of the unknown token: the file's, or the type's usual one.
+fn unknown(vocabulary: &Vocabulary, usual: usize) -> usize {
+    usize::try_from(vocabulary.unknown).unwrap_or(usual)
+}
 
-/// By tokenizer.ggml.pre.
-fn pipeline(pre: &str) -> Result<Pipeline, Failure> {
-    let split = |regex: &str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
-    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
-    let sequence = |steps: Vec<Value>| json!({"type": "Sequence", "pretokenizers": steps});
-    let digits = json!({"type": "Digits", "individual_digits": true});
-    let (normalizer, pre_tokenizer, ignore_merges) = match pre {
-        "qwen2" | "deepseek-r1-qwen" => {
-            (json!({"type": "NFC"}), sequence(vec![split(QWEN2), bytes(false)]), false)
-        }
-        "llama-bpe" | "llama3" | "llama-v3" => {
-            (Value::Null, sequence(vec![split(LLAMA3), bytes(false)]), true)
-        }
-        "smollm" | "starcoder" => (Value::Null, sequence(vec![digits, bytes(true)]), false),
-        "deepseek-v3" => {
-            let mut steps: Vec<Value> = DEEPSEEK_V3.iter().map(|regex| split(regex)).collect();
-            steps.push(bytes(false));
-            (Value::Null, sequence(steps), false)
-        }
-        "gpt-2" | "default" | "" => (Value::Null, bytes(true), false),
-        other => {
-            return Err(Failure::unsupported(format!(
-                "pre-tokenizer \"{other}\" is not supported; supported: qwen2, deepseek-r1-qwen, deepseek-v3, llama-bpe, smollm, starcoder, gpt-2"
-            )))
-        }
+/// The file marks the beginnings of words with U+2581; WordPiece marks what continues a word with "##".
+fn word_piece_json(vocabulary: &Vocabulary, names: &[String]) -> Value {
+    let piece = |(id, name): (usize, &String)| match (vocabulary.kind(id), name.strip_prefix('\u{2581}')) {
+        (Kind::Normal, Some(word)) if !word.is_empty() => word.to_owned(),
+        (Kind::Normal, None) if !name.starts_with('\u{10FFFD}') => format!("##{name}"),
+        _ => name.clone(),
     };
-    Ok(Pipeline { normalizer, pre_tokenizer, ignore_merges })
+    let pieces: Vec<String> = names.iter().enumerate().map(piece).collect();
+    let unknown = unknown(vocabulary, 100);
+    json!({
+        "added_tokens": added_tokens(vocabulary, names),
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": true,
+            "handle_chinese_chars": true,
+            "strip_accents": vocabulary.strip_accents,
+            "lowercase": vocabulary.lowercase,
+        },
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": pieces.get(unknown).map_or("[UNK]", |name| name),
+            "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100,
+            "vocab": vocab(&pieces),
+        },
+    })
+}
+
+fn unigram_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
+    check_scores(vocabulary)?;
+    let pieces: Vec<Value> =
+        names.iter().zip(vocabulary.scores).map(|(name, score)| json!([name, f64::from(*score)])).collect();
+    let normalizer = match vocabulary.charsmap {
+        [] => Value::Null,
+        map => json!({"type": "Precompiled", "precompiled_charsmap": base64(map)}),
+    };
+    let words = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split});
+    let pre_tokenizer = match (vocabulary.remove_extra_spaces, vocabulary.add_space_prefix) {
+        (true, _) => {
+            json!({"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, words("always", true)]})
+        }
+        (false, true) => words("always", false),
+        (false, false) => words("never", false),
+    };
+    Ok(json!({
+        "added_tokens": added_tokens(vocabulary, names),
+        "normalizer": normalizer,
+        "pre_tokenizer": pre_tokenizer,
+        "model": {"type": "Unigram", "unk_id": unknown(vocabulary, 2), "vocab": pieces, "byte_fallback": false},
+    }))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for i in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63] as char;
+            out.push(if i <= chunk.len() { digit } else { '=' });
+        }
+    }
+    out
 }
 
 fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
-    if vocabulary.scores.len() != names.len() {
-        return Err(Failure::corrupt(format!(
-            "a sentencepiece vocabulary of {} tokens has {} scores",
-            names.len(),
-            vocabulary.scores.len()
-        )));
-    }
+    check_scores(vocabulary)?;
     let mut normalizers = vec![json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"})];
     if vocabulary.add_space_prefix {
         normalizers.insert(0, json!({"type": "Prepend", "prepend": "\u{2581}"}));

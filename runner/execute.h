@@ -1,4 +1,4 @@
-// Waits for a step, in tests.
+// Runs one step and waits for it.
 #pragma once
 
 #include <future>
@@ -6,7 +6,7 @@
 
 #include "runner/runner.h"
 
-namespace penstock::testing {
+namespace penstock {
 
 inline Result<StepResult> Execute(Runner& runner, StepPlan plan) {
   std::promise<Result<StepResult>> promise;
@@ -15,4 +15,4 @@ inline Result<StepResult> Execute(Runner& runner, StepPlan plan) {
   return future.get();
 }
 
-}  // namespace penstock::testing
+}  // namespace penstock

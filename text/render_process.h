@@ -1,4 +1,4 @@
-// Renderer: a process in which chat templates are compiled and rendered, and nothing else happens.
+// RenderProcess: a process in which chat templates are compiled and rendered, and nothing else happens.
 //
 // A chat template is a program that comes with a model's file. Counting its instructions does not limit it:
 // one filter, operator or comparison can run for minutes or fill the memory. So templates run in a process
@@ -38,17 +38,23 @@ struct TemplateSource {
 };
 
 // Threads: one call at a time.
-class Renderer {
+class RenderProcess {
  public:
   // Errors: kIo: the process cannot be started.
-  static Result<std::unique_ptr<Renderer>> Start();
-  ~Renderer();
-  Renderer(const Renderer&) = delete;
-  Renderer& operator=(const Renderer&) = delete;
+  static Result<std::unique_ptr<RenderProcess>> Start();
+  ~RenderProcess();
+  RenderProcess(const RenderProcess&) = delete;
+  RenderProcess& operator=(const RenderProcess&) = delete;
 
   // Errors: kInvalid: the template does not compile, refuses the conversation, fails or exceeds a limit.
   Status Compile(const TemplateSource& source);
   Result<std::string> Render(const TemplateSource& source, std::string_view context_json);
+
+  // For an owner that moves the bytes itself (text/render_calls.h).
+  int socket() const { return socket_; }
+  Nanos cpu_time() const;
+  void Kill();  // does not wait until the process is gone
+  bool Gone();  // whether it is; then its resources are free
 
   // False after a call that exceeded a limit or gave way, and if it has compiled as many templates as it can
   // keep.
@@ -59,7 +65,7 @@ class Renderer {
  private:
   static constexpr size_t kMostTemplates = 64;
 
-  Renderer(int socket, pid_t process) : socket_(socket), process_(process) {}
+  RenderProcess(int socket, pid_t process) : socket_(socket), process_(process) {}
   Result<std::string> Call(const TemplateSource& source, bool render, std::string_view context_json);
   std::unexpected<Error> Lost(bool out_of_time);
   void End();
@@ -69,6 +75,9 @@ class Renderer {
   bool alive_ = true, gave_way_ = false;
   std::set<uint64_t> known_;  // ids of the templates that the process has
 };
+
+// An idle renderer, or a new one, for an owner that keeps it.
+Result<std::unique_ptr<RenderProcess>> TakeRenderProcess();
 
 // Compiles or renders with a renderer that no other call uses meanwhile. Threads: any number at once; each
 // call uses its own process.

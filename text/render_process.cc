@@ -1,4 +1,4 @@
-#include "text/renderer.h"
+#include "text/render_process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -20,33 +20,18 @@
 #include <vector>
 
 #include "text/c_abi.h"
+#include "text/render_protocol.h"
 
 namespace penstock {
 namespace {
 
-// The protocol: both ends are the same program, so these structs are sent as they are in memory.
-struct Question {  // followed by `source_size` and `context_size` bytes
-  uint64_t id = 0;
-  uint64_t source_size = 0;  // 0: the process has this template
-  uint64_t context_size = 0;
-  bool render = false;  // false: only compile
-};
-struct Answer {  // followed by `size` bytes: the rendered text, or the error message
-  penstock_text_status status = PENSTOCK_TEXT_OK;
-  uint64_t size = 0;
-};
-constexpr uint64_t kLargestAnswer = 256 << 20;  // the library itself stops at 64 MiB
-constexpr int kSocket = 3;                      // in the renderer's process
-constexpr unsigned kGiveUpSeconds = 10;         // it ends itself then, in case its parent cannot
-constexpr int kLowPriority = 5;                 // a process cannot go back from it
-constexpr int kPollMs = 20;                     // between two checks of the process's CPU time
+constexpr int kSocket = 3;               // in the renderer's process
+constexpr unsigned kGiveUpSeconds = 10;  // it ends itself then, in case its parent cannot
+constexpr int kLowPriority = 5;          // a process cannot go back from it
+constexpr int kPollMs = 20;              // between two checks of the process's CPU time
 
 penstock_text_view View(std::string_view text) {
   return {text.data(), text.size()};
-}
-
-std::string_view Bytes(const auto& plain) {
-  return {reinterpret_cast<const char*>(&plain), sizeof plain};
 }
 
 // Reads a whole message, mostly in one piece: each message costs one wake-up of its reader.
@@ -78,51 +63,74 @@ class Inbox {
 
 // ---- in the renderer's process ----
 
-bool ReadAll(void* into, size_t size) {
-  static Inbox inbox;
-  return inbox.Take(static_cast<char*>(into), size, [](char* at, size_t most) {
-    ssize_t got = 0;
-    do got = read(kSocket, at, most);
-    while (got < 0 && errno == EINTR);
-    return got;
-  });
-}
-
-bool WriteAll(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t sent = send(kSocket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(sent));
+// The parent may send many questions at once. Their answers are sent together, before the process would wait
+// and before the template changes: so the first that the parent has no answer to is of the template that
+// runs.
+class Parent {
+ public:
+  void Begin(uint64_t id) {
+    if (std::exchange(running_, id) != id) SendAnswers();
   }
-  return true;
-}
+  bool Read(char* into, size_t size) {
+    return inbox_.Take(into, size, [this](char* at, size_t most) -> ssize_t {
+      if (!SendAnswers()) return -1;
+      alarm(0);
+      ssize_t got = 0;
+      do got = read(kSocket, at, most);
+      while (got < 0 && errno == EINTR);
+      alarm(kGiveUpSeconds);
+      return got;
+    });
+  }
+  bool Read(std::string& into) { return Read(into.data(), into.size()); }
 
-bool SendAnswer(penstock_text_status status, penstock_text_bytes text) {
-  const Answer answer{.status = status, .size = text.size};
-  std::string message(Bytes(answer));
-  message.append(reinterpret_cast<const char*>(text.data), text.size);
-  penstock_text_free_bytes(text);
-  return WriteAll(message);
-}
+  void Answer(penstock_text_status status, penstock_text_bytes text) {
+    answers_ += BytesOf(RenderAnswer{.status = status, .size = text.size});
+    answers_.append(reinterpret_cast<const char*>(text.data), text.size);
+    penstock_text_free_bytes(text);
+  }
+
+ private:
+  bool SendAnswers() {
+    for (std::string_view left = answers_; !left.empty();) {
+      const ssize_t sent = send(kSocket, left.data(), left.size(), MSG_NOSIGNAL);
+      if (sent < 0 && errno == EINTR) continue;
+      if (sent <= 0) return false;
+      left.remove_prefix(static_cast<size_t>(sent));
+    }
+    answers_ = std::string();
+    return true;
+  }
+
+  Inbox inbox_;
+  std::string answers_;
+  uint64_t running_ = 0;  // the template's id
+};
+
+struct KnownTemplate {
+  std::string source;
+  penstock_template* compiled = nullptr;
+};
 
 // Answers one question; false: the parent has closed the socket.
-bool Serve(std::map<uint64_t, penstock_template*>& templates) {
-  Question question;
-  if (!ReadAll(&question, sizeof question)) return false;
+bool Serve(Parent& parent, std::map<uint64_t, KnownTemplate>& templates) {
+  RenderQuestion question;
+  if (!parent.Read(reinterpret_cast<char*>(&question), sizeof question)) return false;
+  KnownTemplate& known = templates[question.id];
   std::string source(question.source_size, '\0'), context(question.context_size, '\0');
-  if (!ReadAll(source.data(), source.size()) || !ReadAll(context.data(), context.size())) return false;
-  alarm(kGiveUpSeconds);
+  if (!parent.Read(source) || !parent.Read(context)) return false;
+  parent.Begin(question.id);
+  if (!source.empty()) known.source = std::move(source);
   penstock_text_bytes text{}, error{};
-  penstock_template*& compiled = templates[question.id];
   penstock_text_status status = PENSTOCK_TEXT_OK;
-  if (compiled == nullptr) status = penstock_template_compile(View(source), &compiled, &error);
-  if (status == PENSTOCK_TEXT_OK && question.render) {
-    status = penstock_template_render(compiled, View(context), &text, &error);
+  if (known.compiled == nullptr) {
+    status = penstock_template_compile(View(known.source), &known.compiled, &error);
   }
-  const bool sent = SendAnswer(status, status == PENSTOCK_TEXT_OK ? text : error);
-  alarm(0);
-  return sent;
+  if (status == PENSTOCK_TEXT_OK && question.render) {
+    status = penstock_template_render(known.compiled, View(context), &text, &error);
+  }
+  parent.Answer(status, status == PENSTOCK_TEXT_OK ? text : error);
+  return true;
 }
 
 void Limit(__rlimit_resource what, uint64_t most) {
@@ -141,8 +149,9 @@ void Limit(__rlimit_resource what, uint64_t most) {
   Limit(RLIMIT_AS, kRenderMemoryLimit);  // a sanitizer's shadow memory alone needs terabytes of address space
 #endif
   Limit(RLIMIT_CORE, 0);
-  std::map<uint64_t, penstock_template*> templates;
-  while (Serve(templates)) {
+  Parent parent;
+  std::map<uint64_t, KnownTemplate> templates;
+  while (Serve(parent, templates)) {
   }
   _exit(0);
 }
@@ -221,13 +230,13 @@ class IdleRenderers {
     static IdleRenderers idle;
     return idle;
   }
-  Result<std::unique_ptr<Renderer>> Take() {
+  Result<std::unique_ptr<RenderProcess>> Take() {
     while (auto renderer = TakeIdle()) {
       if (!renderer->ended()) return renderer;  // it may have been killed
     }
-    return Renderer::Start();
+    return RenderProcess::Start();
   }
-  void GiveBack(std::unique_ptr<Renderer> renderer) {
+  void GiveBack(std::unique_ptr<RenderProcess> renderer) {
     if (!renderer->reusable()) return;
     const std::lock_guard lock(mutex_);
     if (idle_.size() < kMostIdle) idle_.push_back(std::move(renderer));
@@ -236,7 +245,7 @@ class IdleRenderers {
  private:
   static constexpr size_t kMostIdle = 4;
 
-  std::unique_ptr<Renderer> TakeIdle() {
+  std::unique_ptr<RenderProcess> TakeIdle() {
     const std::lock_guard lock(mutex_);
     if (idle_.empty()) return nullptr;
     auto renderer = std::move(idle_.back());
@@ -245,12 +254,12 @@ class IdleRenderers {
   }
 
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Renderer>> idle_;  // guarded by mutex_; the last used is taken first
+  std::vector<std::unique_ptr<RenderProcess>> idle_;  // guarded by mutex_; the last used is taken first
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Renderer>> Renderer::Start() {
+Result<std::unique_ptr<RenderProcess>> RenderProcess::Start() {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return FailErrno(Code::kIo, "cannot start a process for chat templates: socketpair");
@@ -272,62 +281,72 @@ Result<std::unique_ptr<Renderer>> Renderer::Start() {
     errno = error;
     return FailErrno(Code::kIo, "cannot start a process for chat templates");
   }
-  return std::unique_ptr<Renderer>(new Renderer(ends[0], process));
+  return std::unique_ptr<RenderProcess>(new RenderProcess(ends[0], process));
 }
 
-Renderer::~Renderer() {
+RenderProcess::~RenderProcess() {
   if (alive_) End();
   close(socket_);
 }
 
-bool Renderer::ended() const {
+bool RenderProcess::ended() const {
   pollfd socket{.fd = socket_, .events = POLLIN, .revents = 0};
   return poll(&socket, 1, 0) > 0;  // between calls it sends nothing
 }
 
-void Renderer::End() {
-  alive_ = false;
-  kill(process_, SIGKILL);
-  while (waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
+void RenderProcess::End() {
+  Kill();
+  while (alive_ && waitpid(process_, nullptr, 0) < 0 && errno == EINTR) {
   }
+  alive_ = false;
 }
 
-Status Renderer::Compile(const TemplateSource& source) {
+void RenderProcess::Kill() {
+  if (alive_) kill(process_, SIGKILL);
+}
+
+bool RenderProcess::Gone() {
+  if (alive_ && waitpid(process_, nullptr, WNOHANG) != 0) alive_ = false;
+  return !alive_;
+}
+
+Nanos RenderProcess::cpu_time() const {
+  return CpuTimeOf(process_);
+}
+
+Status RenderProcess::Compile(const TemplateSource& source) {
   PENSTOCK_TRY(Call(source, false, ""));
   return {};
 }
 
-Result<std::string> Renderer::Render(const TemplateSource& source, std::string_view context_json) {
+Result<std::string> RenderProcess::Render(const TemplateSource& source, std::string_view context_json) {
   return Call(source, true, context_json);
 }
 
-Result<std::string> Renderer::Call(const TemplateSource& source, bool render, std::string_view context_json) {
+Result<std::string> RenderProcess::Call(const TemplateSource& source, bool render,
+                                        std::string_view context_json) {
   const bool known = known_.contains(source.id);
-  const Question question{.id = source.id,
-                          .source_size = known ? 0 : source.text.size(),
-                          .context_size = context_json.size(),
-                          .render = render};
+  const RenderQuestion question{.id = source.id,
+                                .source_size = known ? 0 : source.text.size(),
+                                .context_size = context_json.size(),
+                                .render = render};
   Transfer transfer(socket_, process_);
-  Answer answer;
-  std::string message(Bytes(question));
+  RenderAnswer answer;
+  std::string message(BytesOf(question));
   if (!known) message += source.text;
   message += context_json;
   if (!transfer.Send(message) || !transfer.Receive(reinterpret_cast<char*>(&answer), sizeof answer) ||
-      answer.size > kLargestAnswer) {
+      answer.size > kLargestRenderAnswer) {
     return Lost(transfer.out_of_time());
   }
   std::string text(answer.size, '\0');
   if (!transfer.Receive(text.data(), text.size())) return Lost(transfer.out_of_time());
   gave_way_ = transfer.gave_way();
-  if (answer.status == PENSTOCK_TEXT_OK) {
-    known_.insert(source.id);
-    return text;
-  }
-  return std::unexpected(
-      Error{answer.status == PENSTOCK_TEXT_INVALID ? Code::kInvalid : Code::kInternal, std::move(text)});
+  known_.insert(source.id);
+  return ToResult(answer.status, std::move(text));
 }
 
-std::unexpected<Error> Renderer::Lost(bool out_of_time) {
+std::unexpected<Error> RenderProcess::Lost(bool out_of_time) {
   End();
   if (out_of_time) {
     return Fail(Code::kInvalid,
@@ -339,6 +358,10 @@ std::unexpected<Error> Renderer::Lost(bool out_of_time) {
               "the chat template used more than {} MiB of memory; send a shorter conversation, or ask the "
               "operator for a model with another template",
               kRenderMemoryLimit >> 20);
+}
+
+Result<std::unique_ptr<RenderProcess>> TakeRenderProcess() {
+  return IdleRenderers::Instance().Take();
 }
 
 Status CompileInRenderer(const TemplateSource& source) {
