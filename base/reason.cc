@@ -231,13 +231,12 @@ constexpr ReasonText kReasons[] = {
     {Reason::kTeamUnknown, kNotFound, "There is no such team", "The given team does not exist.",
      "It is misspelt, or has not been created.",
      "`penstock team ls` lists the teams; `penstock team create NAME` creates one."},
-    {Reason::kNoSuchKey, kNotFound, "There is no such key",
-     "No key has this id, and no secret begins with this text.",
+    {Reason::kNoSuchKey, kNotFound, "There is no such key", "No key has this id, this prefix or this secret.",
      "It is misspelt, or belongs to another cloud.", "`penstock key ls` lists the keys with their ids."},
     {Reason::kKeyAmbiguous, kConflict, "Several keys begin with this text",
      "The secrets of several keys begin with the given text.",
-     "A key is identified by its id or by the beginning of its secret.",
-     "Give its id (`penstock key ls`), or more characters of the secret."},
+     "A key is identified by its id or by its prefix, the beginning of its secret that lists show.",
+     "Give its id (`penstock key ls`)."},
 
     // ---- store and backup ----
     {Reason::kExternalForbidden, kForbidden, "The team's requests stay inside the organisation",
