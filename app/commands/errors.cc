@@ -21,7 +21,7 @@ Result<int> Explain(const std::string& short_code) {
     return Fail(Code::kNotFound, "'{}' is not an error code; `penstock errors` lists them", short_code);
   }
   fmt::print("{}: {}\n\n{}\n\nWhy: {}\n\nWhat to do: {}\n", ShortCode(text->reason), text->title, text->what,
-             text->why, text->mend);
+             text->why, text->fix);
   return 0;
 }
 
