@@ -41,6 +41,39 @@ void AddSettings(CLI::App& app, Cli& cli) {
       ->group("Settings");
 }
 
+// What other programs have as commands, too.
+void AddHelpCommands(CLI::App& app, Cli& cli) {
+  app.add_subcommand("version", "Print the version")
+      ->footer("Example:\n  penstock version")
+      ->callback([&cli] {
+        cli.run = [](const LoadedConfig&) -> Result<int> {
+          fmt::print("penstock {}\n", PENSTOCK_VERSION);
+          return 0;
+        };
+      });
+  auto words = std::make_shared<std::vector<std::string>>();
+  CLI::App* help = app.add_subcommand("help", "Describe a command");
+  help->add_option("command", *words, "the command; none: penstock itself");
+  help->footer("Example:\n  penstock help model pull");
+  help->callback([&app, &cli, words] {
+    cli.run = [&app, words](const LoadedConfig&) -> Result<int> {
+      const CLI::App* command = &app;
+      for (const std::string& word : *words) {
+        const auto found =
+            command->get_subcommands([&](const CLI::App* one) { return one->get_name() == word; });
+        const CLI::App* const sub = found.empty() ? nullptr : found.front();
+        if (sub == nullptr) {
+          fmt::print(stderr, "penstock: there is no command '{}'\nSee `penstock --help`.\n", word);
+          return 2;
+        }
+        command = sub;
+      }
+      fmt::print("{}", command->help());
+      return 0;
+    };
+  });
+}
+
 int Run(int argc, char** argv) {
   CLI::App app("Penstock turns this machine's chips into a private AI cloud for several teams.", "penstock");
   app.set_version_flag("--version", "penstock " PENSTOCK_VERSION);
@@ -69,6 +102,7 @@ int Run(int argc, char** argv) {
   AddConfigCommand(app, cli);
   AddHiddenCommands(app, cli);
   AddManualCommands(app, cli);
+  AddHelpCommands(app, cli);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -80,7 +114,7 @@ int Run(int argc, char** argv) {
   const Result<int> status = loaded.has_value() ? cli.run(*loaded) : std::unexpected(loaded.error());
   if (status.has_value()) return *status;
   fmt::print(stderr, "penstock: {}\n", Worded(status.error()));
-  return 1;
+  return loaded.has_value() ? 1 : 2;  // a wrong setting is a mistake in usage
 }
 
 }  // namespace

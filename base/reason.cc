@@ -231,13 +231,12 @@ constexpr ReasonText kReasons[] = {
     {Reason::kTeamUnknown, kNotFound, "There is no such team", "The given team does not exist.",
      "It is misspelt, or has not been created.",
      "`penstock team ls` lists the teams; `penstock team create NAME` creates one."},
-    {Reason::kNoSuchKey, kNotFound, "There is no such key",
-     "No key has this id, and no secret begins with this text.",
+    {Reason::kNoSuchKey, kNotFound, "There is no such key", "No key has this id, this prefix or this secret.",
      "It is misspelt, or belongs to another cloud.", "`penstock key ls` lists the keys with their ids."},
     {Reason::kKeyAmbiguous, kConflict, "Several keys begin with this text",
      "The secrets of several keys begin with the given text.",
-     "A key is identified by its id or by the beginning of its secret.",
-     "Give its id (`penstock key ls`), or more characters of the secret."},
+     "A key is identified by its id or by its prefix, the beginning of its secret that lists show.",
+     "Give its id (`penstock key ls`)."},
 
     // ---- store and backup ----
     {Reason::kExternalForbidden, kForbidden, "The team's requests stay inside the organisation",
@@ -252,9 +251,15 @@ constexpr ReasonText kReasons[] = {
      "the "
      "error."},
     {Reason::kStoreDamaged, kCorrupt, "The store is damaged",
-     "penstock.db or the journal has invalid contents.",
-     "The disk damaged it, or another program wrote to it.",
-     "Stop the cloud and restore a backup into another directory: `penstock restore FOLDER --data DIR`."},
+     "penstock.db or the journal has invalid contents, or penstock.db is missing or empty although there is "
+     "an operator "
+     "key.",
+     "The disk damaged it, or another program wrote to it or deleted it. An empty cloud in its place would "
+     "refuse every "
+     "key of every user.",
+     "Stop the cloud and restore a backup into another directory: `penstock restore FOLDER --data DIR`. To "
+     "start without "
+     "teams and keys where penstock.db is missing, move operator.key away."},
     {Reason::kStoreNewer, kUnsupported, "The data is from a later version",
      "A later Penstock has written this data directory, and this version cannot read its format.",
      "Upgrades cannot be undone in place; before each upgrade, a backup is written to DATA/backups.",

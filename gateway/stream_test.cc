@@ -240,5 +240,30 @@ TEST(Stream, ManyAreOpenAtOnce) {
   EXPECT_EQ(world.Ask([&] { return world.wiring.status.open_requests; }), 0);
 }
 
+TEST(Stream, ARevokedKeyEndsItWithAClearError) {
+  World world;
+  Client client(world.port), whole(world.port), other(world.port);
+  client.Post("/v1/chat/completions", Chat(R"(,"stream":true)"));
+  ASSERT_EQ(client.ReadHead().status, 200);
+  whole.Post("/v1/chat/completions", Chat());
+  other.Post("/v1/chat/completions", Chat(R"(,"stream":true)"), "operator");
+  ASSERT_EQ(other.ReadHead().status, 200);
+  ASSERT_TRUE(world.Eventually([&] { return world.fleet.jobs.size() == 3; }));
+  world.Do([&] {
+    world.fleet.Emit(1, "Hel");
+    world.accounts.revoked = {1};
+  });
+  std::string body;
+  for (std::string chunk = client.ReadChunk(); !chunk.empty(); chunk = client.ReadChunk()) body += chunk;
+  EXPECT_NE(body.find("Hel"), std::string::npos);
+  EXPECT_NE(body.find("the key of this request was revoked"), std::string::npos) << body;
+  EXPECT_EQ(body.find("[DONE]"), std::string::npos);
+  const Answer refused = whole.Read();
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_EQ(refused.headers.at("x-penstock-error"), "PS4003");
+  EXPECT_TRUE(world.Ask([&] { return world.fleet.jobs[1].cancelled && world.fleet.jobs[2].cancelled; }));
+  EXPECT_FALSE(world.Ask([&] { return world.fleet.jobs[3].cancelled; })) << "another key's";
+}
+
 }  // namespace
 }  // namespace penstock::gateway

@@ -205,6 +205,7 @@ class FakeAccounts final : public Accounts {
     keys.at(static_cast<size_t>(key) - 1).revoked = kSecond;
     done({});
   }
+  bool IsRevoked(KeyId key) const override { return revoked.contains(key); }
   Result<Key> GetKey(KeyId id) const override {
     for (const Key& key : keys) {
       if (key.id == id) return key;
@@ -247,6 +248,7 @@ class FakeAccounts final : public Accounts {
   void Flush() override {}
 
   std::map<std::string, Principal> principals;
+  std::set<KeyId> revoked;
   std::vector<Team> teams;
   std::vector<Key> keys;
   Nanos rotated_overlap = 0;

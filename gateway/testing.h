@@ -60,6 +60,7 @@ class World {
                                     .models = {"other"}};
     accounts.principals["operator"] = {
         .key = 3, .team = 0, .team_name = "", .key_name = "op", .role = Role::kOperator, .models = {}};
+    for (auto& [_, principal] : accounts.principals) principal.shown = principal.key;
     wiring.status.connections = [this] { return server_.connections(); };
     wiring.router.SetPolicy(PolicyOf(options_, /*loopback=*/true));
     models.Install({Installed("other"), Installed("tiny")});

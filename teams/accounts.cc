@@ -221,6 +221,7 @@ class AccountsImpl final : public Accounts {
   void RevokeKey(KeyId key, Done<Status> done) override {
     directory().RevokeKey(write_, key, std::move(done));
   }
+  bool IsRevoked(KeyId key) const override { return directory().IsRevoked(key); }
   Result<Key> GetKey(KeyId key) const override { return directory().GetKey(key); }
   Result<Key> FindKey(std::string_view text, const Scope& within) const override {
     return directory().FindKey(text, within);

@@ -271,6 +271,44 @@ TEST(Accounts, UsageByHourAndByDayIsWhatEachHourAndDayHas) {
   }
 }
 
+TEST(Accounts, UsageIsOfTheHourInWhichTheRequestWasOpenedThoughTheClockWasFarAheadBefore) {
+  constexpr Nanos kHour = 3600 * kSecond, kJump = 400 * 24 * kHour;
+  World world;
+  const Principal who = world.NewPrincipal("red");
+  const Nanos today = world.clock.Wall();
+  const auto use = [&](int64_t tokens) {
+    auto ticket = world.Open(who, "tiny", 1);
+    ticket->Billed(tokens);
+    ticket->End("stop", "");
+    world.Settle();
+  };
+  world.clock.Advance(kJump);
+  use(1);
+  world.clock.Advance(-kJump);
+  use(10);
+  world.clock.Advance(2 * kHour);
+  use(100);
+  const auto output = [&](Nanos since, Nanos until) {
+    const auto rows = *world.UsageOf({.team = {}, .key = {}, .model = {}, .since = since, .until = until});
+    return rows.empty() ? 0 : rows.at(0).output;
+  };
+  EXPECT_EQ(output(today - kHour, today + kHour), 10);
+  EXPECT_EQ(output(today + kHour, today + 3 * kHour), 100);
+  EXPECT_EQ(output(today - kHour, today + 3 * kHour), 110);
+  EXPECT_EQ(output(today + kJump - kHour, today + kJump + kHour), 1);
+  EXPECT_EQ(output(today, today + 1 * kSecond), 10) << "from the requests themselves";
+  const auto hours = *world.UsageOf({.team = {},
+                                     .key = {},
+                                     .model = {},
+                                     .since = 0,
+                                     .until = today + 3 * kHour,
+                                     .by_key = false,
+                                     .bucket = kHour});
+  ASSERT_EQ(hours.size(), 2);
+  EXPECT_EQ(hours.at(0).output, 10);
+  EXPECT_EQ(hours.at(1).output, 100);
+}
+
 TEST(Accounts, UsageByHourBeginsWithTheFirstUseAndSaysWhenItIsTooMuch) {
   World world;
   UsageQuery query;
@@ -404,7 +442,7 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
         database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
                          "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                          "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
-                         "ALTER TABLE requests DROP COLUMN input;"
+                         "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                          "PRAGMA user_version=1"));
   }
   World world(dir.path);

@@ -4,10 +4,10 @@
 #include <charconv>
 #include <ctime>
 
+#include "teams/names.h"
+
 namespace penstock {
 namespace {
-
-constexpr size_t kMaxName = 64;
 
 std::string Date(Nanos wall) {
   const time_t seconds = wall / kSecond;
@@ -15,15 +15,6 @@ std::string Date(Nanos wall) {
   gmtime_r(&seconds, &utc);
   char text[32];
   return {text, std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &utc)};
-}
-
-Status CheckName(std::string_view what, std::string_view name) {
-  const bool plain = std::ranges::all_of(name, [](unsigned char c) { return c >= 0x20 && c != 0x7f; });
-  if (!name.empty() && name.size() <= kMaxName && plain && name.front() != ' ' && name.back() != ' ')
-    return {};
-  return Fail(Code::kInvalid,
-              "the {} name '{}' must have 1 to {} bytes, no control characters, no space at an end", what,
-              name.substr(0, kMaxName), kMaxName);
 }
 
 std::string Lines(const std::vector<std::string>& items) {
@@ -135,10 +126,8 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
                   "login {}... ended on {} with its key; log in with the new one: penstock login", key.prefix,
                   Date(key.expires));
     }
-    return Fail(
-        Reason::kKeyExpired,
-        "key {}... expired on {}; ask your team lead for a new one, or renew it: penstock key rotate {}",
-        key.prefix, Date(key.expires), key.id);
+    return Fail(Reason::kKeyExpired, "key {}... expired on {}; ask your team lead for a new one", key.prefix,
+                Date(key.expires));
   }
   // A login speaks as its seat's key: usage by key shows one name, not one for each machine.
   const std::string& name = key.login ? keys_.at(key.parent).name : key.name;
@@ -147,15 +136,19 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   return Principal{key.seat, key.team, key.team_name, name, key.role, key.models, external, key.id};
 }
 
-void Directory::CreateTeam(const Write& write, std::string_view name, Done<Result<Team>> done) {
-  if (const Status named = CheckName("team", name); !named) return done(std::unexpected(named.error()));
-  const auto same = [&](const auto& team) { return team.second.name == name; };
-  if (name == "operator" || std::ranges::any_of(teams_, same) || new_teams_.contains(std::string(name))) {
-    return done(Fail(Reason::kTeamExists, "there is a team '{}' already", name));
+void Directory::CreateTeam(const Write& write, std::string_view given, Done<Result<Team>> done) {
+  const auto name = CheckedName("team", given);
+  if (!name) return done(std::unexpected(name.error()));
+  const std::string folded = FoldedName(*name);
+  const auto same =
+      std::ranges::find_if(teams_, [&](const auto& team) { return FoldedName(team.second.name) == folded; });
+  if (folded == "operator" || same != teams_.end() || new_teams_.contains(folded)) {
+    return done(Fail(Reason::kTeamExists, "there is a team '{}' already",
+                     same == teams_.end() ? *name : same->second.name));
   }
-  const auto team = std::make_shared<Team>(
-      Team{.id = 0, .name = std::string(name), .created = clock_.Wall(), .external = false});
-  new_teams_.insert(team->name);
+  const auto team =
+      std::make_shared<Team>(Team{.id = 0, .name = *name, .created = clock_.Wall(), .external = false});
+  new_teams_.insert(folded);
   write(
       [team](Database& database) -> Status {
         PENSTOCK_ASSIGN(Statement insert,
@@ -164,8 +157,8 @@ void Directory::CreateTeam(const Write& write, std::string_view name, Done<Resul
         team->id = database.LastInsertId();
         return {};
       },
-      [this, team, done = std::move(done)](const Status& written) {
-        new_teams_.erase(team->name);
+      [this, team, folded, done = std::move(done)](const Status& written) {
+        new_teams_.erase(folded);
         if (!written) return done(std::unexpected(written.error()));
         done(teams_[team->id] = *team);
       });
@@ -224,29 +217,57 @@ void Directory::Create(const Write& write, Key key, Store::Work also, Done<Resul
       });
 }
 
+// Among the keys of a team that still work, a name stands for one of them, and those that renew it.
+bool Directory::HasKeyNamed(TeamId team, std::string_view name) const {
+  const std::string folded = FoldedName(name);
+  return new_keys_.contains({team, folded}) || std::ranges::any_of(keys_, [&](const auto& entry) {
+           const Key& key = entry.second;
+           return key.team == team && !key.login && Works(key) && FoldedName(key.name) == folded;
+         });
+}
+
+bool Directory::Works(const Key& key) const {
+  return key.revoked == 0 && (key.expires == 0 || key.expires > clock_.Wall());
+}
+
+// "default", then "default 2", … for keys without a name.
+Result<std::string> Directory::KeyNameFor(TeamId team, const std::string& wanted) const {
+  if (wanted.empty()) {
+    std::string name = "default";
+    for (int i = 2; HasKeyNamed(team, name); ++i) name = fmt::format("default {}", i);
+    return name;
+  }
+  PENSTOCK_ASSIGN(std::string name, CheckedName("key", wanted));
+  if (!HasKeyNamed(team, name)) return name;
+  return Fail(Code::kConflict,
+              "a working key of {} has the name '{}' already (upper and lower case count as equal); choose "
+              "another, or "
+              "renew that key: penstock key rotate",
+              TeamName(team), name);
+}
+
 Result<Key> Directory::NewKeyOf(const NewKey& wanted) const {
   Key key;
-  key.name = wanted.name.empty() ? "default" : wanted.name;
-  PENSTOCK_TRY(CheckName("key", key.name));
   for (const std::string& model : wanted.models) {
     if (model.empty() || model.find('\n') != std::string::npos)
       return Fail(Code::kInvalid, "a model name is empty");
   }
-  const auto team =
-      std::ranges::find_if(teams_, [&](const auto& entry) { return entry.second.name == wanted.team; });
   if (wanted.team.empty() == IsOfATeam(wanted.role)) {
     return Fail(Code::kInvalid, "a key with the role {} is {}", RoleName(wanted.role),
                 IsOfATeam(wanted.role) ? "of a team: name it" : "of no team: leave the team out");
   }
-  if (!wanted.team.empty() && team == teams_.end()) {
+  const std::vector<Team> teams = Teams();
+  const Team* const team = FindTeamIn(teams, wanted.team);
+  if (!wanted.team.empty() && team == nullptr) {
     return Fail(Reason::kTeamUnknown, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
   }
   key.expires = wanted.expires;
   if (key.expires != 0 && key.expires <= clock_.Wall()) {
     return Fail(Code::kInvalid, "the key would have expired on {}, which is past", Date(key.expires));
   }
-  key.team = wanted.team.empty() ? 0 : team->first;
+  key.team = wanted.team.empty() ? 0 : team->id;
   key.team_name = TeamName(key.team);
+  PENSTOCK_ASSIGN(key.name, KeyNameFor(key.team, wanted.name));
   key.role = wanted.role;
   key.models = wanted.models;
   return key;
@@ -255,7 +276,12 @@ Result<Key> Directory::NewKeyOf(const NewKey& wanted) const {
 void Directory::CreateKey(const Write& write, const NewKey& wanted, Done<Result<CreatedKey>> done) {
   auto key = NewKeyOf(wanted);
   if (!key) return done(std::unexpected(key.error()));
-  Create(write, *std::move(key), {}, std::move(done));
+  const std::pair taken(key->team, FoldedName(key->name));
+  new_keys_.insert(taken);
+  Create(write, *std::move(key), {}, [this, taken, done = std::move(done)](Result<CreatedKey> created) {
+    new_keys_.erase(taken);
+    done(std::move(created));
+  });
 }
 
 std::vector<Key> Directory::Keys(std::optional<TeamId> team) const {
@@ -287,6 +313,11 @@ Result<Key> Directory::RenewalOf(KeyId id, Nanos overlap) const {
   if (key.revoked != 0)
     return Fail(Code::kConflict, "key {}... is revoked; create a new one instead", key.prefix);
   if (key.login) return Fail(Code::kConflict, "{}... is a login: log in again instead", key.prefix);
+  if (!Works(key)) {
+    return Fail(Code::kConflict,
+                "key {}... expired on {}, so there is nothing to renew; create a new one instead", key.prefix,
+                Date(key.expires));
+  }
   if (overlap < 0) return Fail(Code::kInvalid, "an overlap cannot be negative");
   key.parent = id;
   key.expires = key.expires == 0 ? 0 : clock_.Wall() + (key.expires - key.created);
@@ -321,8 +352,7 @@ Result<Key> Directory::LoginOf(KeyId id, std::string_view name) const {
     return Fail(Code::kForbidden, "{}... is a login itself: log in with the key that your team lead gave you",
                 key.prefix);
   }
-  PENSTOCK_TRY(CheckName("login", name));
-  key.name = name;
+  PENSTOCK_ASSIGN(key.name, CheckedName("login", name));
   key.parent = id;
   key.login = true;
   return key;
@@ -362,6 +392,11 @@ void Directory::RevokeKey(const Write& write, KeyId id, Done<Status> done) {
       });
 }
 
+bool Directory::IsRevoked(KeyId id) const {
+  const auto found = keys_.find(id);
+  return found != keys_.end() && found->second.revoked != 0;
+}
+
 Result<Key> Directory::FindKey(std::string_view text, const Scope& within) const {
   const auto covered = [&](const Key& key) { return within.Covers(key.team, key.seat); };
   // A whole number is an id and nothing else: a secret may well begin with the same digits.
@@ -373,20 +408,25 @@ Result<Key> Directory::FindKey(std::string_view text, const Scope& within) const
     return Fail(Reason::kNoSuchKey, "no key {}; 'penstock key ls' shows those that exist", text);
   }
 
+  // A whole secret, or exactly what is shown of it. Anything between the two could name another key than was
+  // meant.
   std::string_view shown = text;
-  if (shown.starts_with(kSecretPrefix)) shown.remove_prefix(kSecretPrefix.size());
-  shown = shown.substr(0, std::min(shown.find_first_of("."), kShownLength));
+  while (shown.ends_with('.')) shown.remove_suffix(1);
+  const auto secret = by_digest_.find(Sha256(text));
   std::vector<const Key*> matches;
   for (const auto& [_, key] : keys_) {
-    const bool begins = std::string_view(key.prefix).substr(kSecretPrefix.size()).starts_with(shown);
-    if (!shown.empty() && begins && covered(key)) matches.push_back(&key);
+    const std::string_view prefix = key.prefix;
+    const bool named = shown == prefix || shown == prefix.substr(kSecretPrefix.size()) ||
+                       (secret != by_digest_.end() && secret->second == key.id);
+    if (named && covered(key)) matches.push_back(&key);
   }
   if (matches.size() == 1) return *matches.front();
   if (matches.empty()) {
-    return Fail(Reason::kNoSuchKey, "no key '{}'; 'penstock key ls' shows those that exist", ShownPart(text));
+    return Fail(Reason::kNoSuchKey,
+                "no key '{}'; give its id or its whole prefix, as 'penstock key ls' shows them",
+                ShownPart(text));
   }
-  return Fail(Reason::kKeyAmbiguous, "{} keys begin with '{}'; give its id or more characters",
-              matches.size(), ShownPart(text));
+  return Fail(Reason::kKeyAmbiguous, "{} keys begin with '{}'; give its id", matches.size(), ShownPart(text));
 }
 
 }  // namespace penstock

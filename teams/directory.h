@@ -40,6 +40,7 @@ class Directory {
   void CreateLogin(const Write& write, KeyId id, std::string_view name, Done<Result<CreatedKey>> done);
   void RevokeKey(const Write& write, KeyId id, Done<Status> done);
   Result<Key> GetKey(KeyId id) const;
+  bool IsRevoked(KeyId key) const;
   Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const;
 
   std::string TeamName(TeamId team) const;  // "operator" for 0
@@ -48,6 +49,9 @@ class Directory {
  private:
   static Status Insert(Database& database, Key& key, const Digest& digest);
   void Remember(const Key& key, const Digest& digest);
+  bool Works(const Key& key) const;
+  bool HasKeyNamed(TeamId team, std::string_view name) const;
+  Result<std::string> KeyNameFor(TeamId team, const std::string& wanted) const;
   Result<Key> NewKeyOf(const NewKey& wanted) const;
   Result<Key> RenewalOf(KeyId id, Nanos overlap) const;
   Result<Key> LoginOf(KeyId id, std::string_view name) const;
@@ -58,7 +62,8 @@ class Directory {
 
   const Clock& clock_;
   std::map<TeamId, Team> teams_;
-  std::set<std::string> new_teams_;  // that are being written
+  std::set<std::string> new_teams_;  // folded names that are being written
+  std::set<std::pair<TeamId, std::string>> new_keys_;
   std::map<KeyId, Key> keys_;
   boost::unordered_flat_map<Digest, KeyId, DigestHash> by_digest_;
 };

@@ -54,7 +54,7 @@ TEST(Directory, EveryRefusalSaysWhatIsWrongAndTheWayOut) {
   const auto expired = world->Authenticate(expiring.secret).error();
   EXPECT_TRUE(Says(expired, expiring.key.prefix)) << expired.message;
   EXPECT_TRUE(Says(expired, "expired on 2023-11-14 22:15 UTC")) << expired.message;
-  EXPECT_TRUE(Says(expired, "penstock key rotate")) << expired.message;
+  EXPECT_TRUE(Says(expired, "ask your team lead for a new one")) << expired.message;
 
   const auto revoked = world.NewKey("blue");
   ASSERT_TRUE(world.RevokeKey(revoked.key.id));
@@ -129,7 +129,7 @@ TEST(Directory, BadWishesAreRefusedByName) {
   EXPECT_EQ(world.RevokeKey(99).error().code, Code::kNotFound);
 }
 
-TEST(Directory, AKeyIsFoundByItsIdOrItsFirstCharacters) {
+TEST(Directory, AKeyIsFoundByItsIdOrItsPrefix) {
   World world;
   const auto red = world.NewKey("red"), blue = world.NewKey("blue");
   constexpr Scope kAll{.reach = Reach::kAll};
@@ -274,6 +274,72 @@ TEST(Directory, NoSecretIsInAnyFile) {
     const std::string bytes(std::istreambuf_iterator<char>(in), {});
     EXPECT_EQ(bytes.find(hidden), std::string::npos) << file.path();
   }
+}
+
+// ---- names, and how keys are named in commands ----
+
+TEST(Directory, AKeyIsFoundByItsWholePrefixOrSecretAndByNothingBetween) {
+  const Scope all{.reach = Reach::kAll};
+  World world;
+  const auto key = world.NewKey("red");
+  const std::string& prefix = key.key.prefix;
+  EXPECT_EQ(world->FindKey(key.secret, all)->id, key.key.id);
+  std::string wrong = key.secret;
+  wrong.back() = wrong.back() == 'x' ? 'y' : 'x';
+  for (const std::string& text : {wrong, key.secret.substr(0, 30), prefix + "zzzz", prefix + "...x",
+                                  prefix.substr(0, prefix.size() - 1), prefix.substr(0, 14)})
+    EXPECT_EQ(world->FindKey(text, all).error().code, Code::kNotFound) << text;
+}
+
+TEST(Directory, AnExpiredKeyIsNotRotated) {
+  World world;
+  ASSERT_TRUE(world.CreateTeam("red"));
+  const auto key = *world.CreateKey({"red", "ci", Role::kDeveloper, {}, world.clock.Wall() + kSecond});
+  world.clock.Advance(2 * kSecond);
+  const auto renewed = world.RotateKey(key.key.id, kSecond);
+  ASSERT_FALSE(renewed);
+  EXPECT_EQ(renewed.error().code, Code::kConflict);
+  EXPECT_NE(renewed.error().message.find("expired on"), std::string::npos) << renewed.error().message;
+}
+
+TEST(Directory, OnlyRevokedKeysAndTheirLoginsAreRevoked) {
+  World world;
+  const auto key = world.NewKey("red");
+  const auto login = *world.CreateLogin(key.key.id, "laptop");
+  const auto renewed = *world.RotateKey(key.key.id, 0);
+  world.clock.Advance(kSecond);
+  EXPECT_FALSE(world->Authenticate(key.secret)) << "it has expired";
+  for (const auto& one : {key, login, renewed}) EXPECT_FALSE(world->IsRevoked(one.key.id));
+  ASSERT_TRUE(world.RevokeKey(key.key.id));
+  EXPECT_TRUE(world->IsRevoked(key.key.id));
+  EXPECT_TRUE(world->IsRevoked(login.key.id));
+  EXPECT_FALSE(world->IsRevoked(renewed.key.id));
+  EXPECT_FALSE(world->IsRevoked(999));
+}
+
+TEST(Directory, NamesThatDifferByCaseOrSpellingAreTheSame) {
+  World world;
+  ASSERT_TRUE(world.CreateTeam("Caf\u00e9"));
+  for (const char* name : {"Caf\u00e9", "caf\u00e9", "CAFE\u0301"})
+    EXPECT_EQ(world.CreateTeam(name).error().code, Code::kConflict) << name;
+  EXPECT_EQ(world.CreateTeam("Operator").error().code, Code::kConflict);
+  EXPECT_EQ(world.CreateTeam("a\u202eb").error().code, Code::kInvalid);
+  EXPECT_EQ(world->Teams().at(0).name, "Caf\u00e9");
+  const auto key = world.CreateKey({"Cafe\u0301", "CI", Role::kDeveloper, {}, 0});
+  ASSERT_TRUE(key) << key.error().message;
+  EXPECT_EQ(world.CreateKey({"Caf\u00e9", "ci", Role::kDeveloper, {}, 0}).error().code, Code::kConflict);
+  ASSERT_TRUE(world.CreateTeam("blue"));
+  EXPECT_TRUE(world.CreateKey({"blue", "ci", Role::kDeveloper, {}, 0})) << "of another team";
+  ASSERT_TRUE(world.RevokeKey(key->key.id));
+  EXPECT_TRUE(world.CreateKey({"1", "ci", Role::kDeveloper, {}, 0}))
+      << "by the team's id; the old key works no more";
+}
+
+TEST(Directory, KeysWithoutANameGetOne) {
+  World world;
+  ASSERT_TRUE(world.CreateTeam("red"));
+  for (const char* name : {"default", "default 2", "default 3"})
+    EXPECT_EQ(world.CreateKey({"red", "", Role::kDeveloper, {}, 0})->key.name, name);
 }
 
 }  // namespace

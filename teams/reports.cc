@@ -119,10 +119,10 @@ Result<Reports> Reports::Open(const std::string& path) {
   PENSTOCK_ASSIGN(reports.rows_,
                   reports.database_.Prepare("SELECT team, key, model, count(*), sum(input), sum(cached),"
                                             " sum(billed), sum(chip_ns), sum(reported) FROM requests"
-                                            " WHERE sequence>=?1 AND sequence<?2 AND ended<>0"
+                                            " WHERE opened>=?1 AND opened<?2 AND ended<>0"
                                             " GROUP BY team, key, model"));
   PENSTOCK_ASSIGN(reports.first_,
-                  reports.database_.Prepare("SELECT sequence FROM requests ORDER BY sequence LIMIT 1"));
+                  reports.database_.Prepare("SELECT opened FROM requests ORDER BY opened LIMIT 1"));
   return reports;
 }
 
@@ -154,25 +154,24 @@ Result<RequestRecord> Reports::Find(const RequestId& id) {
   return record;
 }
 
-// Whole hours come from `usage`, the broken hours at both ends from the requests themselves, which lie
-// in the order of their opening.
+// Whole hours come from `usage`, the broken hours at both ends from the requests themselves.
 Status Reports::AddStored(Nanos since, Nanos until, Tally& tally) {
   const int64_t first_hour = (since + kHour - 1) / kHour;
   const int64_t last_hour = std::max(until / kHour, first_hour);
   const Nanos head_end = std::min(first_hour * kHour, until),
               tail_start = std::max(until / kHour * kHour, head_end);
   PENSTOCK_TRY(tally.AddAll(hours_, first_hour, last_hour));
-  PENSTOCK_TRY(tally.AddAll(rows_, SequenceAt(since), SequenceAt(head_end)));
+  PENSTOCK_TRY(tally.AddAll(rows_, since, head_end));
   if (until == kForever) return {};
-  return tally.AddAll(rows_, SequenceAt(tail_start), SequenceAt(until));
+  return tally.AddAll(rows_, tail_start, until);
 }
 
 // When the first request was opened; the end of all time if none was.
 Result<Nanos> Reports::FirstUse(std::span<const RequestEntryPtr> ending) {
   PENSTOCK_ASSIGN(const bool any, first_.Step());
-  Nanos first = any ? WallOf(first_.Int(0)) : kForever;
+  Nanos first = any ? first_.Int(0) : kForever;
   first_.Reset();
-  for (const RequestEntryPtr& request : ending) first = std::min(first, WallOf(request->id.sequence));
+  for (const RequestEntryPtr& request : ending) first = std::min(first, request->opened);
   return first;
 }
 
@@ -191,8 +190,7 @@ Result<std::vector<UsageSums>> Reports::ReadUsage(const UsageQuery& query,
     PENSTOCK_TRY(AddStored(span.since, span.until, tally));
   }
   for (const RequestEntryPtr& request : ending) {
-    const Nanos opened = WallOf(request->id.sequence);
-    const auto span = std::ranges::find_if(spans, [&](const Span& s) { return s.Has(opened); });
+    const auto span = std::ranges::find_if(spans, [&](const Span& s) { return s.Has(request->opened); });
     if (span == spans.end()) continue;
     PENSTOCK_ASSIGN(const bool stored, ended_.Bind(request->id.sequence).Step());
     ended_.Reset();

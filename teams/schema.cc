@@ -103,10 +103,15 @@ Status AddInput(Database& database) {
   return database.Execute("UPDATE requests SET input=prompt WHERE ended<>0");
 }
 
+// Requests by when they were opened: the clock may be set back, the order of their ids is not.
+Status AddOpenedIndex(Database& database) {
+  return database.Execute("CREATE INDEX requests_opened ON requests(opened)");
+}
+
 // kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
 using Step = Status (*)(Database&);
 constexpr Step kSteps[] = {
-    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported, AddInput,
+    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported, AddInput, AddOpenedIndex,
 };
 
 Status RunSteps(Database& database, int64_t from) {

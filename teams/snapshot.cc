@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <boost/unordered/unordered_flat_set.hpp>
 #include <chrono>
+#include <map>
 #include <thread>
 
 #include "base/check.h"
 #include "teams/journal.h"
 #include "teams/lock.h"
+#include "teams/names.h"
 
 namespace penstock {
 namespace {
@@ -170,6 +172,31 @@ Result<StoreVersion> StoreVersionOf(const std::string& dir) {
   if (::access(StoreFile(dir).c_str(), F_OK) != 0) return StoreVersion{};
   PENSTOCK_ASSIGN(Database database, OpenLive(dir));
   return ReadStoreVersion(database);
+}
+
+Result<bool> StoreIsEmpty(const std::string& dir) {
+  PENSTOCK_ASSIGN(const StoreVersion store, StoreVersionOf(dir));
+  if (store.version == 0) return true;
+  PENSTOCK_ASSIGN(const Database database, OpenLive(dir));
+  PENSTOCK_ASSIGN(const int64_t keys, database.QueryInt("SELECT count(*) FROM keys"));
+  return keys == 0;
+}
+
+Result<std::vector<std::vector<Team>>> TeamsAlike(const std::string& dir) {
+  PENSTOCK_ASSIGN(const Database database, OpenLive(dir));
+  PENSTOCK_ASSIGN(Statement rows, database.Prepare("SELECT id, name FROM teams ORDER BY id"));
+  std::map<std::string, std::vector<Team>> by_name;
+  while (true) {
+    PENSTOCK_ASSIGN(const bool row, rows.Step());
+    if (!row) break;
+    const std::string name(rows.Text(1));
+    by_name[FoldedName(name)].push_back({.id = rows.Int(0), .name = name});
+  }
+  std::vector<std::vector<Team>> alike;
+  for (auto& [_, teams] : by_name) {
+    if (teams.size() > 1) alike.push_back(std::move(teams));
+  }
+  return alike;
 }
 
 Status UpgradeStore(const std::string& dir) {

@@ -8,8 +8,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "teams/schema.h"
+#include "teams/teams.h"
 
 namespace penstock {
 
@@ -29,6 +31,13 @@ Result<StoreCounts> CheckStore(const std::string& dir);
 
 // The version of a directory's store, in use or not; 0: there is none.
 Result<StoreVersion> StoreVersionOf(const std::string& dir);
+
+// Whether a directory's store is missing, has no tables, or has no key, as no store that was in use can be.
+Result<bool> StoreIsEmpty(const std::string& dir);
+
+// The teams of a directory's store, in use or not, of which several have names that differ only by case. New
+// ones cannot be made so; older ones are kept, and named by their ids.
+Result<std::vector<std::vector<Team>>> TeamsAlike(const std::string& dir);
 
 // Brings the store of `dir` to kSchemaVersion. Errors: kConflict (a cloud has it).
 Status UpgradeStore(const std::string& dir);

@@ -134,7 +134,7 @@ void MakeVersion2(const std::string& dir) {
   ASSERT_TRUE(
       database.Execute("ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
                        "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
-                       "ALTER TABLE requests DROP COLUMN input;"
+                       "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                        "PRAGMA user_version=2"));
 }
 
@@ -188,6 +188,28 @@ TEST(Versions, AStoreOfTheFutureNamesWhoMadeIt) {
   EXPECT_EQ(opened.error().code, Code::kUnsupported);
   EXPECT_NE(opened.error().message.find("Penstock 9.9.9"), std::string::npos) << opened.error().message;
   EXPECT_NE(opened.error().message.find("99"), std::string::npos);
+}
+
+TEST(Versions, TeamsOfAnOlderStoreThatDifferByCaseAreKeptAndTold) {
+  TempDir dir;
+  {
+    World world(dir.path);
+    ASSERT_TRUE(world.CreateTeam("red"));
+    ASSERT_TRUE(world.CreateTeam("blue"));
+  }
+  EXPECT_TRUE(TeamsAlike(dir.path)->empty());
+  {
+    auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
+    ASSERT_TRUE(database.Execute("INSERT INTO teams(name, created) VALUES('Red', 1)"));
+  }
+  const auto alike = *TeamsAlike(dir.path);
+  ASSERT_EQ(alike.size(), 1);
+  EXPECT_EQ(alike.at(0).at(0).name, "red");
+  EXPECT_EQ(alike.at(0).at(1).name, "Red");
+  World world(dir.path);
+  EXPECT_EQ(world->Teams().size(), 3);
+  const auto key = world.CreateKey({std::to_string(alike.at(0).at(1).id), "ci", Role::kDeveloper, {}, 0});
+  EXPECT_EQ(key->key.team_name, "Red");
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ Status RequestWriter::End(const RequestEntry& r) {
 }
 
 void RequestWriter::Add(const RequestEntry& r) {
-  const int64_t hour = WallOf(r.id.sequence) / kHour;
+  const int64_t hour = r.opened / kHour;  // its id may be of a later hour: ids never go back
   auto sum = std::ranges::find_if(sums_, [&](const Sum& s) {
     return s.hour == hour && s.team == r.team && s.key == r.key && s.model == r.model;
   });

@@ -199,12 +199,14 @@ class Accounts {
   virtual void RotateKey(KeyId key, Nanos overlap, Done<Result<CreatedKey>> done) = 0;
   // Another secret for the same identity, which can be revoked separately. Errors: kForbidden from a login.
   virtual void CreateLogin(KeyId key, std::string_view name, Done<Result<CreatedKey>> done) = 0;
-  // The key, and the logins made from it, are refused from this call on.
+  // The key, and the logins made from it, are refused from this call on, and IsRevoked.
   virtual void RevokeKey(KeyId key, Done<Status> done) = 0;
+  // Running requests ask: a revoked key ends them, an expired or rotated one lets them finish.
+  virtual bool IsRevoked(KeyId key) const = 0;
   // Errors: kNotFound.
   virtual Result<Key> GetKey(KeyId key) const = 0;
-  // One of those that `within` covers, by its id or how its secret begins. Errors: kNotFound (also for one
-  // that lies outside), kConflict (several begin so).
+  // One of those that `within` covers, by its id, its prefix exactly as it is shown, or its whole secret.
+  // Errors: kNotFound (also for one that lies outside), kConflict (several have this prefix).
   virtual Result<Key> FindKey(std::string_view id_or_prefix, const Scope& within) const = 0;
 
   // ---- what ----

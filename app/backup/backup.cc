@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "app/backup/scratch.h"
 #include "app/common/json_get.h"
 #include "app/common/sha256.h"
 #include "app/common/table.h"
@@ -18,7 +19,6 @@ namespace {
 
 constexpr int64_t kFormat = 1;
 constexpr std::string_view kManifest = "manifest.json";
-constexpr size_t kUpgradesKept = 3;
 
 // ---- the manifest ----------------------------------------------------------------------------------
 
@@ -114,47 +114,6 @@ Result<Backup> ReadManifest(const std::string& path) {
 }
 
 // ---- files -----------------------------------------------------------------------------------------
-
-// A folder that is deleted at the end unless it was moved away.
-class Scratch {
- public:
-  explicit Scratch(std::string path) : path_(std::move(path)) {}
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  Status Create() const {
-    std::error_code error;
-    fs::create_directories(fs::path(path_).parent_path(), error);
-    fs::remove_all(path_, error);
-    if (!fs::create_directory(path_, error) || error)
-      return Fail(Code::kIo, "cannot create {}: {}", path_, error.message());
-    fs::permissions(path_, fs::perms::owner_all, error);
-    return {};
-  }
-  // Renames the folder in one step, and syncs that to the disk.
-  Status MoveTo(const std::string& place) const {
-    if (rename(path_.c_str(), place.c_str()) != 0) {
-      if (errno == EBUSY) return Fail(Code::kIo, "{} is a mount point: use a directory inside it", place);
-      return FailErrno(Code::kIo, "cannot rename the finished folder to " + place);
-    }
-    return SyncFolder(fs::path(place).parent_path());
-  }
-  static Status SyncFolder(const std::string& path) {
-    const Fd folder(open(path.empty() ? "." : path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    return folder && fsync(folder.get()) == 0 ? Status{} : FailErrno(Code::kIo, path);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-std::string ScratchName(const std::string& place) {
-  return fmt::format("{}.partial.{}", place, getpid());
-}
 
 std::string Absolute(const std::string& path) {
   std::string absolute = fs::absolute(path).lexically_normal();
@@ -280,12 +239,13 @@ Result<Backup> MakeBackup(const DataDir& data, const BackupOptions& options) {
     return Fail(Reason::kBackupExists, "{} already exists: name a folder that does not exist yet", place);
   }
   PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), StoreBytes(data), "a backup of the store"));
-  const Scratch scratch(ScratchName(place));
+  RemovePartials(place);
+  Scratch scratch(place);
   PENSTOCK_TRY(scratch.Create());
   PENSTOCK_ASSIGN(const Backup backup, Fill(data, options, scratch.path()));
   PENSTOCK_TRY(WriteSecretFile(scratch.path() + "/" + std::string(kManifest), PrettyJson(ToJson(backup))));
   PENSTOCK_TRY(CheckBackup(scratch.path()));
-  PENSTOCK_TRY(Scratch::SyncFolder(scratch.path()));
+  PENSTOCK_TRY(SyncFolder(scratch.path()));
   PENSTOCK_TRY(scratch.MoveTo(place));
   return backup;
 }
@@ -355,85 +315,29 @@ Result<Backup> RestoreBackup(const std::string& path, const std::string& data) {
   uint64_t bytes = 0;
   for (const ModelFile& file : backup.files) bytes += IsWeight(file) ? 0 : file.size;
   PENSTOCK_TRY(RequireDisk(fs::path(place).parent_path(), bytes, "the restored data"));
-  const Scratch scratch(ScratchName(place));
+  RemovePartials(place);
+  Scratch scratch(place);
   PENSTOCK_TRY(scratch.Create());
   PENSTOCK_TRY(Place(backup, path, scratch.path()));
-  PENSTOCK_TRY(Scratch::SyncFolder(scratch.path()));
+  PENSTOCK_TRY(SyncFolder(scratch.path()));
   PENSTOCK_TRY(scratch.MoveTo(place));
   return backup;
 }
 
-// ---- upgrades --------------------------------------------------------------------------------------
+// ---- finding ---------------------------------------------------------------------------------------
 
-namespace {
-
-struct Kept {
-  std::string path;
-  Backup backup;
-};
-
-// The backups that upgrades made, oldest first.
-std::vector<Kept> UpgradeBackups(const DataDir& data) {
-  std::vector<Kept> kept;
+std::vector<FoundBackup> BackupsIn(const std::string& folder) {
+  std::vector<FoundBackup> found;
   std::error_code error;
-  for (fs::directory_iterator at(data.Backups(), error), end; !error && at != end; at.increment(error)) {
-    if (!at->path().filename().string().starts_with("before-v")) continue;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (IsPartial(at->path().filename().string())) continue;
     const auto text = ReadTextFile(at->path() / kManifest);
     const auto object = text.has_value() ? ParseJsonObject(*text, "") : std::unexpected(text.error());
-    if (object.has_value()) kept.push_back({.path = at->path(), .backup = FromJson(*object)});
+    if (object.has_value()) found.push_back({.path = at->path(), .backup = FromJson(*object)});
   }
-  std::ranges::sort(kept, {}, [](const Kept& k) { return std::pair(k.backup.created, k.path); });
-  return kept;
-}
-
-Error Newer(const DataDir& data, const StoreVersion& store) {
-  std::string way_back = "start that version, or a later one";
-  const auto kept = UpgradeBackups(data);
-  const auto ours = std::ranges::find_if(
-      kept.rbegin(), kept.rend(), [](const Kept& k) { return k.backup.store_version <= kSchemaVersion; });
-  if (ours != kept.rend()) {
-    way_back += fmt::format(
-        "; or go back to the state before the upgrade, of {}: penstock restore {} --data ANOTHER_DIRECTORY",
-        HumanTime(static_cast<double>(ours->backup.created)), ours->path);
-  }
-  return {Code::kUnsupported,
-          fmt::format(
-              "the data in {} was last written by {} (its store has version {}; this Penstock {} supports "
-              "versions up to {}): {}",
-              data.path(), store.program, store.version, PENSTOCK_VERSION, kSchemaVersion, way_back),
-          Reason::kStoreNewer};
-}
-
-std::string Stamp() {
-  const auto now = static_cast<time_t>(SystemClock().Wall() / kSecond);
-  tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  strftime(text, sizeof text, "%Y%m%d-%H%M%S", &parts);
-  return text;
-}
-
-}  // namespace
-
-Status UpgradeData(const DataDir& data) {
-  PENSTOCK_ASSIGN(const StoreVersion store, StoreVersionOf(data.path()));
-  if (store.version == 0 || store.version == kSchemaVersion) return {};
-  if (store.version > kSchemaVersion) return std::unexpected(Newer(data, store));
-  const std::string place = fmt::format("{}/before-v{}-{}", data.Backups(), kSchemaVersion, Stamp());
-  auto made = MakeBackup(data, {.to = place, .config_file = "", .weights = false});
-  if (!made.has_value()) {
-    return Fail(Reason::kUpgradeWithoutBackup,
-                "nothing was upgraded, because the backup before it failed: {}", made.error().message);
-  }
-  PENSTOCK_TRY(UpgradeStore(data.path()));
-  fmt::print(stderr, "penstock: the store was upgraded from version {} to {}; backup of the old state: {}\n",
-             store.version, kSchemaVersion, place);
-  const auto kept = UpgradeBackups(data);
-  for (size_t i = 0; i + kUpgradesKept < kept.size(); ++i) {
-    std::error_code ignored;
-    fs::remove_all(kept[i].path, ignored);
-  }
-  return {};
+  std::ranges::sort(found, {},
+                    [](const FoundBackup& one) { return std::pair(one.backup.created, one.path); });
+  return found;
 }
 
 }  // namespace penstock

@@ -52,9 +52,11 @@ Result<Backup> CheckBackup(const std::string& path);
 // Errors: those of CheckBackup; kConflict (the directory is in use or not empty).
 Result<Backup> RestoreBackup(const std::string& path, const std::string& data);
 
-// Upgrades the data directory's store to this program's version, after a backup to DATA/backups, of which the
-// last three are kept. Errors: kUnsupported: the store has a later version; names the program that made it
-// and how to go back. REQUIRES: no cloud runs on it.
-Status UpgradeData(const DataDir& data);
+struct FoundBackup {
+  std::string path;
+  Backup backup;
+};
+// The complete backups of a folder, oldest first; their files are not checked.
+std::vector<FoundBackup> BackupsIn(const std::string& folder);
 
 }  // namespace penstock

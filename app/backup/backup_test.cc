@@ -1,5 +1,8 @@
 #include "app/backup/backup.h"
 
+#include "app/backup/scratch.h"
+#include "app/backup/upgrade.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -150,13 +153,69 @@ TEST_F(BackupTest, ABackupOfALaterVersionIsRefusedWithThatVersion) {
   EXPECT_THAT(restored.error().message, HasSubstr("9.9.9"));
 }
 
+// ---- what must be there before a start ----
+
+TEST_F(BackupTest, AStoreThatIsMissingOrEmptyBesideAnOperatorKeyIsNotReplacedByAnEmptyOne) {
+  EXPECT_TRUE(RequireStore(*data_));
+  ASSERT_TRUE(
+      MakeBackup(*data_, {.to = data_->Backups() + "/20300101", .config_file = "", .weights = false}));
+  const std::string store = data_->path() + "/penstock.db";
+  const auto refused = [&] {
+    const Status status = RequireStore(*data_);
+    EXPECT_FALSE(status);
+    if (status) return;
+    EXPECT_EQ(status.error().code, Code::kCorrupt);
+    EXPECT_THAT(status.error().message,
+                HasSubstr("penstock restore " + data_->Backups() + "/20300101 --data"));
+    EXPECT_THAT(status.error().message, HasSubstr("mv " + data_->OperatorKeyFile()));
+  };
+  fs::rename(store, store + ".away");
+  fs::remove(store + "-wal");
+  refused();
+  Write(store, "");
+  refused();
+  fs::remove(store);
+  Open(data_->path()).reset();  // tables, and no key
+  refused();
+  fs::remove(data_->OperatorKeyFile());
+  EXPECT_TRUE(RequireStore(*data_)) << "a fresh start";
+}
+
+TEST_F(BackupTest, WithoutABackupThatIsSaid) {
+  fs::remove(data_->path() + "/penstock.db");
+  const Status status = RequireStore(*data_);
+  ASSERT_FALSE(status);
+  EXPECT_THAT(status.error().message, HasSubstr("There is no backup in"));
+}
+
+TEST_F(BackupTest, FoldersThatKilledRunsLeftAreRemovedAndThoseThatAreBeingFilledAreNot) {
+  const std::string folder = data_->Backups();
+  fs::create_directories(folder + "/a.partial.4000000");
+  Write(folder + "/a.partial.4000000/penstock.db", "half");
+  fs::create_directories(folder + "/mine.partial.x");
+  fs::create_directories(folder + "/whole");
+  Write(folder + "/file.partial.1", "not a folder");
+  Scratch running(folder + "/b");
+  ASSERT_TRUE(running.Create());
+  RemovePartialsIn(folder);
+  EXPECT_FALSE(fs::exists(folder + "/a.partial.4000000"));
+  for (const std::string& kept :
+       {folder + "/mine.partial.x", folder + "/whole", folder + "/file.partial.1", running.path()})
+    EXPECT_TRUE(fs::exists(kept)) << kept;
+  fs::create_directories(folder + "/c.partial.1");
+  fs::create_directories(folder + "/d.partial.1");
+  RemovePartials(folder + "/c");
+  EXPECT_FALSE(fs::exists(folder + "/c.partial.1"));
+  EXPECT_TRUE(fs::exists(folder + "/d.partial.1"));
+}
+
 // ---- upgrades ----
 
 TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
   for (int i = 0; i < 5; ++i) {
     SetStoreVersion(data_->path(), 2,
                     "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
-                    "ALTER TABLE requests DROP COLUMN input;"
+                    "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                     "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
     const auto upgraded = UpgradeData(*data_);
     ASSERT_TRUE(upgraded) << upgraded.error().message;
@@ -179,7 +238,7 @@ TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
 TEST_F(BackupTest, AStoreOfALaterVersionIsRefusedWithTheWayBack) {
   SetStoreVersion(data_->path(), 2,
                   "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
-                  "ALTER TABLE requests DROP COLUMN input;"
+                  "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                   "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
   ASSERT_TRUE(UpgradeData(*data_));
   SetStoreVersion(data_->path(), 99, "INSERT INTO upgrades VALUES(99, '9.9.9', 1)");

@@ -117,8 +117,10 @@ Result<json::object> Cloud::Post(const std::string& path, const json::object& bo
 }
 
 Status Cloud::Stream(const std::string& path, const json::object& body,
-                     const std::function<Status(std::string_view)>& on_line, HttpResponse* response) const {
+                     const std::function<Status(std::string_view)>& on_line, HttpResponse* response,
+                     std::function<bool()> stop) const {
   HttpRequest request = Request("POST", path, json::serialize(body));
+  request.stop = std::move(stop);
   std::string pending;
   long status = 0;
   std::string reason;

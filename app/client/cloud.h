@@ -29,9 +29,10 @@ class Cloud {
   Result<boost::json::object> Post(const std::string& path, const boost::json::object& body) const;
   Result<boost::json::object> Delete(const std::string& path) const { return Send("DELETE", path, ""); }
 
-  // A streamed request; `on_line` gets each line of the answer.
+  // A streamed request; `on_line` gets each line of the answer. `stop`: see HttpRequest::stop.
   Status Stream(const std::string& path, const boost::json::object& body,
-                const std::function<Status(std::string_view line)>& on_line, HttpResponse* response) const;
+                const std::function<Status(std::string_view line)>& on_line, HttpResponse* response,
+                std::function<bool()> stop = {}) const;
 
   const std::string& url() const { return endpoint_.url; }
   const Endpoint& endpoint() const { return endpoint_; }

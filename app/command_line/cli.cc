@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 #include "base/nearest.h"
 
@@ -40,6 +42,43 @@ std::vector<std::string> OptionsOf(const CLI::App& command) {
   return names;
 }
 
+// What users of other programs type, and what it is called here.
+std::string_view NameHere(const CLI::App& command, std::string_view word) {
+  struct Known {
+    std::string_view theirs, ours;
+  };
+  static constexpr std::array kTop = {Known{"serve", "penstock up"},
+                                      Known{"start", "penstock up"},
+                                      Known{"run", "penstock chat MODEL"},
+                                      Known{"list", "penstock model ls"},
+                                      Known{"ls", "penstock model ls"},
+                                      Known{"models", "penstock model ls"},
+                                      Known{"ps", "penstock status"},
+                                      Known{"pull", "penstock model pull"},
+                                      Known{"rm", "penstock model rm"},
+                                      Known{"create", "penstock key create"},
+                                      Known{"import", "penstock model import"},
+                                      Known{"logs", "penstock log"},
+                                      Known{"teams", "penstock team ls"},
+                                      Known{"keys", "penstock key ls"},
+                                      Known{"engines", "penstock engine ls"},
+                                      Known{"show", "penstock model show"},
+                                      Known{"load", "penstock model load"},
+                                      Known{"unload", "penstock model unload"}};
+  static constexpr std::array kWithin = {
+      Known{"list", "ls"},        Known{"show", "ls"},       Known{"delete", "rm"},
+      Known{"remove", "rm"},      Known{"add", "create"},    Known{"new", "create"},
+      Known{"download", "pull"},  Known{"delete", "revoke"}, Known{"remove", "revoke"},
+      Known{"undrain", "resume"}, Known{"stop", "drain"}};
+  const auto commands = CommandsOf(command);
+  const bool top = command.get_parent() == nullptr;
+  for (const Known& known : top ? std::span<const Known>(kTop) : std::span<const Known>(kWithin)) {
+    if (known.theirs == word && (top || std::ranges::find(commands, known.ours) != commands.end()))
+      return known.ours;
+  }
+  return {};
+}
+
 std::string Unknown(const CLI::App& command, const std::string& word) {
   const std::string name = NameOf(command);
   if (word.starts_with('-')) {
@@ -48,6 +87,8 @@ std::string Unknown(const CLI::App& command, const std::string& word) {
   }
   const auto commands = CommandsOf(command);
   if (commands.empty()) return fmt::format("{}: unexpected argument '{}'", name, word);
+  if (const std::string_view ours = NameHere(command, word); !ours.empty())
+    return fmt::format("{} has no command '{}' (did you mean '{}'?)", name, word, ours);
   return fmt::format("{} has no command '{}'{}", name, word, DidYouMean(word, commands));
 }
 

@@ -1,6 +1,8 @@
 // `penstock chat MODEL`: chats with a model in the terminal, through the HTTP API that every client uses.
+#include <signal.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <iostream>
 
 #include "app/client/cloud.h"
@@ -63,8 +65,30 @@ Status TakeChunk(std::string_view data, Answer& answer,
   return {};
 }
 
-Result<Answer> Ask(const Cloud& cloud, const Options& options, const json::array& messages) {
-  Answer answer;
+// While it lives, Ctrl-C sets `interrupted` instead of ending the program.
+volatile std::sig_atomic_t interrupted = 0;
+class Interruptible {
+ public:
+  Interruptible() {
+    interrupted = 0;
+    struct sigaction action{};
+    action.sa_handler = [](int) { interrupted = 1; };
+    sigaction(SIGINT, &action, &before_);
+  }
+  ~Interruptible() { sigaction(SIGINT, &before_, nullptr); }
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+
+ private:
+  struct sigaction before_{};
+};
+
+// The server says how many requests wait before this one, as a comment in the stream.
+void ShowWaiting(std::string_view comment) {
+  if (isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\r\033[K\033[2m{}\033[0m\r", comment);
+}
+
+Status Ask(const Cloud& cloud, const Options& options, const json::array& messages, Answer& answer) {
   const Nanos began = SystemClock().Monotonic();
   const auto elapsed = [&] { return static_cast<double>(SystemClock().Monotonic() - began) / 1e9; };
   const auto print = [&](const std::string& text) {
@@ -76,13 +100,14 @@ Result<Answer> Ask(const Cloud& cloud, const Options& options, const json::array
   PENSTOCK_TRY(cloud.Stream(
       "/v1/chat/completions", Body(options, messages),
       [&](std::string_view line) -> Status {
+        if (line.starts_with(": ")) ShowWaiting(line.substr(2));
         if (!line.starts_with("data: ") || line == "data: [DONE]") return {};
         return TakeChunk(line.substr(6), answer, print);
       },
-      &response));
+      &response, [] { return interrupted != 0; }));
   answer.total_s = elapsed();
   answer.request_id = response.Header("x-request-id");
-  return answer;
+  return {};
 }
 
 void ShowFigures(const Answer& answer) {
@@ -110,14 +135,24 @@ json::object Message(std::string_view role, std::string_view content) {
 
 Result<int> Converse(const Cloud& cloud, const Options& options, json::array messages) {
   if (isatty(STDIN_FILENO) == 1)
-    fmt::print(stderr, "Chat with {}. An empty line or Ctrl-D ends it.\n", options.model);
+    fmt::print(stderr, "Chat with {}. Ctrl-C stops an answer, Ctrl-D ends the chat.\n", options.model);
   for (std::string line;;) {
     if (isatty(STDIN_FILENO) == 1) fmt::print(stderr, "> ");
-    if (!std::getline(std::cin, line) || line.empty()) return 0;
+    if (!std::getline(std::cin, line)) return 0;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     messages.push_back(Message("user", line));
-    PENSTOCK_ASSIGN(const Answer answer, Ask(cloud, options, messages));
+    Answer answer;
+    {
+      const Interruptible here;
+      const Status asked = Ask(cloud, options, messages, answer);
+      if (!asked && !interrupted) return std::unexpected(asked.error());
+    }
     fmt::print("\n");
-    ShowFigures(answer);
+    if (interrupted) {
+      fmt::print(stderr, "[stopped]\n");
+    } else {
+      ShowFigures(answer);
+    }
     messages.push_back(Message("assistant", answer.text));
   }
 }
@@ -128,7 +163,8 @@ Result<int> Chat(const LoadedConfig& loaded, const Options& options) {
   if (!options.system.empty()) messages.push_back(Message("system", options.system));
   if (options.words.empty()) return Converse(cloud, options, std::move(messages));
   messages.push_back(Message("user", fmt::format("{}", fmt::join(options.words, " "))));
-  PENSTOCK_ASSIGN(const Answer answer, Ask(cloud, options, messages));
+  Answer answer;
+  PENSTOCK_TRY(Ask(cloud, options, messages, answer));
   if (options.as_json) {
     ShowJson(answer);
   } else {

@@ -1,7 +1,9 @@
 // `penstock engine`: lists engines and takes one out of service for maintenance; `penstock restart`: restarts
 // one process after another with the installed binary, without losing a request.
+#include <fmt/ranges.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <map>
 #include <thread>
 
@@ -107,6 +109,39 @@ Result<int> PostToEngine(const LoadedConfig& loaded, const std::string& engine, 
   return 0;
 }
 
+// Models that only this engine serves: once it drains, their requests are refused.
+std::vector<std::string> OnlyServedBy(const json::object& engines, const std::string& name) {
+  std::vector<std::string> only, others;
+  for (const auto& value : GetArray(engines, "data")) {
+    const auto& engine = value.get_object();
+    const bool this_one = GetText(engine, "name") == name;
+    if (!this_one && GetText(engine, "state") != "up") continue;
+    for (const auto& model : GetArray(engine, "models")) {
+      if (GetText(model.get_object(), "state") != "ready") continue;
+      (this_one ? only : others).push_back(GetText(model.get_object(), "name"));
+    }
+  }
+  std::erase_if(only,
+                [&](const std::string& model) { return std::ranges::find(others, model) != others.end(); });
+  return only;
+}
+
+Result<int> Drain(const LoadedConfig& loaded, const std::string& engine, bool force) {
+  PENSTOCK_ASSIGN(const Cloud cloud, Cloud::Open(loaded.config));
+  PENSTOCK_ASSIGN(const json::object engines, cloud.Get("/admin/v1/engines"));
+  if (const auto only = OnlyServedBy(engines, engine); !only.empty() && !force) {
+    return Fail(
+        Code::kConflict,
+        "{} is the last engine that serves {}: while it drains, requests for that are refused. To drain it "
+        "nevertheless: penstock engine drain {} --force",
+        engine, fmt::join(only, ", "), engine);
+  }
+  PENSTOCK_ASSIGN(const json::object answer,
+                  cloud.Post(fmt::format("/admin/v1/engines/{}/drain", engine), {}));
+  PrintEngines(answer);
+  return 0;
+}
+
 // ---- restart ---------------------------------------------------------------------------------------
 
 // Pids by engine.
@@ -206,7 +241,15 @@ void AddEngineCommands(CLI::App& app, Cli& cli) {
       cli.run = [name, word](const LoadedConfig& loaded) { return PostToEngine(loaded, *name, word); };
     });
   };
-  add("drain", "Send an engine no new requests; move or finish those it has");
+  auto force = std::make_shared<bool>(false);
+  CLI::App* drain =
+      engine->add_subcommand("drain", "Send an engine no new requests; move or finish those it has");
+  drain->add_option("engine", *name, "name of the engine")->type_name("ENGINE")->required();
+  drain->add_flag("--force", *force, "also if no other engine serves one of its models");
+  drain->footer("Example:\n  penstock engine drain cpu0");
+  drain->callback([&cli, name, force] {
+    cli.run = [name, force](const LoadedConfig& loaded) { return Drain(loaded, *name, *force); };
+  });
   add("resume", "Send requests to an engine again");
 
   CLI::App* restart = app.add_subcommand("restart", "Restart one process after another; no request is lost");

@@ -38,7 +38,9 @@ Result<int> ShowStatus(const LoadedConfig& loaded, bool as_json) {
   }
   if (!answer.has_value()) return std::unexpected(answer.error());
   const json::object& status = *answer;
-  const size_t columns = IsTerminal() ? std::max<size_t>(SizeOfTerminal().columns, 40) : kPlainColumns;
+  // What is not a terminal gets every line whole.
+  const size_t columns =
+      IsTerminal() ? std::max<size_t>(SizeOfTerminal().columns, 40) : std::string::npos - 1;
   fmt::print("{}", as_json ? PrettyJson(status) : StatusText(status, cloud.url(), columns));
   // Printed below the screen and never cut: users compare it when they log in.
   const std::string fingerprint = GetText(status, "tls_fingerprint");

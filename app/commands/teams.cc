@@ -1,10 +1,16 @@
 // `penstock team …` and `penstock key …`.
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cctype>
+
 #include "app/client/cloud.h"
 #include "app/commands/commands.h"
 #include "app/common/http.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"
 #include "app/settings/units.h"
+#include "base/nearest.h"
 
 namespace penstock {
 namespace json = boost::json;
@@ -81,21 +87,48 @@ int ShowCreated(const json::object& created, const Options& options, std::string
   return 0;
 }
 
-// "30d" from now, or the end of "2026-12-31" in local time → Unix seconds.
+// "30d" from now, or the end of "2026-12-31" in local time → Unix seconds. Errors complete "--expires …".
 Result<int64_t> ParseExpiry(const std::string& text) {
+  const int64_t now = SystemClock().Wall() / kSecond;
   tm day{};
   if (const char* end = strptime(text.c_str(), "%Y-%m-%d", &day); end != nullptr && *end == '\0') {
-    day.tm_isdst = -1;
-    day.tm_mday += 1;
-    return static_cast<int64_t>(mktime(&day));
+    tm next = day;
+    next.tm_isdst = -1;
+    next.tm_mday += 1;
+    const auto end_of_day = static_cast<int64_t>(mktime(&next));
+    const time_t before = end_of_day - 1;
+    tm last{};
+    localtime_r(&before, &last);
+    if (last.tm_mday != day.tm_mday)
+      return Fail(Code::kInvalid, "must be a day of the calendar, not '{}'", text);
+    if (end_of_day <= now) return Fail(Code::kInvalid, "must be in the future, not '{}'", text);
+    return end_of_day;
   }
   const auto after = ParseDuration(text);
-  if (!after.has_value())
-    return Fail(Code::kInvalid, "--expires must be a time such as 90d or 2026-12-31, not '{}'", text);
-  return (SystemClock().Wall() + *after) / kSecond;
+  const bool unit = !text.empty() && std::isalpha(static_cast<unsigned char>(text.back())) != 0;
+  if (after.has_value() && unit && *after > 0) return now + *after / kSecond;
+  return Fail(Code::kInvalid,
+              "must be a time with its unit, such as 90d or 12h, or a day such as 2026-12-31, not '{}'",
+              text);
+}
+
+// A key whose models are misspelt could use nothing. Roles that may not see models are not checked.
+Status CheckModels(const Cloud& cloud, const std::vector<std::string>& models) {
+  if (models.empty()) return {};
+  const auto answer = cloud.Get("/v1/models");
+  if (!answer.has_value()) return {};
+  std::vector<std::string> known;
+  for (const auto& value : GetArray(*answer, "data")) known.push_back(GetText(value.as_object(), "id"));
+  for (const std::string& model : models) {
+    if (std::ranges::find(known, model) != known.end()) continue;
+    return Fail(Reason::kModelNotInstalled, "--model: there is no model '{}'{}; there are: {}", model,
+                DidYouMean(model, known), known.empty() ? "none" : fmt::format("{}", fmt::join(known, ", ")));
+  }
+  return {};
 }
 
 Result<int> CreateKey(const Cloud& cloud, const Options& options) {
+  PENSTOCK_TRY(CheckModels(cloud, options.models));
   json::object body;
   if (!options.team.empty()) body["team"] = options.team;
   if (!options.name.empty()) body["name"] = options.name;
@@ -106,7 +139,10 @@ Result<int> CreateKey(const Cloud& cloud, const Options& options) {
   }
   PENSTOCK_ASSIGN(const auto created, cloud.Post("/admin/v1/keys", body));
   const std::string owner = options.team.empty() ? "" : fmt::format(" of team '{}'", options.team);
-  return ShowCreated(created, options, fmt::format("Created a key{}.", owner));
+  const double expires = GetReal(created, "expires");
+  return ShowCreated(
+      created, options,
+      fmt::format("Created a key{}{}.", owner, expires > 0 ? ", valid until " + HumanTime(expires) : ""));
 }
 
 std::string StateOf(const json::object& key) {
@@ -152,7 +188,7 @@ Result<int> RotateKey(const Cloud& cloud, const Options& options) {
   const auto& old = GetObject(created, "old");
   return ShowCreated(created, options,
                      *overlap == 0
-                         ? "Created a new secret; the old one is revoked."
+                         ? "Created a new secret; the old one takes no more requests."
                          : fmt::format("Created a new secret; the old one works until {} (to revoke it "
                                        "earlier: penstock key revoke {}).",
                                        HumanTime(GetReal(old, "expires")), GetInt(old, "id")));
@@ -183,7 +219,13 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
       ->type_name("MODEL")
       ->allow_extra_args(false);
   create->add_option("--expires", options->expires, "expires after a time (90d) or on a day (2026-12-31)")
-      ->type_name("TIME");
+      ->type_name("TIME")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const auto parsed = ParseExpiry(text);
+            return parsed ? std::string() : parsed.error().message;
+          },
+          ""));
   create->add_flag("--json", options->as_json, "print JSON");
   create->footer(
       "Example:\n  penstock key create --team research --name ci --model smollm2-135m --expires 90d");
@@ -196,7 +238,7 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
   OnChosen(list, cli, options, ListKeys);
 
   CLI::App* rotate = key->add_subcommand("rotate", "Create a new secret for a key");
-  rotate->add_option("key", options->key, "the key's id, or the beginning of its secret")->required();
+  rotate->add_option("key", options->key, "the key's id, or its prefix as `key ls` shows it")->required();
   options->overlap = "24h";
   rotate->add_option("--overlap", options->overlap,
                      "how long the old secret still works (default 24h; 0: revoke it now, if it leaked)");
@@ -205,7 +247,7 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
   OnChosen(rotate, cli, options, RotateKey);
 
   CLI::App* revoke = key->add_subcommand("revoke", "Revoke a key immediately");
-  revoke->add_option("key", options->key, "the key's id, or the beginning of its secret")->required();
+  revoke->add_option("key", options->key, "the key's id, or its prefix as `key ls` shows it")->required();
   revoke->add_flag("--json", options->as_json, "print JSON");
   revoke->footer("Example:\n  penstock key revoke 3");
   OnChosen(revoke, cli, options, RevokeKey);

@@ -1,6 +1,11 @@
 // `penstock up`, and the hidden commands of its child processes.
 #include "app/launch/up.h"
 
+#include <signal.h>
+
+#include <chrono>
+#include <thread>
+
 #include "app/commands/commands.h"
 #include "app/launch/await.h"
 #include "app/launch/engine_process.h"
@@ -8,6 +13,30 @@
 #include "app/models/inspect.h"
 
 namespace penstock {
+namespace {
+
+Result<int> Stop(const LoadedConfig& loaded) {
+  PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(loaded.config.data));
+  const int supervisor = data.LockedBy();
+  if (supervisor <= 0) {
+    return Fail(Reason::kNotRunning, "no cloud runs on {}: `stop` works only on the cloud's own machine",
+                data.path());
+  }
+  fmt::print(stderr, "stopping the cloud on {} (process {}) when its running requests are finished\n",
+             data.path(), supervisor);
+  if (kill(supervisor, SIGTERM) != 0)
+    return FailErrno(Code::kForbidden, fmt::format("cannot signal the supervisor (process {})", supervisor));
+  const Nanos until = SystemClock().Monotonic() + loaded.config.gateway.drain_timeout + 60 * kSecond;
+  while (data.LockedBy() == supervisor) {
+    if (SystemClock().Monotonic() > until)
+      return Fail(Code::kDeadline, "it has not ended yet (process {})", supervisor);
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  fmt::print("stopped\n");
+  return 0;
+}
+
+}  // namespace
 
 void AddUpCommand(CLI::App& app, Cli& cli) {
   CLI::App* up = app.add_subcommand("up", "Start the cloud on this machine and keep it running until Ctrl-C");
@@ -18,6 +47,10 @@ void AddUpCommand(CLI::App& app, Cli& cli) {
       "  penstock up\n"
       "  penstock up --listen 0.0.0.0:8700 --tls-self-signed --data /srv/penstock --engine-memory 48GiB");
   up->callback([&cli] { cli.run = Up; });
+
+  CLI::App* stop = app.add_subcommand("stop", "Stop the cloud that runs on this machine's data directory");
+  stop->footer("It takes no new requests, finishes those that run, and ends.\n\nExample:\n  penstock stop");
+  stop->callback([&cli] { cli.run = Stop; });
 }
 
 void AddHiddenCommands(CLI::App& app, Cli& cli) {

@@ -144,7 +144,7 @@ void AddUsageCommand(CLI::App& app, Cli& cli) {
   usage->add_option("--request", options->request, "one request, by its x-request-id");
   usage->add_option("--team", options->team, "only this team")->type_name("TEAM");
   usage->add_option("--model", options->model, "only this model")->type_name("MODEL");
-  usage->add_option("--for-key", options->key, "only this key: its id, or the beginning of its secret");
+  usage->add_option("--for-key", options->key, "only this key: its id, or its prefix as `key ls` shows it");
   usage->add_option("--since", options->since, "a time ago (24h) or a day (2026-03-01); default: no limit");
   usage->add_option("--until", options->until, "a time ago or a day; default: now");
   usage->add_flag("--by-key", options->by_key, "one row for each key");

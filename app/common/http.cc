@@ -97,11 +97,17 @@ Error Explain(CURLcode code, const HttpRequest& request, const char* detail) {
     case CURLE_TOO_MANY_REDIRECTS:
       return {Code::kInvalid, fmt::format("{}: redirect loop", request.url)};
     case CURLE_URL_MALFORMAT:
+    case CURLE_ABORTED_BY_CALLBACK:
+      return {Code::kCancelled, "stopped"};
     case CURLE_UNSUPPORTED_PROTOCOL:
       return {Code::kInvalid, fmt::format("'{}' is not an http or https URL", request.url)};
     default:
       return unavailable(fmt::format("{}: {}", host, *detail != '\0' ? detail : curl_easy_strerror(code)));
   }
+}
+
+int OnProgress(void* request, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  return static_cast<const HttpRequest*>(request)->stop() ? 1 : 0;
 }
 
 long Milliseconds(Nanos time) {
@@ -182,6 +188,11 @@ Result<HttpResponse> SendHttp(const HttpRequest& request) {
   curl_easy_setopt(handle.get(), CURLOPT_HEADERDATA, &transfer);
   curl_easy_setopt(handle.get(), CURLOPT_WRITEFUNCTION, OnBody);
   curl_easy_setopt(handle.get(), CURLOPT_WRITEDATA, &transfer);
+  if (request.stop) {
+    curl_easy_setopt(handle.get(), CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(handle.get(), CURLOPT_XFERINFODATA, &request);
+    curl_easy_setopt(handle.get(), CURLOPT_XFERINFOFUNCTION, OnProgress);
+  }
   SetMethod(handle.get(), request);
   SetTrust(handle.get(), request);
   SetLimits(handle.get(), request);

@@ -38,6 +38,8 @@ struct HttpRequest {
   std::function<Status(const HttpResponse&)> on_headers{};
   // Gets the body as it arrives, instead of HttpResponse::body. An Error ends the request with it.
   std::function<Status(std::string_view)> on_body{};
+  // Asked about once a second, and after each signal; true ends the request with kCancelled. Empty: never.
+  std::function<bool()> stop{};
 };
 
 // Any HTTP status is a response. Errors: kUnavailable (names the host and the reason: no such host, nothing

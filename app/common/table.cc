@@ -1,6 +1,7 @@
 #include "app/common/table.h"
 
 #include <fmt/format.h>
+#include <utf8proc.h>
 
 #include <algorithm>
 #include <array>
@@ -9,9 +10,21 @@
 namespace penstock {
 namespace {
 
-// Counts characters, not bytes: accurate enough for names in most scripts.
+// In the cells of a terminal: none for combining marks, two for most of East Asia's characters and for emoji.
 size_t Width(const std::string& text) {
-  return static_cast<size_t>(std::ranges::count_if(text, [](char c) { return (c & 0xC0) != 0x80; }));
+  const auto* at = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  auto left = static_cast<utf8proc_ssize_t>(text.size());
+  size_t width = 0;
+  while (left > 0) {
+    utf8proc_int32_t c = 0;
+    const utf8proc_ssize_t size = std::max<utf8proc_ssize_t>(utf8proc_iterate(at, left, &c), 1);
+    width +=
+        c < 0 ? 1
+              : static_cast<size_t>(utf8proc_charwidth(c));  // a byte that is not UTF-8 is shown as one sign
+    at += size;
+    left -= size;
+  }
+  return width;
 }
 
 void AddLine(std::string& out, const std::vector<std::string>& cells, const std::vector<size_t>& widths,

@@ -18,6 +18,18 @@ TEST(Tables, AlignNumbersToTheRightAndCountCharactersNotBytes) {
             "x      1,000\n");
 }
 
+TEST(Tables, MeasureTheCellsOfATerminal) {
+  Table table({"NAME", "X"});
+  table.Row({"研究", "1"});
+  table.Row({"🚀", "2"});
+  table.Row({"e\u0301", "3"});
+  EXPECT_EQ(table.Text(),
+            "NAME  X\n"
+            "研究  1\n"
+            "🚀    2\n"
+            "e\u0301     3\n");
+}
+
 TEST(Humans, ReadSizesCountsAndTimes) {
   EXPECT_EQ(HumanBytes(0), "0 B");
   EXPECT_EQ(HumanBytes(98'362'432), "98.4 MB");

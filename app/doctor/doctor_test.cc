@@ -259,5 +259,16 @@ TEST_F(GatherTest, TheStateOfTheDataDirectoryIsRead) {
   EXPECT_EQ(facts.cloud.listen_error, "");
 }
 
+TEST_F(GatherTest, NamesThatDifferOnlyByCaseAreTold) {
+  for (const char* name : {"tiny", "Tiny", "other"}) {
+    std::filesystem::create_directories(folder_ + "/models/" + name);
+    std::ofstream(fmt::format("{}/models/{}/manifest.json", folder_, name))
+        << fmt::format(R"({{"format":1,"name":"{}","files":[]}})", name);
+  }
+  DoctorFacts facts = Gather();
+  ASSERT_EQ(facts.names_alike.size(), 1U);
+  EXPECT_EQ(facts.names_alike[0], "the models 'Tiny' and 'tiny'");
+}
+
 }  // namespace
 }  // namespace penstock

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <filesystem>
+#include <map>
 
 #include "app/client/cloud.h"
 #include "app/client/guarantees.h"
@@ -20,6 +21,8 @@
 #include "app/launch/listen.h"
 #include "app/models/model_store.h"
 #include "engine/abilities.h"
+#include "teams/names.h"
+#include "teams/snapshot.h"
 
 namespace penstock {
 namespace fs = std::filesystem;
@@ -198,6 +201,25 @@ std::vector<std::string> UnreadableModels(const ModelStore& store, const DataDir
   return unreadable;
 }
 
+// Names that differ only by case: an older Penstock allowed them.
+std::vector<std::string> NamesAlike(const ModelStore& store, const DataDir& data) {
+  std::vector<std::string> found;
+  if (const auto teams = TeamsAlike(data.path())) {
+    for (const auto& alike : *teams) {
+      std::vector<std::string> named;
+      for (const Team& team : alike) named.push_back(fmt::format("'{}' (id {})", team.name, team.id));
+      found.push_back(fmt::format("the teams {}", fmt::join(named, " and ")));
+    }
+  }
+  std::map<std::string, std::vector<std::string>> models;
+  for (const Manifest& manifest : store.List())
+    models[FoldedName(manifest.name)].push_back("'" + manifest.name + "'");
+  for (const auto& [_, alike] : models) {
+    if (alike.size() > 1) found.push_back(fmt::format("the models {}", fmt::join(alike, " and ")));
+  }
+  return found;
+}
+
 }  // namespace
 
 DoctorFacts GatherFacts(const Config& config, const DataDir& data, const GatherOptions& options) {
@@ -215,6 +237,7 @@ DoctorFacts GatherFacts(const Config& config, const DataDir& data, const GatherO
   const ModelStore store(data);
   facts.models = LookAtModels(store, facts.machine.fit, options);
   facts.unreadable_models = UnreadableModels(store, data);
+  facts.names_alike = NamesAlike(store, data);
   facts.python = config.pull.python;
   const auto pip = RunProcess({config.pull.python, "-m", "pip", "--version"}, {.time = 20 * kSecond});
   facts.pip = pip.has_value() && pip->status == 0;

@@ -80,6 +80,8 @@ struct DoctorFacts {
   std::vector<Model> models{};
   std::vector<std::string> unreadable_models{};  // folders whose manifest is missing or damaged
 
+  std::vector<std::string> names_alike{};  // "the teams 'red' (id 1) and 'Red' (id 4)"; likewise models
+
   std::string python;
   bool pip = true;
 };

@@ -264,6 +264,10 @@ std::vector<Finding> JudgeFacts(const DoctorFacts& facts) {
   JudgeDisk(facts, out);
   JudgeCloud(facts, out);
   JudgePaths(facts, out);
+  for (const auto& alike : facts.names_alike) {
+    out.push_back({"names", Level::kNote,
+                   alike + " differ only by case: name teams by their id, which every command takes", ""});
+  }
   if (facts.pip) {
     out.push_back({"pip", Level::kGood, "available, for models that come as Python wheels"});
   } else {

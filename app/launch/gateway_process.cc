@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "app/backup/backup.h"
+#include "app/backup/upgrade.h"
 #include "app/client/endpoint.h"
 #include "app/launch/log_keeper.h"
 #include "app/launch/tls_files.h"
@@ -25,7 +25,10 @@ Status EnsureOperatorKeyFile(const DataDir& data) {
       const auto accounts,
       OpenAccounts({.data_dir = data.path(), .post = [&](auto done) { mailbox.Post(std::move(done)); }},
                    SystemClock()));
-  const NewKey key{.team = "", .name = "operator", .role = Role::kOperator, .models = {}, .expires = 0};
+  // The key of a lost file still works, and keeps its name.
+  const size_t earlier = accounts->Keys(0).size();
+  const std::string name = earlier == 0 ? "operator" : fmt::format("operator {}", earlier + 1);
+  const NewKey key{.team = "", .name = name, .role = Role::kOperator, .models = {}, .expires = 0};
   PENSTOCK_ASSIGN(const CreatedKey created,
                   mailbox.Await<Result<CreatedKey>>([&](auto done) { accounts->CreateKey(key, done); }));
   return WriteSecretFile(data.OperatorKeyFile(), created.secret + "\n");
@@ -55,6 +58,7 @@ Result<int> RunGatewayProcess(const LoadedConfig& loaded, const ChildOptions& ch
     return models;
   };
   options.models = options.rescan();
+  if (auto there = RequireStore(data); !there.has_value()) return FailChild(there.error());
   if (auto upgraded = UpgradeData(data); !upgraded.has_value()) return FailChild(upgraded.error());
   if (auto ensured = EnsureOperatorKeyFile(data); !ensured.has_value()) return FailChild(ensured.error());
   const auto status = RunGateway(std::move(options));

@@ -5,7 +5,8 @@
 
 #include <filesystem>
 
-#include "app/backup/backup.h"
+#include "app/backup/scratch.h"
+#include "app/backup/upgrade.h"
 #include "app/client/endpoint.h"
 #include "app/launch/announcer.h"
 #include "app/launch/children.h"
@@ -49,6 +50,9 @@ Result<int> Up(const LoadedConfig& loaded) {
   PENSTOCK_ASSIGN(const Fd listener, Listen(config.gateway.listen));
   PENSTOCK_ASSIGN(const std::string socket, data.EngineSocket());
   PENSTOCK_TRY(RequireDisk(data.path(), 64ULL << 20, "the usage records"));
+  PENSTOCK_TRY(RequireStore(data));
+  RemovePartialsIn(data.Backups());
+  RemovePartials(data.path());
   PENSTOCK_TRY(UpgradeData(data));
   PENSTOCK_ASSIGN(const std::string fingerprint, FingerprintOf(tls));
   const std::string url = UrlOf(config, listener.get());

@@ -20,6 +20,7 @@
 #include "chip/cpu.h"
 #include "model/files/gguf_files.h"
 #include "model/files/safetensors.h"
+#include "teams/names.h"
 
 namespace penstock {
 namespace fs = std::filesystem;
@@ -219,6 +220,13 @@ Status ModelStore::CheckNewName(const std::string& name) const {
                 "'{}' cannot be a model's name: a name has at most 80 letters, digits and . - _ : and begins "
                 "with a letter or digit. Choose one with --name",
                 name);
+  }
+  const std::string folded = FoldedName(name);
+  for (const Manifest& other : List()) {
+    if (other.name == name || FoldedName(other.name) != folded) continue;
+    return Fail(Reason::kModelExists,
+                "a model '{}' already exists, and upper and lower case count as equal: choose another --name",
+                other.name);
   }
   std::error_code error;
   if (fs::exists(root_ + "/" + name, error)) {

@@ -120,7 +120,7 @@ def _length():
     yield Case(group, "chunk: with an extension", post(b"%x;a=b;c=\"d\"\r\n" % len(CHAT) + CHAT + b"\r\n0\r\n\r\n", te, length=False), (200,))
     yield Case(group, "chunk: endless extension", post(b"5;" + b"a" * 200_000, te, length=False), (400, 413, 431), CLOSED)
     yield Case(group, "a key in a trailer", get(b"/v1/models", H, te) + b"0\r\nAuthorization: Bearer {key}\r\n\r\n", (401,))
-    hidden = PROBE
+    hidden = get(b"/livez", H)
     yield Case(group, "a request inside a body", post(b"{}" + hidden), (400,))
     yield Case(group, "a request inside a chunk", chunked([b"chunked"], chunks(hidden, 1000)), (400,))
     yield Case(group, "a request inside a refused body", get(b"/nowhere", H, K, b"Content-Length: %d\r\n" % 64, method=b"POST") + b"x" * 64, (404,))
@@ -156,11 +156,12 @@ def _coding():
                        ("deflate", zlib.compress(text)), ("deflate", zlib.compress(text)[2:-4]), ("zstd", zstd(text)), ("zstd", zstd(CHAT)), ("identity", text)]:
         yield Case("coding", f"{name}, {len(body)} bytes", coded(name.encode(), body), (200,))
     for name in (b"br", b"compress", b"gzip, gzip", b"gzip;q=1"):
-        yield Case("coding", f"unknown: {name.decode()}", coded(name, CHAT), (415,), CLOSED, has=(("accept-encoding", "gzip"), ("accept-encoding", "zstd")))
+        yield Case("coding", f"unknown: {name.decode()}", coded(name, CHAT), (415,), CLOSED, has=(("accept-encoding", "gzip, deflate, zstd"),))
     for name, body in [("gzip", CHAT), ("gzip", gzip.compress(CHAT)[:-1]), ("gzip", gzip.compress(CHAT) + b"x"), ("deflate", b"\xff" * 40), ("zstd", zstd(CHAT)[:-1]), ("zstd", CHAT)]:
         yield Case("coding", f"damaged {name}, {len(body)} bytes", coded(name.encode(), body), (400,))
-    zeros = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = b"".join([*(zeros.compress(bytes(MIB)) for _ in range(1024)), zeros.flush()])
+    zeros = zlib.compressobj(9, zlib.DEFLATED, -15)
+    mebibyte = zeros.compress(bytes(MIB)) + zeros.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
+    bomb = gzip.compress(b"")[:10] + mebibyte * 1024 + b"\x03\x00"  # 1 GiB; nobody gets as far as its checksum
     yield Case("coding", "a bomb of gzip", coded(b"gzip", bomb), (413,))
     yield Case("coding", "a bomb of zstd", coded(b"zstd", zstd_bomb(8192)), (413,))
 
@@ -169,7 +170,7 @@ def _expect():
     wait = b"Expect: 100-continue\r\n"
     yield Case("expect", "100-continue", post(CHAT, wait), (100,))  # and then 200: see the judge
     yield Case("expect", "100-continue in 1.0", post(CHAT, wait, version=b"1.0"), (200,), CLOSED)
-    yield Case("expect", "100-continue, refused", get(b"/v1/chat/completions", H, wait, b"Content-Length: 9\r\n", method=b"POST"), (401,), CLOSED)
+    yield Case("expect", "100-continue, refused", get(b"/v1/chat/completions", H, wait, b"Content-Length: 9\r\n", method=b"POST") + b"not asked", (401,))
     yield Case("expect", "something else", post(CHAT, b"Expect: wonders\r\n"), (417,), CLOSED)
 
 

@@ -9,7 +9,8 @@ from bench.http.cases import CASES, CHANNELS, KEPT, NEW_SUITES, OLD_SUITES  # no
 from bench.lib.rows import read_rows  # noqa: E402
 from bench.lib.verdict import Verdict, percentile  # noqa: E402
 
-ANSWER_MS, GREW_MIB = 100.0, 128
+ANSWER_MS = 100.0
+GREW_MIB = 4 * 16 * 3  # four bodies of at most 16 MiB, in buffers that are copied as they grow
 
 
 def faults(case, channel, row):
@@ -41,7 +42,7 @@ def faults(case, channel, row):
     found += [f"{name} is there" for name in case.lacks if name in headers]
     if case.name.startswith("a path without /v1") and answers:
         message = json.loads(answers[0]["body"] or "{}").get("error", {}).get("message", "")
-        if "/v1/chat/completions" not in message or "\n" in message or "/admin" in message:
+        if "/v1/chat/completions" not in message or "\n" in message or "/admin/v1/teams" in message:
             found.append(f"message: {message}")
     return found
 

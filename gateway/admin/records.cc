@@ -1,6 +1,7 @@
 #include "gateway/admin/records.h"
 
 #include "gateway/observe/log.h"
+#include "teams/names.h"
 
 namespace penstock::gateway {
 
@@ -18,9 +19,9 @@ double FractionalSeconds(Nanos wall) {
 }
 
 Result<TeamId> FindTeam(const Accounts& accounts, const Scope& scope, std::string_view name) {
-  for (const Team& team : accounts.Teams()) {
-    if (team.name == name && scope.CoversTeam(team.id)) return team.id;
-  }
+  const std::vector<Team> teams = accounts.Teams();
+  if (const Team* const team = FindTeamIn(teams, name); team != nullptr && scope.CoversTeam(team->id))
+    return team->id;
   return Fail(Reason::kTeamUnknown, "there is no team '{}', or this key may not see it", name);
 }
 

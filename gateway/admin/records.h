@@ -10,8 +10,8 @@
 
 namespace penstock::gateway {
 
-// The team of that name, if the scope covers it. Errors: kNotFound, whether it lies outside or does not
-// exist.
+// The team of that name, or with that id, if the scope covers it. Errors: kNotFound, whether it lies outside
+// or does not exist.
 Result<TeamId> FindTeam(const Accounts& accounts, const Scope& scope, std::string_view name);
 // "warnings": the last few of this process; they may name files, so they are for those who may read the
 // status.

@@ -2,6 +2,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
+
+#include "engine/wire_error.h"
 #include "gateway/admin/engines.h"
 #include "gateway/admin/live.h"
 #include "gateway/admin/log_levels.h"
@@ -91,13 +94,37 @@ void SendMetrics(const StatusContext& context, const Call& call) {
   call.Send(std::move(response));
 }
 
+// Why no model is ready: one that failed is not on its way.
+std::string WhyNoModel(const StatusContext& context) {
+  const std::vector<EngineView> engines = context.fleet.Engines();
+  const auto connected = [](const EngineView& engine) { return engine.connected; };
+  if (std::ranges::none_of(engines, connected)) return "no engine is connected yet";
+  if (std::ranges::all_of(engines,
+                          [&](const EngineView& engine) { return !connected(engine) || engine.draining; }))
+    return "all engines are draining; an operator can take one back: penstock engine resume NAME";
+  bool loading = false;
+  std::string failed;
+  for (const EngineView& engine : engines) {
+    for (const wire::ModelState& state : engine.models) {
+      loading = loading || state.state() == wire::ModelState::LOADING;
+      if (state.state() == wire::ModelState::FAILED)
+        failed = fmt::format("the model '{}' cannot be loaded: {}", state.name(), ErrorOf(state).message);
+    }
+  }
+  for (const auto& [name, entry] : context.models.entries()) {
+    if (failed.empty() && !entry.error.empty())
+      failed = fmt::format("the model '{}' cannot be served: {}", name, entry.error);
+  }
+  return failed.empty() || loading ? "no engine has a model ready yet" : failed;
+}
+
 }  // namespace
 
 std::string StatusContext::NotReady() const {
   if (status.draining) return "the server is stopping";
   if (!accounts.healthy()) return "usage cannot be stored: " + accounts.fault();
   if (models.entries().empty()) return "no model is installed; `penstock model pull` installs one";
-  if (!models.AnyReady()) return "no engine has a model ready yet";
+  if (!models.AnyReady()) return WhyNoModel(*this);
   return {};
 }
 

@@ -150,8 +150,7 @@ void HttpConnection::Pump() {
   StartRead();
 }
 
-// Before a request they mean nothing: some clients end a body with one too many (RFC 9112, 2.2). False if no
-// other byte has come.
+// Some clients end a body with one too many (RFC 9112, 2.2). False if no other byte has come.
 bool HttpConnection::SkipEmptyLines() {
   while (filled_ - taken_ >= 2 && input_[taken_] == '\r' && input_[taken_ + 1] == '\n') taken_ += 2;
   return filled_ > taken_ && !(filled_ - taken_ == 1 && input_[taken_] == '\r');

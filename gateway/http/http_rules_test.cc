@@ -279,7 +279,9 @@ TEST(Http, AnswersAreNeitherGuessedAtNorKept) {
     EXPECT_FALSE(answer.headers.contains("access-control-allow-origin"));
   }
   client.Post("/v1/chat/completions", Chat(R"(,"stream":true)"));
-  EXPECT_EQ(client.ReadHead().headers.at("x-content-type-options"), "nosniff");
+  const Answer stream = client.ReadHead();
+  EXPECT_EQ(stream.headers.at("x-content-type-options"), "nosniff");
+  EXPECT_EQ(stream.headers.at("cache-control"), "no-cache, no-store");
 }
 
 // ---- who may ask without a key ----

@@ -51,6 +51,13 @@ Error Unstored(std::string_view why) {
           Reason::kStoreUnwritable};
 }
 
+ApiError RevokedMeanwhile() {
+  return ToApiError(
+      {Code::kUnauthenticated,
+       "the key of this request was revoked, so its answer ends here; ask your team lead for a new key",
+       Reason::kKeyRevoked});
+}
+
 ApiResult<const ModelEntry*> Admit(GenerationContext& context, const Principal& principal,
                                    std::string_view model) {
   const ModelEntry* const entry = context.models.Find(model);

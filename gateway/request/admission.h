@@ -21,4 +21,7 @@ ApiResult<const ModelEntry*> Admit(GenerationContext& context, const Principal& 
 // Why nothing runs or is delivered while the store cannot be written.
 Error Unstored(std::string_view why);
 
+// Why a request whose key was revoked ends before its answer does.
+ApiError RevokedMeanwhile();
+
 }  // namespace penstock::gateway

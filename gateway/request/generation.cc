@@ -142,8 +142,7 @@ void Generation::Encode(const ModelEntry& entry) {
                          });
 }
 
-// The last steps of admission: room in the queue, the ticket, and then the queue. Nothing comes between them,
-// so what has a ticket is taken by the queue, and what is refused has left no record.
+// Room in the queue, the ticket, the queue: nothing comes between, so what is refused has left no record.
 void Generation::OnEncoded(ApiResult<EncodedPrompts> encoded) {
   if (ended_) return;
   request_.memory.Release();
@@ -205,7 +204,7 @@ void Generation::OnDurable(const Status& status) {
   if (request_.chat.stream) {
     HttpResponse head;
     head.content_type = delivery_->renderer().content_type(true);
-    head.headers = Headers() + "cache-control: no-cache\r\nx-accel-buffering: no\r\n";
+    head.headers = Headers() + "cache-control: no-cache, no-store\r\nx-accel-buffering: no\r\n";
     reply_->Start(head);
     last_write_ = shared_.clock.Monotonic();
   }
@@ -376,6 +375,7 @@ void Generation::Grant(uint32_t index, uint32_t tokens) {
 }
 
 void Generation::OnTick(Nanos now) {
+  if (!ended_ && shared_.accounts.IsRevoked(request_.principal.shown)) return Fail(RevokedMeanwhile());
   if (ended_ || !durable_ || !request_.chat.stream || now - last_write_ < kKeepAlive) return;
   last_write_ = now;
   out_.clear();

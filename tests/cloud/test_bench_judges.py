@@ -18,6 +18,7 @@ def judge(tmp_path, name, rows):
 EMPTY = {"answers": [{"part": "plan"}], "clients": [{"client": "none", "check": "x", "ok": True}],
          "console": [{"part": "picture", "name": "one.png", "bytes": 1}],
          "crash": [{"row": "plan", "kills": 50, "seed": 1, "model": "m"}],
+         "http": [{"row": "plan", "cpu": "some", "cases": 150}],
          "mixed": [{"row": "plan", "rounds": 1, "model": "m", "seed": 1, "cpu": "some"}],
          "neighbours": [{"row": "plan", "cpu": "some", "load": 0.0, "requests": 1000, "step_ms": 20}],
          "runners": [{"part": "machine", "cpu": "some", "load": "0", "parts": ["claims"]}],
@@ -88,3 +89,38 @@ def mixed_rows(pool=95, ours=1.0, finish="length"):
 @pytest.mark.parametrize("changed, good", [({}, True), ({"pool": 85}, False), ({"ours": 1.6}, False), ({"finish": None}, False)])
 def test_mixed_judges_throughput_and_waits(tmp_path, changed, good):
     assert (judge(tmp_path, "mixed", mixed_rows(**changed))[0] == 0) == good
+
+
+def http_rows(**changed):
+    from bench.http import cases
+
+    def answer(status, case=None):
+        headers = {name: text for name, text in (case.has if case else ())} | {"strict-transport-security": "max-age=1"}
+        body = '{"error":{"message":"did you forget /v1? The path is /v1/chat/completions"}}' if case else ""
+        return {"status": status, "headers": headers, "body": body}
+
+    rows = [{"row": "plan", "cpu": "some"}]
+    for channel in cases.CHANNELS:
+        for case in cases.CASES:
+            answers = [answer(case.statuses[0], case)] + ([answer(200)] if case.end == cases.KEPT else [])
+            answers = [answers[0], answer(200), answer(200)] if case.statuses == (100,) else answers
+            rows.append({"row": "case", "channel": channel, "group": case.group, "name": case.name, "answers": answers, "end": case.end,
+                         **changed.get(case.name, {})})
+        rows += [{"row": "idle", "channel": channel, "seconds": 65.0, "statuses": [200, 200], **changed.get("idle", {})},
+                 {"row": "half close", "channel": channel, "record": '{"outcome":"cancelled","usage":{"completion_tokens":9}}', **changed.get("half close", {})},
+                 {"row": "decoding", "channel": channel, "times_s": [0.001] * 200, "grew_mib": 10, **changed.get("decoding", {})}]
+    rows += [{"row": "suite", "suite": s, "taken": False, **changed.get("suite", {})} for s in cases.OLD_SUITES]
+    return rows + [{"row": "suite", "suite": s, "taken": True} for s in cases.NEW_SUITES]
+
+
+OK = {"status": 200, "headers": {}, "body": ""}
+
+
+@pytest.mark.parametrize("changed, good", [
+    ({}, True), ({"transfer-encoding: gzip": {"answers": [{**OK, "status": 400}, OK]}}, False),  # a body read as a request
+    ({"transfer-encoding: gzip": {"end": "kept"}}, False), ({"none": {"answers": [OK]}}, False), ({"a slash at the end": {"answers": [OK]}}, False),
+    ({"cors, by default": {"answers": [{**OK, "headers": {"access-control-allow-origin": "*"}}, OK]}}, False),
+    ({"headers of an answer": {"answers": [OK, OK]}}, False), ({"idle": {"statuses": [200]}}, False), ({"half close": {"record": '{"outcome":"length"}'}}, False),
+    ({"decoding": {"times_s": [0.2] * 200}}, False), ({"suite": {"taken": True}}, False)])
+def test_http_judges_status_connection_and_what_was_read_as_a_request(tmp_path, changed, good):
+    assert (judge(tmp_path, "http", http_rows(**changed))[0] == 0) == good

@@ -20,7 +20,7 @@ import pytest
 
 from bench.lib import cloud
 
-COMMANDS = ["up", "login", "logout", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
+COMMANDS = ["up", "stop", "version", "help", "login", "logout", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
             "model rm", "chat", "team create", "team ls", "key create", "key ls", "key rotate", "key revoke", "usage",
             "doctor", "config", "errors", "log", "top", "backup", "restore"]
 
@@ -62,6 +62,17 @@ def penstock_binary():
     (["usage", "--sinc", "24h"], "usage has no option '--sinc' (did you mean '--since'?)"),
     (["usage", "a"], "usage: unexpected argument 'a'"),
     (["usag"], "penstock has no command 'usag' (did you mean 'usage'?)"),
+    (["serve"], "penstock has no command 'serve' (did you mean 'penstock up'?)"),
+    (["list"], "penstock has no command 'list' (did you mean 'penstock model ls'?)"),
+    (["run", "m"], "penstock has no command 'run' (did you mean 'penstock chat MODEL'?)"),
+    (["ps"], "penstock has no command 'ps' (did you mean 'penstock status'?)"),
+    (["team", "list"], "team has no command 'list' (did you mean 'ls'?)"),
+    (["key", "remove"], "key has no command 'remove' (did you mean 'revoke'?)"),
+    (["key", "create", "--expires", "90"], "--expires must be a time with its unit, such as 90d or 12h, or a day such as 2026-12-31, not '90'"),
+    (["key", "create", "--expires", "0d"], "--expires must be a time with its unit"),
+    (["key", "create", "--expires", "2020-01-01"], "--expires must be in the future, not '2020-01-01'"),
+    (["key", "create", "--expires", "2031-02-30"], "--expires must be a day of the calendar, not '2031-02-30'"),
+    (["help", "nothing"], "there is no command 'nothing'"),
     (["model", "pul"], "model has no command 'pul' (did you mean 'pull'?)"),
     (["model"], "missing command; commands are: pull, import, ls,"),
     (["chat"], "chat: model is required"),
@@ -69,9 +80,15 @@ def penstock_binary():
 ])
 def test_an_error_on_the_command_line_is_reported_with_the_allowed_values(penstock_binary, tmp_path, words, said):
     done = penstock(*words, env={"PENSTOCK_DATA": str(tmp_path)})
-    assert done.returncode != 0 and done.stdout == ""
+    assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("penstock: ") and said in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) <= 2
+
+
+def test_help_and_version_are_commands_too(penstock_binary):
+    assert penstock("version").stdout == penstock("--version").stdout
+    assert penstock("help", "model", "pull").stdout == penstock("model", "pull", "--help").stdout
+    assert "Quick start" in penstock("help").stdout
 
 
 def test_commands_without_a_running_cloud_say_how_to_start_it(penstock_binary, tmp_path):
@@ -90,9 +107,9 @@ def test_a_missing_operator_key_is_explained(penstock_binary, tmp_path):
 
 def test_an_error_in_a_setting_names_it(penstock_binary, tmp_path):
     done = penstock("config", env={"PENSTOCK_ENGINE_MEMORY": "lots"})
-    assert done.returncode == 1 and "PENSTOCK_ENGINE_MEMORY" in done.stderr
+    assert done.returncode == 2 and "PENSTOCK_ENGINE_MEMORY" in done.stderr
     done = penstock("config", "--set", "engine.memroy=1GiB")
-    assert done.returncode == 1 and "engine.memory" in done.stderr
+    assert done.returncode == 2 and "engine.memory" in done.stderr
     config = tmp_path / "penstock.toml"
     config.write_text("[gateway]\nmax_waiting = 7\n")
     shown = json.loads(penstock("config", "--json", "--config", config).stdout)

@@ -160,6 +160,8 @@ def test_the_command_reference_is_what_the_program_says(penstock):
 # Examples that cannot be run here unchanged, and what runs instead (None: nothing).
 STAND_INS = {
     "penstock up": None,  # the cloud is already running
+    "penstock stop": None,  # later commands need it
+    "penstock engine drain cpu0": "penstock engine drain cpu0 --force",  # it is the only one
     "penstock up --listen 0.0.0.0:8700 --tls-self-signed --data /srv/penstock --engine-memory 48GiB": None,
     "penstock login https://cloud.example:8700": None,  # needs another machine: tests/cloud/test_seats.py
     "penstock logout --revoke": 'env -u XDG_CONFIG_HOME HOME="$PWD" penstock logout --revoke',  # does not touch the user's own login
