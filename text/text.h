@@ -28,8 +28,8 @@ struct Vocabulary {
   std::vector<std::string> merges = {};  // BPE only: "left right" by rank
   Token bos = -1, eos = -1, unknown = -1;
   bool add_bos = false, add_space_prefix = true;
-  std::string charsmap = {};         // Unigram only: tokenizer.ggml.precompiled_charsmap
-  bool remove_extra_spaces = false;  // Unigram only: tokenizer.ggml.remove_extra_whitespaces
+  std::string charsmap = {};                    // Unigram only: tokenizer.ggml.precompiled_charsmap
+  bool remove_extra_spaces = false;             // Unigram only: tokenizer.ggml.remove_extra_whitespaces
   bool lowercase = true, strip_accents = true;  // WordPiece only: tokenizer.ggml.normalizer.*
 };
 

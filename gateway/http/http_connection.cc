@@ -139,8 +139,7 @@ void HttpConnection::OnRead(size_t bytes) {
   Pump();
 }
 
-// Serves what is in the buffer, then waits for more: for the next request's bytes, or for the end of file
-// that shows that the client left.
+// Serves what is in the buffer, then waits: for the next request's bytes, or until the client has left.
 void HttpConnection::Pump() {
   if (pumping_) return;
   pumping_ = true;
