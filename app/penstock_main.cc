@@ -58,6 +58,7 @@ void AddHelpCommands(CLI::App& app, Cli& cli) {
   help->callback([&app, &cli, words] {
     cli.run = [&app, words](const LoadedConfig&) -> Result<int> {
       const CLI::App* command = &app;
+      std::string name = app.get_name();
       for (const std::string& word : *words) {
         const auto found =
             command->get_subcommands([&](const CLI::App* one) { return one->get_name() == word; });
@@ -67,8 +68,9 @@ void AddHelpCommands(CLI::App& app, Cli& cli) {
           return 2;
         }
         command = sub;
+        name += " " + word;
       }
-      fmt::print("{}", command->help());
+      fmt::print("{}", app.get_formatter()->make_help(command, name, CLI::AppFormatMode::Normal));
       return 0;
     };
   });

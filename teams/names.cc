@@ -93,7 +93,11 @@ const Team* FindTeamIn(const std::vector<Team>& teams, std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
   if (found == teams.end() && error == std::errc() && end == text.data() + text.size())
     found = std::ranges::find(teams, id, &Team::id);
-  return found == teams.end() ? nullptr : &*found;
+  if (found != teams.end()) return &*found;
+  const auto alike = [folded = FoldedName(text)](const Team& team) {
+    return FoldedName(team.name) == folded;
+  };
+  return std::ranges::count_if(teams, alike) == 1 ? &*std::ranges::find_if(teams, alike) : nullptr;
 }
 
 }  // namespace penstock

@@ -24,7 +24,8 @@ std::string ComposedName(std::string_view name);
 // Equal for names that differ only by case.
 std::string FoldedName(std::string_view name);
 
-// The one of `teams` that a text names: by its name, else by its id ("3"). nullptr: none.
+// The one of `teams` that a text names: by its name, else by its id ("3"), else by its name in another case,
+// where only one is meant. nullptr: none.
 const Team* FindTeamIn(const std::vector<Team>& teams, std::string_view text);
 
 }  // namespace penstock

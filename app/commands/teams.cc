@@ -115,10 +115,13 @@ Result<int64_t> ParseExpiry(const std::string& text) {
 // A key whose models are misspelt could use nothing. Roles that may not see models are not checked.
 Status CheckModels(const Cloud& cloud, const std::vector<std::string>& models) {
   if (models.empty()) return {};
-  const auto answer = cloud.Get("/v1/models");
-  if (!answer.has_value()) return {};
-  std::vector<std::string> known;
-  for (const auto& value : GetArray(*answer, "data")) known.push_back(GetText(value.as_object(), "id"));
+  const auto served = cloud.Get("/v1/models");  // with the names of families
+  const auto live = cloud.Get("/v1/live");      // with the models that are not loaded
+  if (!served.has_value() || !live.has_value()) return {};
+  std::set<std::string> names;
+  for (const auto& value : GetArray(*served, "data")) names.insert(GetText(value.as_object(), "id"));
+  for (const auto& value : GetArray(*live, "models")) names.insert(GetText(value.as_object(), "name"));
+  const std::vector<std::string> known(names.begin(), names.end());
   for (const std::string& model : models) {
     if (std::ranges::find(known, model) != known.end()) continue;
     return Fail(Reason::kModelNotInstalled, "--model: there is no model '{}'{}; there are: {}", model,

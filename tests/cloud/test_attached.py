@@ -68,4 +68,4 @@ def test_an_untrusted_server_is_reported_with_engine_url_and_fix(upstream, smoll
 def test_impossible_settings_are_refused_at_start(penstock, tmp_path, settings, words):
     ours = cloud.Cloud({}, data=tmp_path)
     done = ours.run("up", "--listen", "127.0.0.1:0", *(f"--set={k}={v}" for k, v in settings.items()), check=False)
-    assert done.returncode == 1 and words in done.stdout
+    assert done.returncode in (1, 2) and words in done.stdout  # 2: without looking at a file

@@ -291,7 +291,7 @@ def test_teams_keys_and_usage_work_through_the_commands(live):
     overlapped = json.loads(run("key", "rotate", str(created["id"]), "--json"))
     for secret in (created["secret"], overlapped["secret"]):  # the default overlap is a day
         assert json.loads(run("status", "--json", "--key", secret))["seat"]["role"] == "developer"
-    assert "the old one is revoked" in penstock("key", "rotate", str(created["id"]), "--overlap", "0", *url,
+    assert "the old one takes no more requests" in penstock("key", "rotate", str(created["id"]), "--overlap", "0", *url,
                                                data=live.data).stderr
     rotated = json.loads(run("key", "rotate", str(overlapped["id"]), "--overlap", "0", "--json"))
     old = penstock("chat", "smollm2-135m", "hi", *url, "--key", created["secret"], data=live.data)
