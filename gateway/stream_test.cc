@@ -246,6 +246,7 @@ TEST(Stream, ARevokedKeyEndsItWithAClearError) {
   client.Post("/v1/chat/completions", Chat(R"(,"stream":true)"));
   ASSERT_EQ(client.ReadHead().status, 200);
   whole.Post("/v1/chat/completions", Chat());
+  ASSERT_TRUE(world.Eventually([&] { return world.fleet.jobs.size() == 2; }));
   other.Post("/v1/chat/completions", Chat(R"(,"stream":true)"), "operator");
   ASSERT_EQ(other.ReadHead().status, 200);
   ASSERT_TRUE(world.Eventually([&] { return world.fleet.jobs.size() == 3; }));

@@ -156,7 +156,11 @@ TEST(Unary, LogprobsComeWithTheirBytes) {
       wire::Logprob& token = *event.add_logprobs();
       token.set_text("é");
       token.set_logprob(-0.5);
-      token.add_top()->set_text("\xc3");
+      for (const std::string_view text : {"\xc3", "\xe6", "", "a", "a"}) {
+        wire::Logprob& other = *token.add_top();
+        other.set_text(std::string(text));
+        other.set_token(token.top_size());
+      }
       world.fleet.jobs[id].sink->OnTokens(event);
     };
   });
@@ -172,6 +176,11 @@ TEST(Unary, LogprobsComeWithTheirBytes) {
   const value older = client.Read().Json().at("choices").at(0).at("logprobs");
   EXPECT_EQ(Text(older.at("tokens").at(0)), "é");
   EXPECT_EQ(older.at("text_offset").at(0).as_int64(), 0);
+  // Names in one JSON object: each once, whatever the tokens' bytes.
+  std::vector<std::string> names;
+  for (const auto& [name, _] : older.at("top_logprobs").at(0).as_object()) names.emplace_back(name);
+  EXPECT_EQ(names,
+            (std::vector<std::string>{"bytes:\\xc3", "bytes:\\xe6", "token_id:3", "a", "a token_id:5"}));
 }
 
 TEST(Completions, AnswerEveryPrompt) {

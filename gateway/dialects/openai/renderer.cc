@@ -1,8 +1,14 @@
 // How OpenAI's dialect writes an answer. What every chunk repeats is rendered once per request, so a token
 // costs a few appends.
+#include <fmt/format.h>
+
+#include <iterator>
+#include <set>
+
 #include "gateway/common/json_out.h"
 #include "gateway/dialects/openai/errors.h"
 #include "gateway/dialects/openai/openai.h"
+#include "text/utf8.h"
 
 namespace penstock::gateway {
 namespace {
@@ -66,11 +72,25 @@ void AppendChatLogprobs(const Logprobs* logprobs, std::string& out) {
   out += "],\"refusal\":null}";
 }
 
+// What the older form calls a token. As at OpenAI, a part of a character is named by its bytes; a token
+// without a text, which is a control token, by its id.
+std::string LegacyName(const wire::Logprob& token) {
+  if (token.text().empty()) return fmt::format("token_id:{}", token.token());
+  if (ValidUtf8(token.text()) == token.text()) return token.text();
+  std::string name = "bytes:";
+  for (const char c : token.text())
+    fmt::format_to(std::back_inserter(name), "\\x{:02x}", static_cast<uint8_t>(c));
+  return name;
+}
+
 void AppendTopMap(const wire::Logprob& token, std::string& out) {
   out += '{';
+  std::set<std::string> used;  // different tokens can have the same text
   for (int k = 0; k < token.top_size(); ++k) {
     if (k > 0) out += ',';
-    AppendJsonString(token.top(k).text(), out);
+    std::string name = LegacyName(token.top(k));
+    if (!used.insert(name).second) name += fmt::format(" token_id:{}", token.top(k).token());
+    AppendJsonString(name, out);
     out += ':';
     AppendNumber(token.top(k).logprob(), out);
   }
@@ -90,7 +110,7 @@ void AppendCompletionLogprobs(const Logprobs* logprobs, size_t& offset, std::str
     if (i > 0) {
       for (std::string* list : {&out, &values, &tops, &offsets}) *list += ',';
     }
-    AppendJsonString(token.text(), out);
+    AppendJsonString(LegacyName(token), out);
     AppendNumber(token.logprob(), values);
     AppendTopMap(token, tops);
     AppendInt(static_cast<int64_t>(offset), offsets);
