@@ -53,8 +53,8 @@ void Generate(GenerationContext& context, const Endpoint& endpoint, Call& call) 
   const TeamId team = call.principal.team;
   const auto client = std::make_shared<Waiting>();
   call.reply->Listen(client);
-  const auto shared = std::make_shared<Call>(std::move(call));
-  context.workers.Add(team, bytes, [&context, &endpoint, client, shared]() mutable {
+  auto shared = std::make_shared<Call>(std::move(call));  // not const: it is moved out of the closure below
+  context.workers.Add(team, bytes, [&context, &endpoint, client, shared = std::move(shared)]() mutable {
     ApiResult<ChatRequest> chat;
     if (!client->gone) chat = endpoint.parse(shared->request.body);
     // Moved, not copied: a call must end its life on the io thread.
