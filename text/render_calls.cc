@@ -50,7 +50,7 @@ bool RenderCalls::Received(std::string_view bytes) {
 }
 
 bool RenderCalls::MustEnd(Nanos now, Nanos cpu) {
-  if (calls_.empty()) return known_.size() > kMostTemplates;
+  if (calls_.empty()) return known_.size() > RenderProcess::kMostTemplates;
   const uint64_t oldest = calls_.front().number;
   if (watched_.call != oldest) {
     watched_ = {.call = oldest, .since = now, .cpu = cpu};

@@ -27,7 +27,6 @@ class RenderCalls {
   static constexpr Nanos kCpuLimit = 40 * kMillisecond;  // of one call
   static constexpr Nanos kTimeLimit = 1 * kSecond;       // of one call, on a machine that is very busy
   static constexpr Nanos kAvoid = 60 * kSecond;          // a template that exceeded a limit
-  static constexpr size_t kMostTemplates = 64;           // that a process keeps
 
   // The text or the template's error; nothing: make the call with a process of its own.
   using Done = std::function<void(std::optional<Result<std::string>>)>;

@@ -40,6 +40,8 @@ struct TemplateSource {
 // Threads: one call at a time.
 class RenderProcess {
  public:
+  static constexpr size_t kMostTemplates = 64;  // that one process keeps
+
   // Errors: kIo: the process cannot be started.
   static Result<std::unique_ptr<RenderProcess>> Start();
   ~RenderProcess();
@@ -63,8 +65,6 @@ class RenderProcess {
   bool ended() const;
 
  private:
-  static constexpr size_t kMostTemplates = 64;
-
   RenderProcess(int socket, pid_t process) : socket_(socket), process_(process) {}
   Result<std::string> Call(const TemplateSource& source, bool render, std::string_view context_json);
   std::unexpected<Error> Lost(bool out_of_time);
