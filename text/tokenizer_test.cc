@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -323,6 +324,44 @@ TEST(Tokenizer, UnigramTakesTheLikeliestPieces) {
                                                        .unknown = 0,
                                                        .remove_extra_spaces = true}));
   EXPECT_EQ(tokenizer->Encode("ab  c", false).value(), (std::vector<Token>{5, 4, 1, 6}));
+}
+
+// A SentencePiece character map: the size of a trie of 512 units, the trie, and what it puts for a text.
+std::string CharacterMap(uint32_t size, uint32_t unit_of_a, uint32_t value) {
+  std::vector<uint32_t> words(1 + 512);
+  words[0] = size;
+  words[1 + 'A'] = unit_of_a;
+  words[1 + ('A' ^ 0x100)] = value;
+  std::string map(words.size() * sizeof(uint32_t), '\0');
+  std::memcpy(map.data(), words.data(), map.size());
+  return map + std::string("a\0", 2);
+}
+
+// Found by the fuzzer: the library allocates what the size says, and reads where the trie points.
+TEST(Tokenizer, ADamagedCharacterMapIsRefused) {
+  constexpr uint32_t kSize = 512 * 4, kLeaf = 1U << 8, kNextBlock = 0x100U << 10;
+  const auto read = [](std::string map) {
+    return TokenizerFromVocabulary({.model = "t5",
+                                    .tokens = {"<unk>", "▁", "a"},
+                                    .types = {2, 1, 1},
+                                    .scores = {0, -3, -2},
+                                    .unknown = 0,
+                                    .charsmap = std::move(map),
+                                    .remove_extra_spaces = true});
+  };
+  const auto good = Must(read(CharacterMap(kSize, 'A' | kLeaf | kNextBlock, 0)));
+  EXPECT_EQ(good->Encode("A", false).value(), (std::vector<Token>{1, 2}));
+  for (const std::string& map :
+       {CharacterMap(0xeb002cff, 'A' | kLeaf | kNextBlock, 0),  // a size beyond the map
+        CharacterMap(0, 0, 0),                                  // no trie
+        CharacterMap(kSize, 'A' | kLeaf | kNextBlock << 4, 0),  // a child beyond the trie
+        CharacterMap(kSize, 'A' | kLeaf | kNextBlock, 9),       // a text that is not there
+        std::string("\1\0", 2)}) {
+    const auto damaged = read(map);
+    ASSERT_FALSE(damaged.has_value());
+    EXPECT_NE(damaged.error().message.find("precompiled_charsmap"), std::string::npos)
+        << damaged.error().message;
+  }
 }
 
 TEST(Tokenizer, BadJsonIsAnError) {

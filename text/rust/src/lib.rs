@@ -2,6 +2,7 @@
 //! (text/c_abi.h is its contract). No panic and no error type of a crate crosses the ABI.
 
 mod border;
+mod charsmap;
 mod chat_template;
 mod collections;
 mod comparison;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{json, Value};
 
 use crate::border::Failure;
+use crate::charsmap;
 use crate::encoder::{added_tokens, Encoder};
 use crate::vocabulary::{self, Kind, Vocabulary};
 
@@ -65,6 +66,7 @@ impl Tokenizer {
     }
 
     fn new(json: Value, tables: Tables) -> Result<Self, Failure> {
+        charsmap::check_all(&json["normalizer"])?;
         let encoder = Encoder::new(json, tables.spell_every_byte())?;
         // fastokens builds its tables at the first encode (a tenth of a second); do it before the first request.
         encoder.encode("Warm up. 1", true)?;

@@ -191,7 +191,7 @@ fn unigram_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Fail
         names.iter().zip(vocabulary.scores).map(|(name, score)| json!([name, f64::from(*score)])).collect();
     let normalizer = match vocabulary.charsmap {
         [] => Value::Null,
-        map => json!({"type": "Precompiled", "precompiled_charsmap": base64(map)}),
+        map => json!({"type": "Precompiled", "precompiled_charsmap": base64::encode(map)}),
     };
     let words = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split});
     let pre_tokenizer = match (vocabulary.remove_extra_spaces, vocabulary.add_space_prefix) {
@@ -207,20 +207,6 @@ fn unigram_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Fail
         "pre_tokenizer": pre_tokenizer,
         "model": {"type": "Unigram", "unk_id": unknown(vocabulary, 2), "vocab": pieces, "byte_fallback": false},
     }))
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * i)) as usize & 63] as char;
-            out.push(if i <= chunk.len() { digit } else { '=' });
-        }
-    }
-    out
 }
 
 fn sentencepiece_json(vocabulary: &Vocabulary, names: &[String]) -> Result<Value, Failure> {
