@@ -14,6 +14,7 @@
 #include "base/log_level.h"
 #include "base/result.h"
 #include "fleet/installed_model.h"
+#include "gateway/request/token_limits.h"
 
 namespace penstock {
 
@@ -29,6 +30,7 @@ struct GatewayOptions {
   size_t body_memory = 512 << 20, body_memory_per_key = 128 << 20;  // bytes that request bodies may hold
   size_t max_connections = 20000;
   size_t max_waiting = 4096;
+  TokensByModel default_max_tokens{.general = 4096}, max_tokens{};  // of an answer
   Nanos keep_alive_timeout = 75 * kSecond;  // from a response to the first byte of the next request
   Nanos header_timeout = 30 * kSecond;      // from accept, or from that byte, to a whole header
   Nanos body_timeout = 60 * kSecond;

@@ -64,7 +64,9 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
                   .log = log,
                   .status = status,
                   .max_waiting = options.max_waiting,
-                  .queue_timeout = options.queue_timeout},
+                  .queue_timeout = options.queue_timeout,
+                  .default_tokens = options.default_max_tokens,
+                  .max_tokens = options.max_tokens},
       pages{.clock = clock,
             .accounts = accounts,
             .fleet = fleet,
@@ -79,6 +81,8 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
 void Wiring::Apply(const GatewayOptions& before, const GatewayOptions& now) {
   generations.queue_timeout = now.queue_timeout;
   generations.max_waiting = now.max_waiting;
+  generations.default_tokens = now.default_max_tokens;
+  generations.max_tokens = now.max_tokens;
   generations.fleet.SetMaxWaiting(now.max_waiting);
   if (now.log_level == before.log_level) return;
   log_control.SetGateway(now.log_level, 0);

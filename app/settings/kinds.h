@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log_level.h"
 #include "base/result.h"
+#include "gateway/request/token_limits.h"
 #include "runner/fake.h"
 
 namespace penstock::setting_kinds {
@@ -117,6 +118,30 @@ struct Names {
     std::string text;
     for (const auto& [ours, theirs] : value)
       text += fmt::format("{}{}{}", text.empty() ? "" : ",", ours, ours == theirs ? "" : "=" + theirs);
+    return text;
+  }
+};
+
+// "4096,NAME=8192,…": for all models, and for some another number.
+struct ModelTokens {
+  static Status Parse(TokensByModel& out, std::string_view text) {
+    out = {};
+    std::vector<std::string> parts;
+    PENSTOCK_TRY(List::Parse(parts, text));
+    for (const std::string& part : parts) {
+      const size_t equals = part.rfind('=');
+      const std::string_view number = std::string_view(part).substr(equals == part.npos ? 0 : equals + 1);
+      const auto tokens = ParseNumber(number, std::numeric_limits<int32_t>::max());
+      const bool general = &part == &parts.front() && equals == part.npos;
+      if (!tokens || equals == 0 || (equals == part.npos && !general))
+        return MustBe("a number of tokens, or one for all models and some by name: 4096,NAME=8192", text);
+      (general ? out.general : out.by_model[part.substr(0, equals)]) = static_cast<uint32_t>(*tokens);
+    }
+    return {};
+  }
+  static std::string Show(const TokensByModel& value) {
+    std::string text = std::to_string(value.general);
+    for (const auto& [model, tokens] : value.by_model) text += fmt::format(",{}={}", model, tokens);
     return text;
   }
 };

@@ -106,6 +106,13 @@ const std::array kSettings = {
                                                                        "most open connections"),
     LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
                                                       "most requests in the queue; further ones get 429"),
+    LiveGateway<ModelTokens, &GatewayOptions::default_max_tokens>(
+        "gateway.default_max_tokens", "TOKENS,MODEL=TOKENS,…",
+        "most output tokens of a chat that names no limit, and for some models another number; 0: what the "
+        "context leaves"),
+    LiveGateway<ModelTokens, &GatewayOptions::max_tokens>(
+        "gateway.max_tokens", "TOKENS,MODEL=TOKENS,…",
+        "most output tokens of any answer, whatever the client asks for; 0: what the context leaves"),
     LiveGateway<AtLeast<Time, kSecond>, &GatewayOptions::keep_alive_timeout>(
         "gateway.keep_alive_timeout", "TIME",
         "an open connection without a request is closed after this time; longer than a load balancer's"),

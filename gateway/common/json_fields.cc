@@ -151,11 +151,19 @@ void Fields::WrongType(std::string_view name, std::string_view want, const json:
   Fault(name, fmt::format("'{}' must be {}, not {}", Path(name), want, KindOf(got)));
 }
 
-std::vector<std::string> Fields::Ignored() const {
-  std::vector<std::string> names = ignored_;
+std::vector<std::string> Fields::Unread() const {
+  std::vector<std::string> names;
   size_t i = 0;
   for (const auto& member : object_) {
-    if (!known_[i++] && names.size() < kMaxListed) names.push_back(Path(std::string(member.key())));
+    if (!known_[i++]) names.emplace_back(member.key());
+  }
+  return names;
+}
+
+std::vector<std::string> Fields::Ignored() const {
+  std::vector<std::string> names = ignored_;
+  for (const std::string& name : Unread()) {
+    if (names.size() < kMaxListed) names.push_back(Path(name));
   }
   return names;
 }

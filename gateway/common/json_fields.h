@@ -44,7 +44,9 @@ class Fields {
   void Fault(ApiError error);
   const std::optional<ApiError>& fault() const { return fault_; }
 
-  // Names of members that were never asked for, and those under Ignore.
+  // Names of members that were never asked for.
+  std::vector<std::string> Unread() const;
+  // Those, with their paths, and the members under Ignore; a limited number.
   std::vector<std::string> Ignored() const;
 
  private:

@@ -3,12 +3,17 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/tokens.h"
 #include "engine/wire.pb.h"
 
 namespace penstock::gateway {
+
+// Marks where the message ends that an answer continues: the prompt is cut there, after rendering. As in
+// transformers, its last character is a space that shows whether the template trims the message.
+inline constexpr std::string_view kPrefixEnd = "\uE0F8continue\uE0F8 ";
 
 struct ChatRequest {
   enum class Kind { kChat, kCompletion };
@@ -25,6 +30,9 @@ struct ChatRequest {
   // kChat: what the model's template is rendered with. JSON: an array of {"role","content",…} with plain
   // texts as contents, and further members of the template's context, each preceded by a comma.
   std::string messages, template_members;
+  std::string reasoning_effort;  // empty: not said. Ignored where the model's template does not read it
+  // The answer continues the last message, whose content ends with kPrefixEnd.
+  bool continues = false;
   // kCompletion: at least one; each gets `choices` of its own.
   std::vector<Prompt> prompts;
   bool echo = false;  // the answer begins with the prompt's text

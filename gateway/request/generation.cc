@@ -131,6 +131,8 @@ void Generation::Begin() {
 void Generation::Encode(const ModelEntry& entry) {
   text_ = entry.text;
   context_ = entry.context;
+  if (!request_.chat.reasoning_effort.empty() && !text_->reads_effort)
+    request_.chat.ignored.emplace_back("reasoning_effort");
   shared_.encoder.Encode({.text = *text_,
                           .request = request_.chat,
                           .context = context_,

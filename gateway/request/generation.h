@@ -26,6 +26,7 @@
 #include "gateway/request/models.h"
 #include "gateway/request/prompt_encoder.h"
 #include "gateway/request/prompt_workers.h"
+#include "gateway/request/token_limits.h"
 #include "teams/teams.h"
 
 namespace penstock::gateway {
@@ -42,8 +43,9 @@ struct GenerationContext {
   Metrics& metrics;
   Log& log;
   GatewayStatus& status;
-  size_t max_waiting = 4096;            // jobs in the fleet's queue
-  Nanos queue_timeout = 600 * kSecond;  // how long a job may wait for an engine
+  size_t max_waiting = 4096;                     // jobs in the fleet's queue
+  Nanos queue_timeout = 600 * kSecond;           // how long a job may wait for an engine
+  TokensByModel default_tokens{}, max_tokens{};  // of each choice
 
   IdempotencyKeys idempotency{};
   std::mt19937_64 seeds{std::random_device()()};

@@ -1,20 +1,34 @@
 #include "gateway/request/job.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace penstock::gateway {
+namespace {
+
+uint32_t RoomBeside(size_t prompt, uint32_t context) {
+  if (context == 0) return std::numeric_limits<int32_t>::max();  // unknown; the engine knows
+  return context - static_cast<uint32_t>(std::min<size_t>(prompt, context));
+}
+
+}  // namespace
 
 Job MakeJob(const JobFacts& facts, std::vector<Token> prompt, size_t index) {
   const ChatRequest& chat = facts.request.chat;
   const Principal& principal = facts.request.principal;
-  Job job{.submit = ToSubmit(facts.text, chat, std::move(prompt), index, facts.model_context, facts.seed),
+  const size_t length = prompt.size();
+  Job job{.submit = ToSubmit(facts.text, chat, std::move(prompt), index, facts.seed),
           .variants = facts.context.models.VariantsFor(principal, chat.model),
           .owner = {static_cast<uint64_t>(principal.team)},
           .owner_name = principal.team_name,
           .external_allowed = principal.external,
           .deadline = facts.deadline};
   wire::Submit& submit = job.submit;
-  if (chat.kind == ChatRequest::Kind::kChat && facts.context.fleet.WantsText())
+  submit.set_max_tokens(OutputTokens(chat.max_tokens, facts.context.default_tokens.Of(chat.model),
+                                     facts.context.max_tokens.Of(chat.model),
+                                     RoomBeside(length, facts.model_context)));
+  // An answer that continues a message cannot be asked for as a chat.
+  if (chat.kind == ChatRequest::Kind::kChat && !chat.continues && facts.context.fleet.WantsText())
     submit.set_chat(fmt::format("{{\"messages\":{}{}}}", chat.messages, chat.template_members));
   submit.set_prefix_scope(fmt::format("team{}", principal.team));
   submit.set_credits(chat.stream ? kCredits : 0);

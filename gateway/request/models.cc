@@ -52,6 +52,7 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
     PENSTOCK_ASSIGN(text->tokenizer, TokenizerFromJson(assets.tokenizer_json));
   }
   text->thinks = assets.chat_template.find("<think>") != std::string::npos;
+  text->reads_effort = assets.chat_template.find("reasoning_effort") != std::string::npos;
   const std::string chat_template = assets.chat_template;
   if (!chat_template.empty()) {
     PENSTOCK_ASSIGN(text->chat, CompileTemplate(std::move(assets.chat_template)));

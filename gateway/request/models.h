@@ -28,6 +28,7 @@ struct ModelText {
   std::string bos_token, eos_token;    // for templates
   std::vector<Token> before, after;    // of a plain completion's prompt
   bool thinks = false;                 // the template knows <think>
+  bool reads_effort = false;           // the template reads reasoning_effort
   uint64_t reads = 0;                  // a hash of its tokenisation: variants of a model have the same
   std::vector<Token> end_tokens;       // each ends a generation
   uint32_t context = 0;                // the model's own limit

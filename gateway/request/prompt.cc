@@ -1,7 +1,6 @@
 #include "gateway/request/prompt.h"
 
 #include <algorithm>
-#include <limits>
 #include <span>
 
 #include "gateway/common/json_out.h"
@@ -12,9 +11,10 @@ namespace {
 ApiError TooLong(std::string_view at_least, size_t tokens, uint32_t context, const std::string& field) {
   ApiError error = InvalidField(
       field,
-      fmt::format("the prompt has {}{} tokens and the model's context is {}, answer included; shorten the "
-                  "prompt or choose a model with a longer context",
-                  at_least, tokens, context));
+      fmt::format(
+          "This model's maximum context length is {} tokens, answer included. However, your {} resulted "
+          "in {}{} tokens. Please reduce the length of the {}, or choose a model with a longer context.",
+          context, field, at_least, tokens, field));
   error.reason = Reason::kContextTooLong;
   return error;
 }
@@ -73,6 +73,21 @@ std::optional<ApiError> CheckTokens(const ModelText& text, const ChatRequest& re
   return std::nullopt;
 }
 
+// Cuts a prompt where the message ends that the answer continues, as transformers' continue_final_message
+// does. Error: the template does not show the message.
+std::optional<ApiError> CutAtPrefixEnd(std::string& rendered) {
+  constexpr std::string_view kTrimmed = kPrefixEnd.substr(0, kPrefixEnd.size() - 1);
+  const size_t end = rendered.rfind(kTrimmed);
+  if (end == std::string::npos) {
+    return InvalidField(
+        "messages", "the model's template does not show the last message, so the answer cannot continue it");
+  }
+  const bool trims = !std::string_view(rendered).substr(end).starts_with(kPrefixEnd);
+  rendered.resize(end);
+  if (trims) rendered.resize(rendered.find_last_not_of(" \t\n\r\f\v") + 1);
+  return std::nullopt;
+}
+
 // Adds a prompt, or says why it cannot be answered.
 std::optional<ApiError> Append(std::vector<Token> tokens, uint32_t context, const std::string& field,
                                EncodedPrompts& encoded) {
@@ -92,10 +107,15 @@ int64_t EncodedPrompts::tokens() const {
 
 std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
   std::string context = "{\"messages\":";
-  context.append(request.messages).append(",\"add_generation_prompt\":true,\"tools\":null,\"bos_token\":");
+  context.append(request.messages).append(",\"add_generation_prompt\":");
+  context.append(request.continues ? "false" : "true").append(",\"tools\":null,\"bos_token\":");
   AppendJsonString(text.bos_token, context);
   context += ",\"eos_token\":";
   AppendJsonString(text.eos_token, context);
+  if (text.reads_effort && !request.reasoning_effort.empty()) {
+    context += ",\"reasoning_effort\":";
+    AppendJsonString(request.reasoning_effort, context);
+  }
   context.append(request.template_members).append("}");
   return context;
 }
@@ -104,6 +124,9 @@ ApiResult<EncodedPrompts> EncodeRendered(const ModelText& text, const ChatReques
                                          Result<std::string> rendered, uint32_t context) {
   if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
   if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
+  if (request.continues) {
+    if (auto error = CutAtPrefixEnd(*rendered)) return std::unexpected(*std::move(error));
+  }
   if (auto error = CheckLength(text, rendered->size(), context, "messages"))
     return std::unexpected(*std::move(error));
   EncodedPrompts encoded;
@@ -136,13 +159,10 @@ ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest
 }
 
 wire::Submit ToSubmit(const ModelText& text, const ChatRequest& request, std::vector<Token> prompt,
-                      size_t index, uint32_t context, uint64_t seed) {
+                      size_t index, uint64_t seed) {
   wire::Submit submit;
-  const uint32_t room = context > prompt.size() ? context - static_cast<uint32_t>(prompt.size())
-                                                : std::numeric_limits<int32_t>::max();
   submit.set_model(request.model);
   submit.mutable_prompt()->Add(prompt.begin(), prompt.end());
-  submit.set_max_tokens(request.max_tokens == 0 ? room : std::min(request.max_tokens, room));
   submit.set_choices(request.choices);
   *submit.mutable_sampling() = request.sampling;
   submit.mutable_sampling()->set_seed(seed + index * request.choices);  // choice i draws from seed + i

@@ -30,9 +30,9 @@ std::string TemplateContext(const ModelText& text, const ChatRequest& request);
 ApiResult<EncodedPrompts> EncodeRendered(const ModelText& text, const ChatRequest& request,
                                          Result<std::string> rendered, uint32_t context);
 
-// The message to the engine for prompt number `index`; the caller fills in `request`, `credits` and the
-// scope.
+// The message to the engine for prompt number `index`; the caller fills in `request`, `credits`, `max_tokens`
+// and the scope.
 wire::Submit ToSubmit(const ModelText& text, const ChatRequest& request, std::vector<Token> prompt,
-                      size_t index, uint32_t context, uint64_t seed);
+                      size_t index, uint64_t seed);
 
 }  // namespace penstock::gateway

@@ -53,6 +53,54 @@ TEST(Prompt, TextThatCannotFitIsRefusedWithoutTokenisingIt) {
   EXPECT_TRUE(EncodePrompts(text, request, 1000).has_value());
 }
 
+// Writes <<content>> of the last message, trimmed or not.
+class LastMessage final : public ChatTemplate {
+ public:
+  explicit LastMessage(bool trims) : trims_(trims) {}
+  Result<std::string> Render(std::string_view context_json) const override {
+    const auto context = boost::json::parse(context_json);
+    std::string text(context.at("messages").as_array().back().at("content").as_string());
+    if (trims_) text = text.substr(text.find_first_not_of(' '), text.find_last_not_of(' ') + 1);
+    return "<<" + text + ">>";
+  }
+
+ private:
+  bool trims_;
+};
+
+TEST(Prompt, IsCutWhereTheMessageEndsThatTheAnswerContinues) {
+  const auto prompt = [](bool trims, std::string_view content) {
+    ModelText text;
+    text.tokenizer = std::make_unique<testing::ByteTokenizer>();
+    text.chat = std::make_unique<LastMessage>(trims);
+    ChatRequest request;
+    request.messages = fmt::format(R"([{{"role":"assistant","content":"{}{}"}}])", content, kPrefixEnd);
+    request.continues = true;
+    const auto encoded = EncodePrompts(text, request, 0);
+    EXPECT_TRUE(encoded.has_value());
+    std::string shown;
+    for (const Token token : encoded->prompts.at(0)) shown += text.tokenizer->Bytes(token);
+    return shown;
+  };
+  EXPECT_EQ(prompt(false, "The answer: "), "<<The answer: ");
+  EXPECT_EQ(prompt(true, "The answer: "), "<<The answer:");  // as the template would have written it
+  EXPECT_EQ(prompt(false, ""), "<<");
+}
+
+TEST(Prompt, AnAnswerHasTheTokensThatAreAllowedAndFit) {
+  const TokensByModel limits{.general = 100, .by_model = {{"big", 1000}, {"none", 0}}};
+  EXPECT_EQ(limits.Of("other"), 100);
+  EXPECT_EQ(limits.Of("big"), 1000);
+  EXPECT_EQ(limits.Of("big:q4"), 1000);
+  EXPECT_EQ(limits.Of("none"), 0);
+  EXPECT_EQ(OutputTokens(0, 100, 0, 5000), 100);
+  EXPECT_EQ(OutputTokens(0, 0, 0, 5000), 5000);
+  EXPECT_EQ(OutputTokens(0, 100, 50, 5000), 50);
+  EXPECT_EQ(OutputTokens(700, 100, 0, 5000), 700);
+  EXPECT_EQ(OutputTokens(700, 100, 500, 5000), 500);
+  EXPECT_EQ(OutputTokens(7000, 100, 0, 5000), 5000);
+}
+
 std::string Saying(std::string_view content) {
   return fmt::format(R"({{"model":"tiny","messages":[{{"role":"user","content":"{}"}}]}})", content);
 }

@@ -28,7 +28,7 @@ def test_the_context_is_that_of_the_engine_with_most_memory(unequal):
     models = sse.call(unequal.port, "/v1/models", key=unequal.key()).json()["data"]
     assert models[0]["max_model_len"] == 2048
     refused = complete(unequal, 3000, max_tokens=5)
-    assert refused.status == 400 and "context is 2048" in refused.error()
+    assert refused.status == 400 and "maximum context length is 2048" in refused.error()
 
 
 def test_a_long_prompt_is_answered_by_the_engine_that_has_memory_for_it(unequal):

@@ -75,7 +75,37 @@ void AppendMember(std::string_view name, std::string_view text, std::string& out
   AppendJsonString(text, out);
 }
 
-void ReadMessage(const json::value& value, size_t index, Fields& fields, ChatRequest& request) {
+// `prefix` (DeepSeek, Mistral) and `partial` (DashScope) of the last message say what continue_final_message
+// says (vLLM, transformers).
+void ReadPrefix(Fields& message, const std::string& path, std::string_view role, bool is_last,
+                ChatRequest& request) {
+  for (const std::string_view name : {"prefix", "partial"}) {
+    if (!message.Bool(name).value_or(false)) continue;
+    if (!is_last)
+      message.Fault(name, fmt::format("'{}.{}' is only possible in the last message", path, name));
+    request.continues = true;
+  }
+  if (is_last && request.continues && role != "assistant") {
+    message.Fault(
+        "role",
+        fmt::format("'{}.role' must be 'assistant', because the answer continues this message", path));
+  }
+}
+
+// Whether the answer continues the last message. As at vLLM, a prompt for a new message contradicts it.
+void ReadContinuation(Fields& fields, ChatRequest& request) {
+  request.continues = fields.Bool("continue_final_message").value_or(false);
+  const auto prompted = fields.Bool("add_generation_prompt");
+  if (request.continues && prompted.value_or(false)) {
+    fields.Fault("add_generation_prompt",
+                 "'add_generation_prompt' and 'continue_final_message' cannot both be true");
+  } else if (!request.continues && prompted && !*prompted) {
+    fields.Unsupported("add_generation_prompt",
+                       "'add_generation_prompt' can be false only together with 'continue_final_message'");
+  }
+}
+
+void ReadMessage(const json::value& value, size_t index, bool is_last, Fields& fields, ChatRequest& request) {
   const std::string path = Indexed("messages", index);
   if (!value.is_object()) {
     fields.Fault(path, fmt::format("'{}' must be an object, not {}", path, KindOf(value)));
@@ -86,11 +116,11 @@ void ReadMessage(const json::value& value, size_t index, Fields& fields, ChatReq
   const auto content = ReadContent(message, path + ".");
   auto reasoning = message.String("reasoning_content");
   if (const auto other = message.String("reasoning"); other && !reasoning) reasoning = other;
-  for (const std::string_view name : {"tool_calls", "function_call", "prefix", "partial"}) {
+  for (const std::string_view name : {"tool_calls", "function_call"}) {
     const json::value* const unserved = message.Any(name);
-    if (unserved != nullptr && !IsEmpty(*unserved)) {
+    const bool empty = unserved == nullptr || (unserved->is_array() && unserved->get_array().empty());
+    if (!empty)
       message.Unsupported(name, fmt::format("'{}.{}' is not supported yet; leave it out", path, name));
-    }
   }
   for (const std::string_view name : {"name", "refusal", "annotations", "audio", "cache_control", "id"}) {
     message.Skip(name);
@@ -98,6 +128,7 @@ void ReadMessage(const json::value& value, size_t index, Fields& fields, ChatReq
   if (!content && role != "assistant") {
     message.Fault("content", fmt::format("'{}.content' is missing", path));
   }
+  ReadPrefix(message, path, role, is_last, request);
   if (message.fault()) {
     fields.Fault(*message.fault());
     return;
@@ -105,7 +136,9 @@ void ReadMessage(const json::value& value, size_t index, Fields& fields, ChatReq
   for (std::string& name : message.Ignored()) request.ignored.push_back(std::move(name));
   request.messages += index == 0 ? "{\"role\":\"" : ",{\"role\":\"";
   request.messages.append(role).append("\"");
-  AppendMember("content", content.value_or(""), request.messages);
+  std::string text = content.value_or("");
+  if (is_last && request.continues) text += kPrefixEnd;
+  AppendMember("content", text, request.messages);
   if (reasoning && role == "assistant") AppendMember("reasoning_content", *reasoning, request.messages);
   request.messages += '}';
 }
@@ -118,7 +151,7 @@ void ReadMessages(Fields& fields, ChatRequest& request) {
   }
   request.messages = "[";
   for (size_t i = 0; i < messages->size() && !fields.fault(); ++i) {
-    ReadMessage((*messages)[i], i, fields, request);
+    ReadMessage((*messages)[i], i, i + 1 == messages->size(), fields, request);
   }
   request.messages += ']';
 }
@@ -130,36 +163,50 @@ void AppendTemplateMember(std::string_view name, const json::value& value, ChatR
   request.template_members += json::serialize(value);
 }
 
-// Whether the model returns its reasoning: chat_template_kwargs (vLLM), enable_thinking (DashScope) and
-// reasoning_effort (OpenAI), the more explicit one first. Only "none" of the efforts has a meaning for
-// models that either think or do not.
-void ReadThinking(Fields& fields, ChatRequest& request) {
-  bool decided = false;
-  if (const json::object* const kwargs = fields.Object("chat_template_kwargs")) {
-    for (const auto& [key, value] : *kwargs) {
-      const std::string_view name(key.data(), key.size());
-      for (const std::string_view ours :
-           {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}) {
-        if (name == ours)
-          fields.Fault("chat_template_kwargs", fmt::format("'chat_template_kwargs.{}' cannot be set", name));
-      }
-      AppendTemplateMember(name, value, request);
-      decided |= name == "enable_thinking";
+// Members of the template's context, by the name of their field.
+void ReadTemplateMembers(Fields& fields, ChatRequest& request) {
+  const json::object* const members = fields.Object("chat_template_kwargs");
+  if (members == nullptr) return;
+  for (const auto& [key, value] : *members) {
+    const std::string_view name(key.data(), key.size());
+    for (const std::string_view ours :
+         {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token"}) {
+      if (name == ours)
+        fields.Fault("chat_template_kwargs", fmt::format("'chat_template_kwargs.{}' cannot be set", name));
     }
+    AppendTemplateMember(name, value, request);
   }
-  const auto enable = fields.Bool("enable_thinking");
-  if (enable && !decided) AppendTemplateMember("enable_thinking", *enable, request);
-  decided |= enable.has_value();
+}
+
+// Whether the model thinks before it answers: chat_template_kwargs (vLLM), enable_thinking (DashScope), think
+// (Ollama), thinking (DeepSeek, GLM) and reasoning_effort (OpenAI) say the same; the first that is there
+// counts.
+std::optional<bool> WantsThinking(Fields& fields) {
+  const auto enable = fields.Bool("enable_thinking"), think = fields.Bool("think");
+  const json::object* const thinking = fields.Object("thinking");
+  if (enable || think) return enable ? enable : think;
+  if (thinking == nullptr) return std::nullopt;
+  Fields inner(*thinking, "thinking.");
+  const auto type = inner.String("type");
+  if (type && (*type == "enabled" || *type == "disabled")) return *type == "enabled";
+  fields.Unsupported("thinking.type", "'thinking.type' must be 'enabled' or 'disabled'");
+  return std::nullopt;
+}
+
+void ReadThinking(Fields& fields, ChatRequest& request) {
+  const json::object* const members = fields.Object("chat_template_kwargs");
+  const bool decided = members != nullptr && members->contains("enable_thinking");
+  auto thinks = WantsThinking(fields);
+  const auto effort = fields.String("reasoning_effort");
+  if (effort && *effort == "none") {
+    if (!thinks) thinks = false;
+  } else if (effort && !(members != nullptr && members->contains("reasoning_effort"))) {
+    request.reasoning_effort = *effort;
+  }
+  if (thinks && !decided) AppendTemplateMember("enable_thinking", *thinks, request);
   if (const auto preserve = fields.Bool("preserve_thinking")) {
     AppendTemplateMember("preserve_thinking", *preserve, request);
   }
-  const auto effort = fields.String("reasoning_effort");
-  if (effort && *effort == "none") {
-    if (!decided) AppendTemplateMember("enable_thinking", false, request);
-  } else {
-    fields.Ignore("reasoning_effort");
-  }
-  fields.Ignore("thinking_budget");
 }
 
 void ReadChatLogprobs(Fields& fields, ChatRequest& request) {
@@ -183,8 +230,8 @@ void RefuseUnless(Fields& fields, std::string_view name, std::initializer_list<s
       name, fmt::format("'{}' {} is not supported yet; leave it out", name, json::serialize(*value)));
 }
 
-void RefuseUnservedOfChat(Fields& fields) {
-  RefuseUnserved(fields);
+// Fields of which one value is served.
+void ReadChoices(Fields& fields) {
   RefuseUnless(fields, "tool_choice", {"none", "auto"});
   RefuseUnless(fields, "function_call", {"none", "auto"});
   ReadResponseFormat(fields);
@@ -195,9 +242,6 @@ void RefuseUnservedOfChat(Fields& fields) {
       }
     }
   }
-  const auto prompted = fields.Bool("add_generation_prompt");
-  if (prompted && !*prompted)
-    fields.Unsupported("add_generation_prompt", "'add_generation_prompt' must be true");
 }
 
 }  // namespace
@@ -210,16 +254,17 @@ ApiResult<ChatRequest> ParseChat(std::string_view body) {
   Fields fields(parsed->get_object());
   ChatRequest request;
   ReadModel(fields, request);
+  ReadContinuation(fields, request);
   ReadMessages(fields, request);
   ReadLimits(fields, request, 0);
   ReadSampling(fields, request);
   ReadChatLogprobs(fields, request);
   ReadStop(fields, request);
   ReadStream(fields, request);
+  ReadTemplateMembers(fields, request);
   ReadThinking(fields, request);
-  RefuseUnservedOfChat(fields);
-  SkipHarmless(fields);
-  return FinishReading(fields, std::move(request));
+  ReadChoices(fields);
+  return FinishReading(fields, Endpoint::kChat, std::move(request));
 }
 
 }  // namespace penstock::gateway

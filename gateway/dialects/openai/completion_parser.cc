@@ -68,8 +68,6 @@ void ReadCompletionOptions(Fields& fields, ChatRequest& request) {
   if (best_of && *best_of != request.choices) {
     fields.Unsupported("best_of", "'best_of' other than 'n' is not supported; leave it out");
   }
-  const auto suffix = fields.String("suffix");
-  if (suffix && !suffix->empty()) fields.Unsupported("suffix", "'suffix' is not supported; leave it out");
   ReadResponseFormat(fields);
 }
 
@@ -91,9 +89,7 @@ ApiResult<ChatRequest> ParseCompletion(std::string_view body) {
   ReadCompletionOptions(fields, request);
   ReadStop(fields, request);
   ReadStream(fields, request);
-  RefuseUnserved(fields);
-  SkipHarmless(fields);
-  return FinishReading(fields, std::move(request));
+  return FinishReading(fields, Endpoint::kCompletions, std::move(request));
 }
 
 }  // namespace penstock::gateway

@@ -98,7 +98,8 @@ void ReadSampling(Fields& fields, ChatRequest& request) {
   sampling.set_temperature(number("temperature", 0, 2, 1));
   sampling.set_top_p(static_cast<float>(std::max(fields.Number("top_p", 0, 1).value_or(1), kTiny)));
   sampling.set_min_p(number("min_p", 0, 1, 0));
-  sampling.set_repetition_penalty(number("repetition_penalty", 0.01, 10, 1));
+  const float repetition = number("repeat_penalty", 0.01, 10, 1);
+  sampling.set_repetition_penalty(number("repetition_penalty", 0.01, 10, repetition));
   sampling.set_presence_penalty(number("presence_penalty", -2, 2, 0));
   sampling.set_frequency_penalty(number("frequency_penalty", -2, 2, 0));
   const auto top_k = fields.Integer("top_k", -1, std::numeric_limits<int32_t>::max()).value_or(0);
@@ -130,51 +131,6 @@ void ReadStream(Fields& fields, ChatRequest& request) {
   for (std::string& name : inner.Ignored()) request.ignored.push_back(std::move(name));
 }
 
-void SkipHarmless(Fields& fields) {
-  for (const std::string_view name : {"store", "metadata", "user", "safety_identifier", "prompt_cache_key",
-                                      "prompt_cache_retention", "parallel_tool_calls", "prediction"}) {
-    fields.Skip(name);
-  }
-  const auto tier = fields.String("service_tier");
-  if (tier && *tier != "auto" && *tier != "default") fields.Ignore("service_tier");
-}
-
-bool IsEmpty(const json::value& value) {
-  if (value.is_array()) return value.get_array().empty();
-  if (value.is_object()) return value.get_object().empty();
-  if (value.is_bool()) return !value.get_bool();
-  if (value.is_int64()) return value.get_int64() == 0;
-  return false;
-}
-
-void RefuseUnserved(Fields& fields) {
-  for (const std::string_view name : {"tools",
-                                      "functions",
-                                      "audio",
-                                      "web_search_options",
-                                      "guided_json",
-                                      "guided_regex",
-                                      "guided_choice",
-                                      "guided_grammar",
-                                      "structured_outputs",
-                                      "grammar",
-                                      "json_schema",
-                                      "min_tokens",
-                                      "use_beam_search",
-                                      "prompt_logprobs",
-                                      "truncate_prompt_tokens",
-                                      "continue_final_message",
-                                      "logits_processors",
-                                      "bad_words",
-                                      "allowed_token_ids",
-                                      "documents"}) {
-    const json::value* const value = fields.Any(name);
-    if (value != nullptr && !IsEmpty(*value)) {
-      fields.Unsupported(name, fmt::format("'{}' is not supported yet; leave it out", name));
-    }
-  }
-}
-
 void ReadResponseFormat(Fields& fields) {
   const json::object* const format = fields.Object("response_format");
   if (format == nullptr) return;
@@ -191,7 +147,10 @@ void ReadResponseFormat(Fields& fields) {
   }
 }
 
-ApiResult<ChatRequest> FinishReading(const Fields& fields, ChatRequest request) {
+ApiResult<ChatRequest> FinishReading(Fields& fields, Endpoint endpoint, ChatRequest request) {
+  const auto tier = fields.String("service_tier");
+  if (tier && *tier != "auto" && *tier != "default") fields.Ignore("service_tier");
+  ReadRest(fields, endpoint);
   if (fields.fault()) return std::unexpected(*fields.fault());
   for (std::string& name : fields.Ignored()) request.ignored.push_back(std::move(name));
   return request;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gateway/common/json_fields.h"
+#include "gateway/dialects/openai/field_table.h"
 #include "gateway/request/chat_request.h"
 
 namespace penstock::gateway {
@@ -19,14 +20,9 @@ void ReadStop(Fields& fields, ChatRequest& request);
 void ReadStream(Fields& fields, ChatRequest& request);
 void ReadResponseFormat(Fields& fields);
 
-// Passes over fields that say something about the request and nothing about the answer.
-void SkipHarmless(Fields& fields);
-// Refuses by name the fields that would change the answer; absent, null, empty, false or 0 is fine.
-void RefuseUnserved(Fields& fields);
-bool IsEmpty(const json::value& value);
+inline constexpr int64_t kMaxChoices = 16, kMaxTopLogprobs = 20;
 
-inline constexpr int64_t kMaxChoices = 8, kMaxTopLogprobs = 20;
-
-ApiResult<ChatRequest> FinishReading(const Fields& fields, ChatRequest request);
+// What no reader above has read, by the table; then the request, or the first fault.
+ApiResult<ChatRequest> FinishReading(Fields& fields, Endpoint endpoint, ChatRequest request);
 
 }  // namespace penstock::gateway
