@@ -79,3 +79,33 @@ def test_metrics_have_prometheus_format(live):
     text = sse.call(live.port, "/metrics", key=live.operator_key()).body.decode()
     names = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
     assert names and all(name.startswith(("penstock_", "process_")) for name in names)
+
+
+def test_an_answer_continues_the_last_message_as_if_the_prompt_ended_there(live):
+    begun = "One, two, three,"
+    turns = [{"role": "system", "content": "Count."}, {"role": "user", "content": "Count from one to nine."}]
+    prompt = "".join(f"<|im_start|>{t['role']}\n{t['content']}<|im_end|>\n" for t in turns) + f"<|im_start|>assistant\n{begun}"
+    whole = sse.call(live.port, "/v1/completions", key=live.key(),
+                     body={"model": MODEL, "prompt": prompt, "max_tokens": 12, "temperature": 0}).json()
+    wanted = whole["choices"][0]["text"]
+    assert wanted
+    for last, fields in (({}, {"continue_final_message": True, "add_generation_prompt": False}), ({"prefix": True}, {}),
+                         ({"partial": True}, {"stream": True})):
+        answer = chat(live, messages=[*turns, {"role": "assistant", "content": begun, **last}], **fields)
+        assert answer.status == 200, answer.error()
+        assert answer.text() == wanted
+        if "stream" not in fields:
+            assert answer.json()["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"]
+
+
+def test_a_field_that_would_change_the_answer_is_refused_by_name(live):
+    for field, value in (("chat_template", "{{ 1 }}"), ("mirostat", 2), ("lora", [{"id": 0}]), ("verbosity", "low"), ("min_tokens", 3)):
+        answer = chat(live, **{field: value})
+        assert answer.status == 400
+        assert answer.json()["error"]["param"] == field and answer.json()["error"]["code"] == "unsupported_parameter"
+
+
+def test_sixteen_choices_are_possible(live):
+    answer = chat(live, n=16, max_tokens=2, temperature=1)
+    assert [choice["index"] for choice in answer.json()["choices"]] == list(range(16))
+    assert chat(live, n=17).status == 400

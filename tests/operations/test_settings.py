@@ -57,3 +57,22 @@ def test_a_wrong_name_or_value_changes_nothing(change):
         assert done.returncode == 1
         assert error in done.stdout
         assert file.read_text() == ""
+
+
+def test_answers_have_a_default_and_a_largest_length(ours, change):
+    def tokens(**fields):
+        body = {"model": load.MODEL, "messages": [{"role": "user", "content": "Hello"}], "ignore_eos": True, **fields}
+        answer = sse.call(ours.port, "/v1/chat/completions", body=body, key=ours.key("lengths"), timeout=60)
+        assert answer.json()["choices"][0]["finish_reason"] == "length"
+        return answer.json()["usage"]["completion_tokens"]
+    change("gateway.default_max_tokens", "20")
+    assert tokens() == 20
+    assert tokens(max_tokens=33) == 33
+    change("gateway.max_tokens", f"25,{load.MODEL}=30,other=7")
+    assert tokens() == 20
+    assert tokens(max_tokens=33) == 30
+    done, _ = change("gateway.max_tokens", "20,30")
+    assert done.returncode != 0
+    assert "a number of tokens" in done.stdout
+    change("gateway.max_tokens", "0")
+    change("gateway.default_max_tokens", "4096")
