@@ -11,6 +11,10 @@
 
 #include "llama.h"
 
+#ifndef KV_TYPE  // of keys and values
+#define KV_TYPE GGML_TYPE_F32
+#endif
+
 namespace {
 
 constexpr int kTokens = 40;
@@ -53,7 +57,7 @@ bool PrintLogits(llama_model* model) {
   const int vocabulary = llama_vocab_n_tokens(llama_model_get_vocab(model));
   llama_context_params params = llama_context_default_params();
   params.n_ctx = 64, params.n_batch = 64, params.n_threads = params.n_threads_batch = 1;
-  params.type_k = params.type_v = GGML_TYPE_F32;
+  params.type_k = params.type_v = KV_TYPE;
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
   llama_context* context = llama_init_from_model(model, params);
   if (context == nullptr) return false;
