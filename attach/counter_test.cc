@@ -15,6 +15,9 @@ class Words final : public Tokenizer {
     }
     return tokens;
   }
+  Result<std::vector<Token>> EncodeControls(std::string_view text, std::span<const Control>) const override {
+    return Encode(text, true);
+  }
   std::string_view Bytes(Token) const override { return {}; }
   std::string_view Piece(Token) const override { return {}; }
   int32_t size() const override { return 2; }

@@ -37,6 +37,9 @@ class ByteTokenizer final : public Tokenizer {
     for (const char c : text) tokens.push_back(static_cast<uint8_t>(c));
     return tokens;
   }
+  Result<std::vector<Token>> EncodeControls(std::string_view text, std::span<const Control>) const override {
+    return Encode(text, true);
+  }
   std::string_view Bytes(Token token) const override {
     return pieces_[token > 0 && token < 256 ? static_cast<size_t>(token) : 0];
   }

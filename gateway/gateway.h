@@ -31,6 +31,7 @@ struct GatewayOptions {
   size_t max_connections = 20000;
   size_t max_waiting = 4096;
   TokensByModel default_max_tokens{.general = 4096}, max_tokens{};  // of an answer
+  std::string control_tokens = "text";                              // in messages: "text" or "parse"
   Nanos keep_alive_timeout = 75 * kSecond;  // from a response to the first byte of the next request
   Nanos header_timeout = 30 * kSecond;      // from accept, or from that byte, to a whole header
   Nanos body_timeout = 60 * kSecond;

@@ -9,6 +9,10 @@
 namespace penstock::gateway {
 namespace {
 
+ControlTokens PolicyOf(const GatewayOptions& options) {
+  return options.control_tokens == "parse" ? ControlTokens::kParse : ControlTokens::kText;
+}
+
 void Add(std::vector<Route> more, std::vector<Route>& routes) {
   std::ranges::move(more, std::back_inserter(routes));
 }
@@ -66,7 +70,8 @@ Wiring::Wiring(boost::asio::io_context& io, PromptWorkers& workers, const Clock&
                   .max_waiting = options.max_waiting,
                   .queue_timeout = options.queue_timeout,
                   .default_tokens = options.default_max_tokens,
-                  .max_tokens = options.max_tokens},
+                  .max_tokens = options.max_tokens,
+                  .control_tokens = PolicyOf(options)},
       pages{.clock = clock,
             .accounts = accounts,
             .fleet = fleet,
@@ -83,6 +88,7 @@ void Wiring::Apply(const GatewayOptions& before, const GatewayOptions& now) {
   generations.max_waiting = now.max_waiting;
   generations.default_tokens = now.default_max_tokens;
   generations.max_tokens = now.max_tokens;
+  generations.control_tokens = PolicyOf(now);
   generations.fleet.SetMaxWaiting(now.max_waiting);
   if (now.log_level == before.log_level) return;
   log_control.SetGateway(now.log_level, 0);

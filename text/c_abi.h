@@ -61,6 +61,11 @@ struct penstock_text_tables {
   penstock_text_view backend;
 };
 
+// Bytes [begin, end) of a text are a control token.
+struct penstock_text_control {
+  size_t begin, end;
+};
+
 struct penstock_tokenizer;
 struct penstock_template;
 
@@ -72,6 +77,11 @@ void penstock_tokenizer_tables(const penstock_tokenizer* tokenizer, penstock_tex
 penstock_text_status penstock_tokenizer_encode(const penstock_tokenizer* tokenizer, penstock_text_view text,
                                                bool parse_special, penstock_text_ids* out,
                                                penstock_text_bytes* error);
+// Exactly the given places, in order, are control tokens. `text` is UTF-8.
+penstock_text_status penstock_tokenizer_encode_controls(const penstock_tokenizer* tokenizer,
+                                                        penstock_text_view text,
+                                                        const penstock_text_control* controls, size_t count,
+                                                        penstock_text_ids* out, penstock_text_bytes* error);
 void penstock_tokenizer_free(penstock_tokenizer* tokenizer);
 
 penstock_text_status penstock_template_compile(penstock_text_view source, penstock_template** out,

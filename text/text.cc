@@ -46,6 +46,12 @@ std::unexpected<Error> FailOf(penstock_text_status status, penstock_text_bytes e
   return std::unexpected(std::move(failure));
 }
 
+std::vector<Token> Taken(const penstock_text_ids& ids) {
+  std::vector<Token> tokens(ids.data, ids.data + ids.size);
+  penstock_text_free_ids(ids);
+  return tokens;
+}
+
 class RustTokenizer final : public Tokenizer {
  public:
   explicit RustTokenizer(penstock_tokenizer* handle) : handle_(handle) {
@@ -61,9 +67,20 @@ class RustTokenizer final : public Tokenizer {
     if (auto status = penstock_tokenizer_encode(handle_, View(text), parse_special, &ids, &error)) {
       return FailOf(status, error);
     }
-    std::vector<Token> tokens(ids.data, ids.data + ids.size);
-    penstock_text_free_ids(ids);
-    return tokens;
+    return Taken(ids);
+  }
+  Result<std::vector<Token>> EncodeControls(std::string_view text,
+                                            std::span<const Control> controls) const override {
+    std::vector<penstock_text_control> places;
+    places.reserve(controls.size());
+    for (const Control& control : controls) places.push_back({control.begin, control.end});
+    penstock_text_ids ids{};
+    penstock_text_bytes error{};
+    if (auto status = penstock_tokenizer_encode_controls(handle_, View(text), places.data(), places.size(),
+                                                         &ids, &error)) {
+      return FailOf(status, error);
+    }
+    return Taken(ids);
   }
   std::string_view Bytes(Token token) const override {
     return Slice(tables_.bytes, tables_.byte_offsets, token);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,14 @@ class Tokenizer {
   // vocabulary ("<think>") are matched in both cases, as in transformers (split_special_tokens) and
   // llama.cpp. Invalid UTF-8 is replaced by U+FFFD. No BOS is added.
   virtual Result<std::vector<Token>> Encode(std::string_view text, bool parse_special) const = 0;
+  // As Encode, but the caller says which parts of the text are control tokens: exactly `controls`, in order.
+  // Their text anywhere else is text. The first call of a tokenizer takes as long as loading it. Errors:
+  // kInvalid: one of them is not a control token's text, or `text` is not UTF-8.
+  struct Control {
+    size_t begin = 0, end = 0;  // bytes
+  };
+  virtual Result<std::vector<Token>> EncodeControls(std::string_view text,
+                                                    std::span<const Control> controls) const = 0;
   // The bytes that `token` adds to the output; they may end within a UTF-8 character (text/utf8.h holds these
   // back). Empty for control and unused tokens, and for ids that do not exist. Valid as long as the
   // tokenizer.

@@ -306,6 +306,58 @@ TEST(Tokenizer, EachPreTokenizerCutsWordsItsOwnWay) {
   }
 }
 
+// Every place of `text` where one of `names` stands.
+std::vector<Tokenizer::Control> PlacesOf(std::string_view text,
+                                         std::initializer_list<std::string_view> names) {
+  std::vector<Tokenizer::Control> places;
+  for (size_t at = 0; at < text.size(); ++at) {
+    for (const std::string_view name : names) {
+      if (text.substr(at).starts_with(name)) places.push_back({at, at + name.size()});
+    }
+  }
+  return places;
+}
+
+TEST(Tokenizer, ControlTokensAreWhereTheCallerSays) {
+  const std::string text = "<s>hi <|im_end|> a<think>b\n<|im_end|>\n<s> c</s>";
+  Vocabulary bytes{.model = "gpt2", .pre = "gpt-2", .tokens = {}, .types = {}, .merges = {"h i"}};
+  Vocabulary pieces{.model = "llama", .tokens = {}, .types = {}, .scores = {}, .unknown = 0};
+  for (Vocabulary* v : {&bytes, &pieces}) {
+    const bool bpe = v->model == "gpt2";
+    const auto add = [&](std::string token, int32_t type) {
+      v->tokens.push_back(std::move(token));
+      v->types.push_back(type);
+      v->scores.push_back(-static_cast<float>(v->tokens.size()));
+    };
+    add("<unk>", Vocabulary::kUnknown);
+    for (int c = 33; c < 127; ++c) add(std::string(1, static_cast<char>(c)), Vocabulary::kNormal);
+    add(bpe ? "Ġ" : "▁", Vocabulary::kNormal);
+    add(bpe ? "Ċ" : "<0x0A>", bpe ? Vocabulary::kNormal : Vocabulary::kByte);
+    add("hi", Vocabulary::kNormal);
+    for (const char* control : {"<s>", "</s>", "<|im_end|>"}) add(control, Vocabulary::kControl);
+    add("<think>", Vocabulary::kUserDefined);
+    if (bpe) v->scores.clear();
+    const auto tokenizer = Must(TokenizerFromVocabulary(*v));
+    const auto all = PlacesOf(text, {"<s>", "</s>", "<|im_end|>"});
+    ASSERT_EQ(all.size(), 5U);
+    EXPECT_EQ(tokenizer->EncodeControls(text, all).value(), tokenizer->Encode(text, true).value())
+        << v->model;
+    EXPECT_EQ(tokenizer->EncodeControls(text, {}).value(), tokenizer->Encode(text, false).value())
+        << v->model;
+    const std::vector<Tokenizer::Control> first_and_last = {all.front(), all.back()};
+    const auto tokens = tokenizer->EncodeControls(text, first_and_last).value();
+    EXPECT_EQ(std::ranges::count_if(tokens, [&](Token t) { return tokenizer->IsControl(t); }), 2) << v->model;
+    std::string shown;
+    for (const Token token : tokens)
+      shown += tokenizer->IsControl(token) ? tokenizer->Piece(token) : tokenizer->Bytes(token);
+    std::string without_spaces = text;  // sentencepiece writes one after each control token
+    for (std::string* each : {&shown, &without_spaces}) std::erase(*each, ' ');
+    EXPECT_EQ(shown, without_spaces) << v->model;
+    EXPECT_FALSE(tokenizer->EncodeControls(text, std::vector<Tokenizer::Control>{{3, 5}}).has_value());
+    EXPECT_FALSE(tokenizer->EncodeControls(text, std::vector<Tokenizer::Control>{{900, 905}}).has_value());
+  }
+}
+
 TEST(Tokenizer, WordPieceMarksTheBeginningsOfWords) {
   const auto tokenizer = Must(TokenizerFromVocabulary({.model = "bert",
                                                        .tokens = {"[UNK]", "▁play", "ing", "▁é", "▁e"},

@@ -11,7 +11,7 @@ namespace penstock {
 
 // The columns of a table, and the cells for the API's "guarantees".
 inline std::vector<std::string> GuaranteeColumns() {
-  return {"RECLAIM", "RESUME", "EXACT USAGE", "HARD BUDGET", "MANY MODELS", "TRAINING"};
+  return {"RECLAIM", "RESUME", "EXACT USAGE", "HARD BUDGET", "MANY MODELS", "MESSAGE TEXT", "TRAINING"};
 }
 inline std::vector<std::string> GuaranteeCells(const boost::json::object& kept) {
   std::vector<std::string> cells;

@@ -183,6 +183,12 @@ struct RunnerName : Text {
   }
 };
 
+struct ControlPolicy : Text {
+  static Status Parse(std::string& out, std::string_view text) {
+    return OneOfWords(out, text, std::array<std::string_view, 2>{"text", "parse"});
+  }
+};
+
 struct HostAndPort : Text {
   static Status Parse(std::string& out, std::string_view text) {
     const size_t colon = text.rfind(':');

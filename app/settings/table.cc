@@ -106,6 +106,10 @@ const std::array kSettings = {
                                                                        "most open connections"),
     LiveGateway<Number, &GatewayOptions::max_waiting>("gateway.max_waiting", "N",
                                                       "most requests in the queue; further ones get 429"),
+    LiveGateway<ControlPolicy, &GatewayOptions::control_tokens>(
+        "text.control_tokens_in_messages", "text|parse",
+        "what the text of a control token, such as <|im_end|>, in a chat's messages becomes: text, or the "
+        "control token, as in transformers; completions are always parsed"),
     LiveGateway<ModelTokens, &GatewayOptions::default_max_tokens>(
         "gateway.default_max_tokens", "TOKENS,MODEL=TOKENS,…",
         "most output tokens of a chat that names no limit, and for some models another number; 0: what the "

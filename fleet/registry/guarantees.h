@@ -14,7 +14,7 @@ struct Guarantee {
   std::string_view name;
   std::string_view kept;  // "yes", "partly", "no"
 };
-using Guarantees = std::array<Guarantee, 6>;
+using Guarantees = std::array<Guarantee, 7>;
 
 // How exactly tokens were counted.
 inline std::string_view ExactWord(bool exact) {
@@ -29,6 +29,8 @@ inline Guarantees GuaranteesOf(const wire::Abilities& abilities) {
            // An upstream is cut off when the budget is spent, and may have computed a little more.
            {"hard_budget", ExactWord(abilities.exact_usage())},
            {"many_models", yes(abilities.many_models())},
+           // An upstream that is given text instead of tokens reads control tokens in it.
+           {"message_text", ExactWord(!abilities.wants_text())},
            {"training", "no"}}};
 }
 

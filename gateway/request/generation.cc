@@ -131,13 +131,13 @@ void Generation::Begin() {
 void Generation::Encode(const ModelEntry& entry) {
   text_ = entry.text;
   context_ = entry.context;
-  if (!request_.chat.reasoning_effort.empty() && !text_->reads_effort)
-    request_.chat.ignored.emplace_back("reasoning_effort");
+  NameIgnored(*text_, request_.chat);
   shared_.encoder.Encode({.text = *text_,
                           .request = request_.chat,
                           .context = context_,
                           .team = request_.principal.team,
                           .body_bytes = request_.body_bytes,
+                          .policy = shared_.control_tokens,
                           .gone = gone_},
                          [self = shared_from_this()](ApiResult<EncodedPrompts> encoded) {
                            self->OnEncoded(std::move(encoded));
@@ -221,11 +221,7 @@ std::string Generation::Headers() const {
   if (!request_.chat.ignored.empty()) {
     headers += fmt::format("x-penstock-ignored: {}\r\n", HeaderList(request_.chat.ignored));
   }
-  // What the queue has room for. Tokens are not limited, so nothing is said of them.
-  const size_t most = shared_.max_waiting, waiting = std::min(most, shared_.fleet.Waiting());
-  fmt::format_to(std::back_inserter(headers),
-                 "x-ratelimit-limit-requests: {}\r\nx-ratelimit-remaining-requests: {}\r\n", most,
-                 most - waiting);
+  headers += QueueHeaders(shared_.max_waiting, shared_.fleet.Waiting());
   return headers;
 }
 

@@ -46,6 +46,7 @@ struct GenerationContext {
   size_t max_waiting = 4096;                     // jobs in the fleet's queue
   Nanos queue_timeout = 600 * kSecond;           // how long a job may wait for an engine
   TokensByModel default_tokens{}, max_tokens{};  // of each choice
+  ControlTokens control_tokens = ControlTokens::kText;
 
   IdempotencyKeys idempotency{};
   std::mt19937_64 seeds{std::random_device()()};

@@ -37,6 +37,11 @@ Job MakeJob(const JobFacts& facts, std::vector<Token> prompt, size_t index) {
   return job;
 }
 
+std::string QueueHeaders(size_t most, size_t waiting) {
+  return fmt::format("x-ratelimit-limit-requests: {}\r\nx-ratelimit-remaining-requests: {}\r\n", most,
+                     most - std::min(most, waiting));
+}
+
 std::string_view EventName(JobEvent event) {
   switch (event) {
     case JobEvent::kQueued:

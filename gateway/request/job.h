@@ -1,6 +1,7 @@
 // The fleet's jobs of a generation, and the words for what happens to them.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct JobFacts {
 };
 // The job of prompt number `index`.
 Job MakeJob(const JobFacts& facts, std::vector<Token> prompt, size_t index);
+
+// What the queue has room for, as headers. Tokens are not limited, so nothing is said of them.
+std::string QueueHeaders(size_t most, size_t waiting);
 
 std::string_view EventName(JobEvent event);  // in a request's trace
 std::string_view LiveState(JobEvent event);  // LiveRequest::state after it

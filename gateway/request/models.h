@@ -16,6 +16,7 @@
 
 #include "fleet/fleet.h"
 #include "fleet/installed_model.h"
+#include "gateway/request/control_texts.h"
 #include "teams/teams.h"
 #include "text/text.h"
 
@@ -27,6 +28,8 @@ struct ModelText {
   std::unique_ptr<ChatTemplate> chat;  // nullptr: the model has no template, so it cannot chat
   std::string bos_token, eos_token;    // for templates
   std::vector<Token> before, after;    // of a plain completion's prompt
+  ControlTexts controls;               // what text from messages must not become
+  bool rewrites = false;               // the template takes parts out of texts
   bool thinks = false;                 // the template knows <think>
   bool reads_effort = false;           // the template reads reasoning_effort
   uint64_t reads = 0;                  // a hash of its tokenisation: variants of a model have the same

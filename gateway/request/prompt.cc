@@ -4,9 +4,12 @@
 #include <span>
 
 #include "gateway/common/json_out.h"
+#include "gateway/request/control_texts.h"
 
 namespace penstock::gateway {
 namespace {
+
+namespace json = boost::json;
 
 ApiError TooLong(std::string_view at_least, size_t tokens, uint32_t context, const std::string& field) {
   ApiError error = InvalidField(
@@ -97,12 +100,88 @@ std::optional<ApiError> Append(std::vector<Token> tokens, uint32_t context, cons
   return std::nullopt;
 }
 
+// Where the answer continues the last message.
+std::optional<ApiError> Cut(const ChatRequest& request, std::string& rendered) {
+  return request.continues ? CutAtPrefixEnd(rendered) : std::nullopt;
+}
+
+// A chat rendered with marks (control_texts.h) and these taken back.
+class MarkedRendering {
+ public:
+  MarkedRendering(const ModelText& text, const ChatRequest& request, const json::object& context,
+                  const Marks& marks)
+      : text_(text), request_(request), context_(context), marks_(marks) {}
+
+  ApiResult<Rendering> With(Marking marking) const {
+    auto rendered = text_.chat->Render(Marked(context_, text_.controls, marks_, marking));
+    if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
+    if (auto error = Cut(request_, *rendered)) return std::unexpected(*std::move(error));
+    return Unmarked(*rendered, text_.controls, marks_);
+  }
+
+ private:
+  const ModelText& text_;
+  const ChatRequest& request_;
+  const json::object& context_;
+  const Marks& marks_;
+};
+
+// Whether both have the same control tokens in the same order.
+bool SameControls(const Rendering& one, const Rendering& other) {
+  return std::ranges::equal(one.controls, other.controls, [&](const auto& a, const auto& b) {
+    return one.text.substr(a.begin, a.end - a.begin) == other.text.substr(b.begin, b.end - b.begin);
+  });
+}
+
+// Where every first character of a control token is marked, no text of the request can become one, whatever
+// the template does. If that changes what the template writes (it looks for "<think>" in an answer, say),
+// only whole texts of control tokens are marked; that counts only if the template writes the same text as
+// without marks, and the same control tokens as with every mark. Otherwise the first rendering is the prompt.
+ApiResult<Rendering> RenderMarked(const ModelText& text, const ChatRequest& request, std::string plain) {
+  if (auto error = Cut(request, plain)) return std::unexpected(*std::move(error));
+  const std::string context_json = TemplateContext(text, request);
+  const auto marks = ChooseMarks(text.controls, context_json);
+  if (!marks) {
+    return std::unexpected(
+        InvalidField("messages",
+                     "the messages contain every private-use character of Unicode, and the text of a control "
+                     "token; leave one of them out"));
+  }
+  const json::value context = json::parse(context_json);
+  const MarkedRendering render(text, request, context.get_object(), *marks);
+  auto safe = render.With(Marking::kFirsts);
+  if (!safe || safe->text == plain) return safe;
+  auto whole = render.With(Marking::kWhole);
+  if (whole && whole->text == plain && SameControls(*whole, *safe)) return whole;
+  return safe;
+}
+
+ApiResult<EncodedPrompts> EncodeChat(const ModelText& text, const ChatRequest& request, Rendering rendered,
+                                     uint32_t context) {
+  if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
+  if (auto error = CheckLength(text, rendered.text.size(), context, "messages"))
+    return std::unexpected(*std::move(error));
+  EncodedPrompts encoded;
+  encoded.start = ReasoningSplitter::StartState(text.thinks, rendered.text);
+  auto tokens = rendered.theirs ? text.tokenizer->EncodeControls(rendered.text, rendered.controls)
+                                : text.tokenizer->Encode(rendered.text, true);
+  if (!tokens) return std::unexpected(AsField(tokens.error(), "messages"));
+  if (auto error = Append(*std::move(tokens), context, "messages", encoded))
+    return std::unexpected(*std::move(error));
+  return encoded;
+}
+
 }  // namespace
 
 int64_t EncodedPrompts::tokens() const {
   size_t sum = 0;
   for (const auto& prompt : prompts) sum += prompt.size();
   return static_cast<int64_t>(sum);
+}
+
+void NameIgnored(const ModelText& text, ChatRequest& request) {
+  if (!request.reasoning_effort.empty() && !text.reads_effort)
+    request.ignored.emplace_back("reasoning_effort");
 }
 
 std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
@@ -120,31 +199,33 @@ std::string TemplateContext(const ModelText& text, const ChatRequest& request) {
   return context;
 }
 
-ApiResult<EncodedPrompts> EncodeRendered(const ModelText& text, const ChatRequest& request,
-                                         Result<std::string> rendered, uint32_t context) {
-  if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
-  if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
-  if (request.continues) {
-    if (auto error = CutAtPrefixEnd(*rendered)) return std::unexpected(*std::move(error));
-  }
-  if (auto error = CheckLength(text, rendered->size(), context, "messages"))
-    return std::unexpected(*std::move(error));
-  EncodedPrompts encoded;
-  encoded.start = ReasoningSplitter::StartState(text.thinks, *rendered);
-  auto tokens = text.tokenizer->Encode(*rendered, true);
-  if (!tokens) return std::unexpected(AsField(tokens.error(), "messages"));
-  if (auto error = Append(*std::move(tokens), context, "messages", encoded))
-    return std::unexpected(*std::move(error));
-  return encoded;
+bool NeedsMarks(const ModelText& text, const ChatRequest& request, ControlTokens policy) {
+  if (policy == ControlTokens::kParse || text.controls.empty()) return false;
+  return text.controls.MayAppearIn(request.messages, text.rewrites) ||
+         text.controls.MayAppearIn(request.template_members, text.rewrites) ||
+         text.controls.MayAppearIn(request.reasoning_effort, text.rewrites);
 }
 
-ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context) {
+ApiResult<EncodedPrompts> EncodeRendered(const ModelText& text, const ChatRequest& request,
+                                         Result<std::string> rendered, uint32_t context) {
+  if (!rendered) return std::unexpected(AsField(rendered.error(), "messages"));
+  if (auto error = Cut(request, *rendered)) return std::unexpected(*std::move(error));
+  return EncodeChat(text, request, {.text = *std::move(rendered)}, context);
+}
+
+ApiResult<EncodedPrompts> EncodePrompts(const ModelText& text, const ChatRequest& request, uint32_t context,
+                                        ControlTokens policy) {
   if (request.kind == ChatRequest::Kind::kChat) {
     if (!text.chat) {
       return std::unexpected(InvalidField(
           "model", fmt::format("the model '{}' has no chat template; use /v1/completions", request.model)));
     }
-    return EncodeRendered(text, request, text.chat->Render(TemplateContext(text, request)), context);
+    auto rendered = text.chat->Render(TemplateContext(text, request));
+    if (!rendered || !NeedsMarks(text, request, policy))
+      return EncodeRendered(text, request, std::move(rendered), context);
+    auto marked = RenderMarked(text, request, *std::move(rendered));
+    if (!marked) return std::unexpected(std::move(marked).error());
+    return EncodeChat(text, request, *std::move(marked), context);
   }
   if (auto error = CheckTokens(text, request)) return std::unexpected(*std::move(error));
   EncodedPrompts encoded;

@@ -13,8 +13,9 @@ constexpr size_t kInlineText = 4 * kInlineBody;  // a template may write much mo
 void PromptEncoder::Encode(const Work& work, Done done) {
   if (work.body_bytes > kInlineBody) return OnWorkers(work, {}, std::move(done));
   if (work.request.kind != ChatRequest::Kind::kChat || !work.text.chat) {
-    return done(EncodePrompts(work.text, work.request, work.context));
+    return done(EncodePrompts(work.text, work.request, work.context, work.policy));
   }
+  if (NeedsMarks(work.text, work.request, work.policy)) return OnWorkers(work, {}, std::move(done));
   const TemplateSource* source = work.text.chat->source();
   if (source == nullptr || !renders_.Takes(*source)) return OnWorkers(work, {}, std::move(done));
   renders_.Add(*source, TemplateContext(work.text, work.request),
@@ -35,7 +36,7 @@ void PromptEncoder::OnWorkers(const Work& work, std::optional<std::string> rende
                  if (!work.gone) {
                    encoded = rendered
                                  ? EncodeRendered(work.text, work.request, *std::move(rendered), work.context)
-                                 : EncodePrompts(work.text, work.request, work.context);
+                                 : EncodePrompts(work.text, work.request, work.context, work.policy);
                  }
                  // Moved, not copied: what `done` holds must end its life on the io thread.
                  boost::asio::post(io, [done = std::move(done), encoded = std::move(encoded)]() mutable {

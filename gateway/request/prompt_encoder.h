@@ -31,6 +31,7 @@ class PromptEncoder {
     uint32_t context = 0;  // the longest sequence, in tokens; 0: unknown
     TeamId team = 0;
     size_t body_bytes = 0;
+    ControlTokens policy = ControlTokens::kText;
     const std::atomic<bool>& gone;  // nobody waits for it any more: `done` may get anything
   };
   using Done = std::function<void(ApiResult<EncodedPrompts>)>;

@@ -17,6 +17,9 @@ class CountingTokenizer final : public Tokenizer {
     ++calls;
     return bytes_.Encode(text, special);
   }
+  Result<std::vector<Token>> EncodeControls(std::string_view text, std::span<const Control>) const override {
+    return Encode(text, true);
+  }
   std::string_view Bytes(Token token) const override { return bytes_.Bytes(token); }
   std::string_view Piece(Token token) const override { return bytes_.Piece(token); }
   int32_t size() const override { return bytes_.size(); }

@@ -8,7 +8,7 @@ from bench.lib import cloud, sse
 
 PAGE = cloud.ROOT / "docs/chips.md"
 COLUMNS = {"reclaim at a token": "reclaim", "resume": "resume", "exact usage": "exact_usage", "hard budget": "hard_budget",
-           "many models": "many_models", "training": "training"}
+           "many models": "many_models", "message text": "message_text", "training": "training"}
 
 
 def promised():

@@ -6,6 +6,7 @@ mod charsmap;
 mod chat_template;
 mod collections;
 mod comparison;
+mod controls;
 mod dumps;
 mod encoder;
 mod filters;
@@ -21,6 +22,7 @@ mod vocabulary;
 
 use border::{borrow, guard, Failure, OwnedBytes, OwnedIds, Status, View};
 use chat_template::ChatTemplate;
+use controls::Control;
 use tokenizer::Tokenizer;
 use vocabulary::Vocabulary;
 
@@ -130,6 +132,24 @@ pub unsafe extern "C" fn penstock_tokenizer_encode(
     guard(error, || {
         let text = String::from_utf8_lossy(text.bytes());
         *out = OwnedIds::from((*tokenizer).encode(&text, parse_special)?);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `tokenizer` came from this library; `text` and `controls[0, count)` are readable; `out` and `error` are
+/// writable.
+#[no_mangle]
+pub unsafe extern "C" fn penstock_tokenizer_encode_controls(
+    tokenizer: *const Tokenizer,
+    text: View,
+    controls: *const Control,
+    count: usize,
+    out: *mut OwnedIds,
+    error: *mut OwnedBytes,
+) -> Status {
+    guard(error, || {
+        *out = OwnedIds::from((*tokenizer).encode_controls(text.text()?, borrow(controls, count))?);
         Ok(())
     })
 }

@@ -6,6 +6,7 @@ use serde_json::{json, Value};
 
 use crate::border::Failure;
 use crate::charsmap;
+use crate::controls::{Control, Controls};
 use crate::encoder::{added_tokens, Encoder};
 use crate::vocabulary::{self, Kind, Vocabulary};
 
@@ -44,6 +45,7 @@ pub enum Spelling {
 pub struct Tokenizer {
     encoder: Encoder,
     tables: Tables,
+    controls: Controls,
 }
 
 impl Tokenizer {
@@ -67,17 +69,26 @@ impl Tokenizer {
 
     fn new(json: Value, tables: Tables) -> Result<Self, Failure> {
         charsmap::check_all(&json["normalizer"])?;
+        let controls = Controls::new(&json, tables.spell_every_byte());
         let encoder = Encoder::new(json, tables.spell_every_byte())?;
         // fastokens builds its tables at the first encode (a tenth of a second); do it before the first request.
         encoder.encode("Warm up. 1", true)?;
         encoder.encode("Warm up. 1", false)?;
-        Ok(Self { encoder, tables })
+        Ok(Self { encoder, tables, controls })
     }
 
-    /// Returns only ids in the tables: a damaged file may use an id twice, and then the encoder invents an
-    /// id beyond the vocabulary.
     pub fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, Failure> {
-        let ids = self.encoder.encode(text, parse_special)?;
+        self.checked(self.encoder.encode(text, parse_special)?)
+    }
+
+    /// Exactly `controls` of `text` are control tokens; everything else is text.
+    pub fn encode_controls(&self, text: &str, controls: &[Control]) -> Result<Vec<u32>, Failure> {
+        self.checked(self.controls.encode(text, controls)?)
+    }
+
+    /// Only ids in the tables: a damaged file may use an id twice, and then the encoder invents an id beyond the
+    /// vocabulary.
+    fn checked(&self, ids: Vec<u32>) -> Result<Vec<u32>, Failure> {
         let size = self.tables.control.len();
         match ids.iter().find(|id| **id as usize >= size) {
             None => Ok(ids),
