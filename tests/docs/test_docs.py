@@ -173,6 +173,7 @@ STAND_INS = {
     "penstock key rotate 3 --overlap 0": 'penstock key rotate "$ID" --overlap 0',
     "penstock key revoke 3": 'penstock key revoke "$ID"',
     "penstock doctor": "penstock doctor",
+    "penstock model rm smollm2-135m": "penstock model rm smollm2-135m --yes",  # the cloud serves it
 }
 
 
