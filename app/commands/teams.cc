@@ -379,14 +379,14 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
   rename->add_option("name", options->name, "name of the team")->required()->type_name("TEAM");
   rename->add_option("new-name", options->new_name, "its new name")->required();
   rename->add_flag("--json", options->as_json, "print JSON");
-  rename->footer("Example:\n  penstock team rename research science");
+  rename->footer("Example:\n  penstock team rename support helpdesk");
   OnChosen(rename, cli, options, RenameTeam);
 
   CLI::App* remove = team->add_subcommand("rm", "Remove a team: revokes its keys, keeps its usage records");
   remove->add_option("name", options->name, "name of the team")->required()->type_name("TEAM");
   remove->add_flag("--yes", options->yes, "do not ask");
   remove->add_flag("--json", options->as_json, "print JSON");
-  remove->footer("Example:\n  penstock team rm science --yes");
+  remove->footer("Example:\n  penstock team rm helpdesk --yes");
   OnChosen(remove, cli, options, RemoveTeam);
 
   AddKeyCommands(app, cli, options);
