@@ -95,6 +95,7 @@ int Run(int argc, char** argv) {
   AddModelCommands(app, cli);
   AddChatCommand(app, cli);
   AddTeamCommands(app, cli);
+  AddConnectCommand(app, cli);
   AddUsageCommand(app, cli);
   AddDoctorCommand(app, cli);
   AddErrorsCommand(app, cli);

@@ -186,7 +186,9 @@ const std::vector<MatrixRow>& Matrix() {
       {Method::kGet, "/v1/live", "", /*                       */ {401, 200, 200, 200, 200}},
       {Method::kPost, "/admin/v1/teams", R"({"name":"$"})", /**/ {401, 403, 403, 403, 201}},
       {Method::kGet, "/admin/v1/teams", "", /*                */ {401, 403, 200, 200, 200}},
+      {Method::kGet, "/admin/v1/teams/{}", "", /*             */ {401, 403, 200, 200, 200}},
       {Method::kPost, "/admin/v1/teams/{}", kExternal, /*     */ {401, 403, 403, 403, 200}},
+      {Method::kDelete, "/admin/v1/teams/{}", "", /*          */ {401, 403, 403, 403, 200}},
       {Method::kPost, "/admin/v1/keys", kNewKey, /*           */ {401, 403, 201, 403, 201}},
       {Method::kGet, "/admin/v1/keys", "", /*                 */ {401, 200, 200, 200, 200}},
       {Method::kPost, "/admin/v1/keys/{}/rotate", "", /*      */ {401, 403, 200, 403, 200}},
@@ -215,6 +217,27 @@ std::string Replaced(std::string_view text, std::string_view from, std::string_v
   return out;
 }
 
+std::string Installed(std::string_view route) {
+  return route.find("/engines/") != std::string_view::npos ? "cpu0" : "tiny";
+}
+
+TEST(Seats, ATeamIsRenamedThenRemovedAndItsUsageCanStillBeRead) {
+  Cloud cloud;
+  (void)cloud.Request(cloud.developer);
+  EXPECT_EQ(cloud.Post("/admin/v1/teams/red", cloud.op, R"({"name":"rouge","external":true})").status, 400);
+  EXPECT_EQ(cloud.Post("/admin/v1/teams/red", cloud.op, R"({"name":"blue"})").status, 409);
+  EXPECT_EQ(cloud.Post("/admin/v1/teams/red", cloud.op, R"({"name":"rouge"})").status, 200);
+  EXPECT_EQ(cloud.Get("/admin/v1/teams/red", cloud.op).status, 404);
+  EXPECT_EQ(Text(cloud.Get("/v1/seat", cloud.developer).Json().at("team")), "rouge");
+  const Answer removed = cloud.Ask(Method::kDelete, "/admin/v1/teams/rouge", cloud.op.secret);
+  EXPECT_GT(removed.Json().at("removed").as_int64(), 0);
+  EXPECT_EQ(cloud.Get("/v1/seat", cloud.developer).status, 401);
+  EXPECT_THAT(cloud.Get("/admin/v1/teams", cloud.op).body, Not(HasSubstr("rouge")));
+  EXPECT_EQ(cloud.Get("/admin/v1/teams/rouge", cloud.op).status, 200);
+  const Answer usage = cloud.Get("/admin/v1/usage?team=rouge", cloud.op);
+  EXPECT_EQ(usage.Json().at("data").at(0).at("requests").as_int64(), 1) << usage.body;
+}
+
 TEST(Seats, EveryRouteAnswersEveryRoleAsTheMatrixSays) {
   Cloud cloud;
   const std::string request = cloud.Request(cloud.developer);
@@ -227,10 +250,10 @@ TEST(Seats, EveryRouteAnswersEveryRoleAsTheMatrixSays) {
       const bool requests = row.route.find("/requests/") != std::string_view::npos;
       const std::string thing = keys       ? std::to_string(cloud.Key("red", Role::kDeveloper).key.id)
                                 : requests ? request
-                                : row.route.starts_with("/console/")                    ? "theme.js"
-                                : row.route.find("/teams/") != std::string_view::npos   ? "red"
-                                : row.route.find("/engines/") != std::string_view::npos ? "cpu0"
-                                                                                        : "tiny";
+                                : row.route.starts_with("/console/")                  ? "theme.js"
+                                : row.route.find("/teams/") == std::string_view::npos ? Installed(row.route)
+                                : row.method == Method::kDelete                       ? "blue"
+                                                                                      : "red";
       const std::string body = Replaced(row.body, "$", fmt::format("team {}", role));
       const Answer answer = cloud.Ask(row.method, Replaced(row.route, "{}", thing), secrets[role], body);
       EXPECT_EQ(answer.status, row.status[role])

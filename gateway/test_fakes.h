@@ -172,10 +172,19 @@ class FakeAccounts final : public Accounts {
         Team{.id = static_cast<TeamId>(teams.size() + 1), .name = std::string(name), .created = kSecond}));
   }
   std::vector<Team> Teams() const override { return teams; }
+  void RenameTeam(TeamId id, std::string_view name, Done<Result<Team>> done) override {
+    ChangeTeam(id, [&](Team& team) { team.name = name; }, done);
+  }
+  void RemoveTeam(TeamId id, Done<Result<Team>> done) override {
+    ChangeTeam(id, [](Team& team) { team.removed = kSecond; }, done);
+  }
   void SetExternal(TeamId id, bool external, Done<Result<Team>> done) override {
+    ChangeTeam(id, [&](Team& team) { team.external = external; }, done);
+  }
+  void ChangeTeam(TeamId id, const std::function<void(Team&)>& change, const Done<Result<Team>>& done) {
     for (Team& team : teams) {
       if (team.id != id) continue;
-      team.external = external;
+      change(team);
       return done(team);
     }
     done(Fail(Code::kNotFound, "no team {}", id));

@@ -207,6 +207,12 @@ class AccountsImpl final : public Accounts {
   void SetExternal(TeamId team, bool external, Done<Result<Team>> done) override {
     directory().SetExternal(write_, team, external, std::move(done));
   }
+  void RenameTeam(TeamId team, std::string_view name, Done<Result<Team>> done) override {
+    directory().RenameTeam(write_, team, name, std::move(done));
+  }
+  void RemoveTeam(TeamId team, Done<Result<Team>> done) override {
+    directory().RemoveTeam(write_, team, std::move(done));
+  }
   std::vector<Team> Teams() const override { return directory().Teams(); }
   void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) override {
     directory().CreateKey(write_, key, std::move(done));

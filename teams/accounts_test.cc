@@ -438,12 +438,12 @@ TEST(Accounts, AStoreOfTheFirstVersionIsBroughtUpToDate) {
   }
   {
     auto database = *Database::Open(dir.path + "/penstock.db", Database::Mode::kReadWrite);
-    ASSERT_TRUE(
-        database.Execute("ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
-                         "ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
-                         "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
-                         "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
-                         "PRAGMA user_version=1"));
+    ASSERT_TRUE(database.Execute(
+        "ALTER TABLE keys DROP COLUMN parent; ALTER TABLE keys DROP COLUMN login;"
+        "ALTER TABLE teams DROP COLUMN removed; ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
+        "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
+        "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
+        "PRAGMA user_version=1"));
   }
   World world(dir.path);
   const auto who = world->Authenticate(secret);

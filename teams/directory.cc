@@ -44,11 +44,16 @@ bool Principal::MayUse(std::string_view model) const {
 }
 
 Status Directory::Load(Database& database) {
-  PENSTOCK_ASSIGN(Statement teams, database.Prepare("SELECT id, name, created, external FROM teams"));
+  PENSTOCK_ASSIGN(Statement teams,
+                  database.Prepare("SELECT id, name, created, external, removed FROM teams"));
   while (true) {
     PENSTOCK_ASSIGN(const bool row, teams.Step());
     if (!row) break;
-    teams_[teams.Int(0)] = {teams.Int(0), std::string(teams.Text(1)), teams.Int(2), teams.Int(3) != 0};
+    teams_[teams.Int(0)] = {.id = teams.Int(0),
+                            .name = std::string(teams.Text(1)),
+                            .created = teams.Int(2),
+                            .external = teams.Int(3) != 0,
+                            .removed = teams.Int(4)};
   }
   PENSTOCK_ASSIGN(Statement keys,
                   database.Prepare("SELECT id, team, name, shown, digest, role, models, created,"
@@ -115,6 +120,12 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
                 ShownPart(bearer));
   }
   const Key& key = keys_.at(found->second);
+  const auto team = teams_.find(key.team);
+  if (team != teams_.end() && team->second.removed != 0) {
+    return Fail(Reason::kKeyRevoked,
+                "team '{}' of key {}... was removed on {}; ask your operator for a key of another team",
+                key.team_name, key.prefix, Date(team->second.removed));
+  }
   if (key.revoked != 0) {
     return Fail(Reason::kKeyRevoked, "{} {}... was revoked on {}; {}", key.login ? "login" : "key",
                 key.prefix, Date(key.revoked),
@@ -131,58 +142,8 @@ Result<Principal> Directory::Authenticate(std::string_view bearer) const {
   }
   // A login speaks as its seat's key: usage by key shows one name, not one for each machine.
   const std::string& name = key.login ? keys_.at(key.parent).name : key.name;
-  const auto team = teams_.find(key.team);
   const bool external = team == teams_.end() || team->second.external;
   return Principal{key.seat, key.team, key.team_name, name, key.role, key.models, external, key.id};
-}
-
-void Directory::CreateTeam(const Write& write, std::string_view given, Done<Result<Team>> done) {
-  const auto name = CheckedName("team", given);
-  if (!name) return done(std::unexpected(name.error()));
-  const std::string folded = FoldedName(*name);
-  const auto same =
-      std::ranges::find_if(teams_, [&](const auto& team) { return FoldedName(team.second.name) == folded; });
-  if (folded == "operator" || same != teams_.end() || new_teams_.contains(folded)) {
-    return done(Fail(Reason::kTeamExists, "there is a team '{}' already",
-                     same == teams_.end() ? *name : same->second.name));
-  }
-  const auto team =
-      std::make_shared<Team>(Team{.id = 0, .name = *name, .created = clock_.Wall(), .external = false});
-  new_teams_.insert(folded);
-  write(
-      [team](Database& database) -> Status {
-        PENSTOCK_ASSIGN(Statement insert,
-                        database.Prepare("INSERT INTO teams(name, created) VALUES(?1, ?2)"));
-        PENSTOCK_TRY(insert.Bind(team->name, team->created).Run());
-        team->id = database.LastInsertId();
-        return {};
-      },
-      [this, team, folded, done = std::move(done)](const Status& written) {
-        new_teams_.erase(folded);
-        if (!written) return done(std::unexpected(written.error()));
-        done(teams_[team->id] = *team);
-      });
-}
-
-void Directory::SetExternal(const Write& write, TeamId id, bool external, Done<Result<Team>> done) {
-  if (!teams_.contains(id)) return done(Fail(Code::kNotFound, "no team {}", id));
-  write(
-      [id, external](Database& database) -> Status {
-        PENSTOCK_ASSIGN(Statement update, database.Prepare("UPDATE teams SET external = ?1 WHERE id = ?2"));
-        return update.Bind(int64_t{external}, id).Run();
-      },
-      [this, id, external, done = std::move(done)](const Status& written) {
-        if (!written) return done(std::unexpected(written.error()));
-        Team& team = teams_.at(id);
-        team.external = external;
-        done(team);
-      });
-}
-
-std::vector<Team> Directory::Teams() const {
-  std::vector<Team> teams;
-  for (const auto& [id, team] : teams_) teams.push_back(team);
-  return teams;
 }
 
 Status Directory::Insert(Database& database, Key& key, const Digest& digest) {
@@ -261,6 +222,7 @@ Result<Key> Directory::NewKeyOf(const NewKey& wanted) const {
   if (!wanted.team.empty() && team == nullptr) {
     return Fail(Reason::kTeamUnknown, "no team '{0}'; make it with 'penstock team create {0}'", wanted.team);
   }
+  if (team != nullptr) PENSTOCK_TRY(PresentTeam(team->id));
   key.expires = wanted.expires;
   if (key.expires != 0 && key.expires <= clock_.Wall()) {
     return Fail(Code::kInvalid, "the key would have expired on {}, which is past", Date(key.expires));

@@ -33,6 +33,8 @@ class Directory {
   Result<Principal> Authenticate(std::string_view bearer) const;
   void CreateTeam(const Write& write, std::string_view name, Done<Result<Team>> done);
   std::vector<Team> Teams() const;
+  void RenameTeam(const Write& write, TeamId team, std::string_view name, Done<Result<Team>> done);
+  void RemoveTeam(const Write& write, TeamId team, Done<Result<Team>> done);
   void SetExternal(const Write& write, TeamId team, bool external, Done<Result<Team>> done);
   void CreateKey(const Write& write, const NewKey& key, Done<Result<CreatedKey>> done);
   std::vector<Key> Keys(std::optional<TeamId> team) const;
@@ -47,6 +49,8 @@ class Directory {
   std::string KeyName(KeyId key) const;
 
  private:
+  Result<Team> PresentTeam(TeamId id) const;  // fails if it was removed
+  Result<std::string> FreeTeamName(std::string_view given, TeamId except) const;
   static Status Insert(Database& database, Key& key, const Digest& digest);
   void Remember(const Key& key, const Digest& digest);
   bool Works(const Key& key) const;

@@ -262,6 +262,71 @@ TEST(Directory, ATeamsTextStaysInsideUntilSomebodyAllowsMore) {
   EXPECT_FALSE(world->Teams().front().external);
 }
 
+TEST(Directory, ARenamedTeamKeepsItsKeysAndItsUsage) {
+  TempDir dir;
+  std::string secret;
+  {
+    World world(dir.path);
+    secret = world.NewKey("red").secret;
+    (void)world.CreateTeam("blue");
+    const TeamId id = world->Authenticate(secret)->team;
+    EXPECT_EQ(world.RenameTeam(id, "BLUE").error().code, Code::kConflict);
+    EXPECT_EQ(world.RenameTeam(id, "").error().code, Code::kInvalid);
+    EXPECT_EQ(world.RenameTeam(99, "x").error().code, Code::kNotFound);
+    EXPECT_EQ(world.RenameTeam(id, "Red")->name, "Red") << "its own name in another case";
+    world.Open(*world->Authenticate(secret), "qwen", 1)->End("stop", "");
+    EXPECT_EQ(world.RenameTeam(id, "rouge")->name, "rouge");
+    EXPECT_EQ(world->Authenticate(secret)->team_name, "rouge");
+    EXPECT_EQ(world->Keys(id).at(0).team_name, "rouge");
+    EXPECT_TRUE(world.CreateTeam("red")) << "the old name is free";
+    world.Settle();
+  }
+  World world(dir.path);
+  EXPECT_EQ(world->Authenticate(secret)->team_name, "rouge");
+  EXPECT_EQ(world.UsageOf({})->at(0).team, "rouge");
+}
+
+TEST(Directory, ARemovedTeamsKeysAreRefusedAndItsUsageStays) {
+  TempDir dir;
+  std::string secret;
+  KeyId other = 0;
+  {
+    World world(dir.path);
+    const auto key = world.NewKey("red");
+    secret = key.secret;
+    other = world.NewKey("blue").key.id;
+    const TeamId id = key.key.team;
+    world.Open(*world->Authenticate(secret), "qwen", 1)->End("stop", "");
+    EXPECT_NE(world.RemoveTeam(id)->removed, 0);
+    EXPECT_TRUE(world->IsRevoked(key.key.id)) << "running requests end";
+    EXPECT_FALSE(world->IsRevoked(other));
+    EXPECT_EQ(world.RenameTeam(id, "pink").error().code, Code::kNotFound);
+    EXPECT_EQ(world.SetExternal(id, true).error().code, Code::kNotFound);
+    EXPECT_EQ(world.CreateKey({"red", "ci", Role::kDeveloper, {}, 0}).error().code, Code::kNotFound);
+    EXPECT_TRUE(Says(world.CreateTeam("Red").error(), "a removed team had the name 'red'"));
+    EXPECT_EQ(world.RemoveTeam(99).error().code, Code::kNotFound);
+    EXPECT_TRUE(world.RemoveTeam(id)) << "once more does no harm";
+    world.Settle();
+  }
+  World world(dir.path);
+  const Error refused = world->Authenticate(secret).error();
+  EXPECT_EQ(refused.code, Code::kUnauthenticated);
+  EXPECT_TRUE(Says(refused, "team 'red'")) << refused.message;
+  EXPECT_TRUE(Says(refused, "was removed on")) << refused.message;
+  EXPECT_EQ(world.UsageOf({})->at(0).team, "red");
+  EXPECT_FALSE(world->IsRevoked(other));
+}
+
+TEST(Directory, AKeyThatIsMadeWhileItsTeamIsRemovedIsRefused) {
+  World world;
+  const TeamId red = world.CreateTeam("red")->id;
+  std::optional<CreatedKey> created;
+  world->CreateKey({"red", "late", Role::kDeveloper, {}, 0}, [&](auto key) { created = *key; });
+  ASSERT_TRUE(world.RemoveTeam(red));
+  world.RunUntil([&] { return created.has_value(); });
+  EXPECT_FALSE(world->Authenticate(created->secret));
+}
+
 TEST(Directory, NoSecretIsInAnyFile) {
   World world;
   const auto key = world.NewKey("red");

@@ -108,10 +108,15 @@ Status AddOpenedIndex(Database& database) {
   return database.Execute("CREATE INDEX requests_opened ON requests(opened)");
 }
 
+// A removed team keeps its row: its usage records still name it.
+Status AddRemoved(Database& database) {
+  return database.Execute("ALTER TABLE teams ADD COLUMN removed INTEGER NOT NULL DEFAULT 0");  // 0: not
+}
+
 // kSteps[v] brings version v to v + 1. A step that was released is never changed; a new one goes to the end.
 using Step = Status (*)(Database&);
 constexpr Step kSteps[] = {
-    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported, AddInput, AddOpenedIndex,
+    CreateTables, AddLogins, AddUpgrades, AddExternal, AddReported, AddInput, AddOpenedIndex, AddRemoved,
 };
 
 Status RunSteps(Database& database, int64_t from) {

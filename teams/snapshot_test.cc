@@ -131,11 +131,11 @@ TEST(Snapshot, DamageIsNamed) {
 // The version before the upgrades were written down.
 void MakeVersion2(const std::string& dir) {
   auto database = *Database::Open(dir + "/penstock.db", Database::Mode::kReadWrite);
-  ASSERT_TRUE(
-      database.Execute("ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
-                       "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
-                       "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
-                       "PRAGMA user_version=2"));
+  ASSERT_TRUE(database.Execute(
+      "ALTER TABLE teams DROP COLUMN removed; ALTER TABLE teams DROP COLUMN external; DROP TABLE upgrades;"
+      "ALTER TABLE requests DROP COLUMN reported; ALTER TABLE usage DROP COLUMN reported;"
+      "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
+      "PRAGMA user_version=2"));
 }
 
 TEST(Versions, AnOlderStoreIsBroughtUpToDateAndKeepsWhatItHolds) {

@@ -57,6 +57,7 @@ struct Team {
   std::string name;
   Nanos created = 0;      // wall
   bool external = false;  // its text may go to engines outside the organisation
+  Nanos removed = 0;      // wall; 0: not. Its name stays taken, because usage records name it
 };
 
 struct Key {
@@ -190,7 +191,11 @@ class Accounts {
   // says which and how to fix it). Memory only: never waits for the store.
   virtual Result<Principal> Authenticate(std::string_view bearer) const = 0;
   virtual void CreateTeam(std::string_view name, Done<Result<Team>> done) = 0;
-  virtual std::vector<Team> Teams() const = 0;
+  virtual std::vector<Team> Teams() const = 0;  // also those that were removed
+  // Keys and usage records move to the new name with their team. Errors: kNotFound, kInvalid, kConflict.
+  virtual void RenameTeam(TeamId team, std::string_view name, Done<Result<Team>> done) = 0;
+  // Revokes all keys of the team from this call on; usage records stay. Errors: kNotFound.
+  virtual void RemoveTeam(TeamId team, Done<Result<Team>> done) = 0;
   // From the next request on. Errors: kNotFound.
   virtual void SetExternal(TeamId team, bool external, Done<Result<Team>> done) = 0;
   virtual void CreateKey(const NewKey& key, Done<Result<CreatedKey>> done) = 0;

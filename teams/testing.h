@@ -57,6 +57,12 @@ class World {
   Result<Team> CreateTeam(std::string_view name) {
     return Await<Result<Team>>([&](auto done) { accounts_->CreateTeam(name, std::move(done)); });
   }
+  Result<Team> RenameTeam(TeamId team, std::string_view name) {
+    return Await<Result<Team>>([&](auto done) { accounts_->RenameTeam(team, name, std::move(done)); });
+  }
+  Result<Team> RemoveTeam(TeamId team) {
+    return Await<Result<Team>>([&](auto done) { accounts_->RemoveTeam(team, std::move(done)); });
+  }
   Result<Team> SetExternal(TeamId team, bool external) {
     return Await<Result<Team>>([&](auto done) { accounts_->SetExternal(team, external, std::move(done)); });
   }

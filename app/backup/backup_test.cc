@@ -214,7 +214,8 @@ TEST_F(BackupTest, FoldersThatKilledRunsLeftAreRemovedAndThoseThatAreBeingFilled
 TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
   for (int i = 0; i < 5; ++i) {
     SetStoreVersion(data_->path(), 2,
-                    "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                    "ALTER TABLE teams DROP COLUMN removed; ALTER TABLE teams DROP COLUMN external; ALTER "
+                    "TABLE requests DROP COLUMN reported;"
                     "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                     "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
     const auto upgraded = UpgradeData(*data_);
@@ -237,7 +238,8 @@ TEST_F(BackupTest, TheBackupsOfTheLastThreeUpgradesAreKept) {
 
 TEST_F(BackupTest, AStoreOfALaterVersionIsRefusedWithTheWayBack) {
   SetStoreVersion(data_->path(), 2,
-                  "ALTER TABLE teams DROP COLUMN external; ALTER TABLE requests DROP COLUMN reported;"
+                  "ALTER TABLE teams DROP COLUMN removed; ALTER TABLE teams DROP COLUMN external; ALTER "
+                  "TABLE requests DROP COLUMN reported;"
                   "ALTER TABLE requests DROP COLUMN input; DROP INDEX requests_opened;"
                   "ALTER TABLE usage DROP COLUMN reported; DROP TABLE upgrades");
   ASSERT_TRUE(UpgradeData(*data_));

@@ -7,7 +7,7 @@
 namespace penstock {
 namespace {
 
-constexpr std::string_view kAsked = "MODEL|TEAM|SOURCE";  // types whose values `penstock names` lists
+constexpr std::string_view kAsked = "MODEL|TEAM|SOURCE|CLIENT";  // types whose values `penstock names` lists
 
 // "model pull": the words after the program's name; empty for the program itself.
 std::string At(const CommandFacts& command) {
@@ -132,7 +132,11 @@ _penstock() {{
   [[ "$current" == -* && "$before" != -* ]] && value=""
   COMPREPLY=()
   case "$value" in
-    {asked}) words="$("${{COMP_WORDS[0]}}" names "$value" 2>/dev/null)" ;;
+    {asked})
+      while IFS= read -r i; do
+        [[ "$i" == "${{current//\\/}}"* ]] && COMPREPLY+=("$(printf '%q' "$i")")
+      done < <("${{COMP_WORDS[0]}}" names "$value" 2>/dev/null)
+      [[ "$current" == -* ]] || return ;;
     FILE | PATH) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current"); return ;;
     DIR) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$current"); return ;;
     ?*) return ;;

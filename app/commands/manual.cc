@@ -1,8 +1,9 @@
-// The hidden commands that document the program: `man`, `completion`, and `names`, which completions call.
+// The commands that document the program: `man`, `completion`, and `names`, which completions call.
 #include <filesystem>
 
 #include "app/client/cloud.h"
 #include "app/command_line/command_tree.h"
+#include "app/commands/client_configs.h"
 #include "app/commands/commands.h"
 #include "app/common/data_dir.h"
 #include "app/common/json_get.h"
@@ -56,6 +57,8 @@ Result<int> Completion(const CLI::App& app, const Options& options) {
 Result<int> Names(const Config& config, const std::string& kind) {
   if (kind == "SOURCE") {
     for (const auto& model : KnownModels()) fmt::print("{}\n", model.name);
+  } else if (kind == "CLIENT") {
+    for (const auto& client : ClientConfigs()) fmt::print("{}\n", client.name);
   } else if (kind == "MODEL") {
     PENSTOCK_ASSIGN(const DataDir data, DataDir::Open(config.data));
     for (const auto& manifest : ModelStore(data).List()) fmt::print("{}\n", manifest.name);
@@ -71,7 +74,8 @@ Result<int> Names(const Config& config, const std::string& kind) {
 
 void AddManualCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* man = app.add_subcommand("man", "Print a command's man page")->group("");
+  CLI::App* man = app.add_subcommand("man", "Print a command's man page");
+  man->footer("Example:\n  penstock man model pull");
   man->add_option("command", options->words, "the command; none: penstock itself");
   man->add_flag("--markdown", options->markdown, "print every command, as in docs/commands.md");
   man->add_option("--folder", options->folder, "write every page into this folder");
@@ -79,7 +83,8 @@ void AddManualCommands(CLI::App& app, Cli& cli) {
     cli.run = [&app, options](const LoadedConfig&) { return Manual(app, *options); };
   });
 
-  CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion script")->group("");
+  CLI::App* completion = app.add_subcommand("completion", "Print a shell's completion script");
+  completion->footer("Example:\n  penstock completion bash");
   completion->add_option("shell", options->shell, "bash, zsh or fish")
       ->required()
       ->check(OneOf({"bash", "zsh", "fish"}));
@@ -88,7 +93,7 @@ void AddManualCommands(CLI::App& app, Cli& cli) {
   });
 
   CLI::App* names = app.add_subcommand("names", "Print the values that a completion offers")->group("");
-  names->add_option("kind", options->kind)->required()->check(OneOf({"MODEL", "TEAM", "SOURCE"}));
+  names->add_option("kind", options->kind)->required()->check(OneOf({"MODEL", "TEAM", "SOURCE", "CLIENT"}));
   names->callback([&cli, options] {
     cli.run = [options](const LoadedConfig& loaded) { return Names(loaded.config, options->kind); };
   });

@@ -4,6 +4,7 @@
 #include "app/client/cloud.h"
 #include "app/commands/commands.h"
 #include "app/commands/model_parts.h"
+#include "app/common/ask.h"
 #include "app/common/data_dir.h"
 #include "app/common/json_get.h"
 #include "app/common/progress.h"
@@ -47,6 +48,16 @@ int Installed(const Manifest& manifest, const Config& config, const Options& opt
 
 Result<int> PullModel(const Place& place, const Options& options) {
   if (options.what.empty()) return ListCatalogue(place, options);
+  // What is installed already is what was asked for, so that guides can be followed twice.
+  if (const auto existing = place.store.Find(options.what);
+      existing.has_value() && options.name.empty() && !options.repin && options.sha256.empty()) {
+    if (options.as_json) {
+      fmt::print("{}", PrettyJson(json::object{{"name", existing->name}, {"bytes", existing->Bytes()}}));
+    } else {
+      fmt::print("{} is installed already; nothing was downloaded.\n", existing->name);
+    }
+    return 0;
+  }
   PullRequest request{.what = options.what,
                       .name = options.name,
                       .sha256 = options.sha256,
@@ -94,6 +105,13 @@ Result<int> RemoveModel(const Place& place, const Options& options) {
   const Config& config = place.config;
   PENSTOCK_TRY(place.store.Find(options.what));
   const bool runs = CloudRuns(config);
+  const auto states = StatesIfRunning(config);
+  if (const auto state = states.find(options.what);
+      state != states.end() && (state->second.state == "ready" || state->second.state == "loading")) {
+    const std::string question =
+        fmt::format("The running cloud serves '{}'. Remove it? Requests to it will fail.", options.what);
+    if (const auto status = Declined(question, options.yes)) return *status;
+  }
   if (runs) {
     PENSTOCK_ASSIGN(const Cloud cloud, Cloud::OpenLocal(config));
     const auto unloaded = cloud.Post("/admin/v1/models/" + UrlEscape(options.what) + "/unload", {});
@@ -192,6 +210,7 @@ void AddModelCommands(CLI::App& app, Cli& cli) {
 
   CLI::App* remove = model->add_subcommand("rm", "Remove a model from this machine");
   remove->add_option("name", options->what, "name of the model")->required()->type_name("MODEL");
+  remove->add_flag("--yes", options->yes, "do not ask, even if the running cloud serves it");
   remove->footer("Example:\n  penstock model rm smollm2-135m");
   OnChosen(remove, cli, options, RemoveModel);
 }

@@ -16,7 +16,8 @@ namespace penstock::model_command {
 struct Options {
   std::string what, name, sha256, kv;
   int64_t context = 0;
-  bool as_json = false, repin = false, verify = false, anyway = false, catalogue = false, guarantees = false;
+  bool as_json = false, repin = false, verify = false, anyway = false, catalogue = false, guarantees = false,
+       yes = false;
 };
 
 // What a command works on: the settings, the data directory and its models.

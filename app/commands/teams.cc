@@ -6,6 +6,7 @@
 
 #include "app/client/cloud.h"
 #include "app/commands/commands.h"
+#include "app/common/ask.h"
 #include "app/common/http.h"
 #include "app/common/json_get.h"
 #include "app/common/table.h"
@@ -17,8 +18,8 @@ namespace json = boost::json;
 namespace {
 
 struct Options {
-  bool as_json = false;
-  std::string team, name, role, key, expires, overlap, external;
+  bool as_json = false, yes = false;
+  std::string team, name, new_name, role, key, expires, overlap, external;
   std::vector<std::string> models;
 };
 using Shared = std::shared_ptr<Options>;
@@ -35,21 +36,98 @@ void OnChosen(CLI::App* command, Cli& cli, const Shared& options, Action action)
 
 // ---- teams -----------------------------------------------------------------------------------------
 
+std::string PathOf(const std::string& team) {
+  return "/admin/v1/teams/" + UrlEscape(team);
+}
+
+// A team that exists already is what was asked for, so that guides can be followed twice.
 Result<int> CreateTeam(const Cloud& cloud, const Options& options) {
-  PENSTOCK_ASSIGN(const auto team, cloud.Post("/admin/v1/teams", {{"name", options.name}}));
+  auto team = cloud.Post("/admin/v1/teams", {{"name", options.name}});
+  const bool created = team.has_value();
+  if (!created && team.error().code == Code::kConflict) {
+    const auto existing = cloud.Get(PathOf(options.name));
+    if (existing.has_value() && GetInt(*existing, "removed") == 0) team = *existing;
+  }
+  if (!team.has_value()) return std::unexpected(team.error());
+  const std::string name = GetText(*team, "name");
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(*team));
+  } else {
+    fmt::print("{} To create a key for it: penstock key create --team {}\n",
+               created ? fmt::format("Created team '{}'.", name)
+                       : fmt::format("Team '{}' exists already; nothing was changed.", name),
+               ShellWord(name));
+  }
+  return 0;
+}
+
+Result<int> RenameTeam(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const auto team, cloud.Post(PathOf(options.name), {{"name", options.new_name}}));
   if (options.as_json) {
     fmt::print("{}", PrettyJson(team));
   } else {
-    fmt::print("Created team '{}'. To create a key for it: penstock key create --team {}\n", options.name,
-               options.name);
+    fmt::print("Team '{}' is now '{}'. Its keys work as before, and its usage is shown under the new name.\n",
+               options.name, GetText(team, "name"));
   }
+  return 0;
+}
+
+int64_t WorkingKeys(const json::object& keys);
+
+Result<int> RemoveTeam(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(const auto team, cloud.Get(PathOf(options.name)));
+  const std::string name = GetText(team, "name");
+  PENSTOCK_ASSIGN(const auto keys, cloud.Get("/admin/v1/keys?team=" + UrlEscape(name)));
+  const int64_t working = WorkingKeys(keys);
+  const std::string question = fmt::format(
+      "Remove team '{}'? {} stop working at once, and running requests end with an error. Usage records "
+      "stay, "
+      "so the name cannot be used again.",
+      name, working == 1 ? "Its key will" : fmt::format("Its {} keys will", working));
+  if (const auto status = Declined(question, options.yes)) return *status;
+  PENSTOCK_ASSIGN(const auto removed, cloud.Delete(PathOf(name)));
+  if (options.as_json) {
+    fmt::print("{}", PrettyJson(removed));
+  } else {
+    fmt::print("Removed team '{}' and revoked {} of its keys. Its usage is still in `penstock usage`.\n",
+               name, working);
+  }
+  return 0;
+}
+
+Result<int> ShowTeam(const Cloud& cloud, const Options& options) {
+  PENSTOCK_ASSIGN(auto team, cloud.Get(PathOf(options.name)));
+  const std::string query = "?team=" + UrlEscape(GetText(team, "name"));
+  PENSTOCK_ASSIGN(const auto keys, cloud.Get("/admin/v1/keys" + query));
+  PENSTOCK_ASSIGN(const auto usage, cloud.Get("/admin/v1/usage" + query));
+  int64_t requests = 0, input = 0, output = 0;
+  for (const auto& value : GetArray(usage, "data")) {
+    const auto& row = value.as_object();
+    requests += GetInt(row, "requests");
+    input += GetInt(row, "input_tokens");
+    output += GetInt(row, "output_tokens");
+  }
+  if (options.as_json) {
+    team["keys"] = WorkingKeys(keys);
+    team["requests"] = requests;
+    team["input_tokens"] = input;
+    team["output_tokens"] = output;
+    fmt::print("{}", PrettyJson(team));
+    return 0;
+  }
+  fmt::print("team       {} (id {})\n", GetText(team, "name"), GetInt(team, "id"));
+  fmt::print("created    {}\n", HumanTime(GetReal(team, "created")));
+  if (GetInt(team, "removed") > 0) fmt::print("removed    {}\n", HumanTime(GetReal(team, "removed")));
+  fmt::print("external   {}\n", GetBool(team, "external") ? "allowed" : "no");
+  fmt::print("keys       {} that work\n", WorkingKeys(keys));
+  fmt::print("usage      {} requests, {} input and {} output tokens\n", HumanCount(requests),
+             HumanCount(input), HumanCount(output));
   return 0;
 }
 
 Result<int> SetTeam(const Cloud& cloud, const Options& options) {
   const bool external = options.external == "yes";
-  PENSTOCK_ASSIGN(const auto team,
-                  cloud.Post("/admin/v1/teams/" + UrlEscape(options.name), {{"external", external}}));
+  PENSTOCK_ASSIGN(const auto team, cloud.Post(PathOf(options.name), {{"external", external}}));
   if (options.as_json) {
     fmt::print("{}", PrettyJson(team));
   } else {
@@ -153,6 +231,11 @@ std::string StateOf(const json::object& key) {
   const double expires = GetReal(key, "expires");
   const bool past = expires > 0 && expires * 1e9 <= static_cast<double>(SystemClock().Wall());
   return past ? "expired" : "active";
+}
+
+int64_t WorkingKeys(const json::object& keys) {
+  const auto& all = GetArray(keys, "data");
+  return std::ranges::count_if(all, [](const auto& key) { return StateOf(key.as_object()) == "active"; });
 }
 
 std::string Joined(const json::array& names) {
@@ -260,11 +343,11 @@ void AddKeyCommands(CLI::App& app, Cli& cli, const Shared& options) {
 
 void AddTeamCommands(CLI::App& app, Cli& cli) {
   auto options = std::make_shared<Options>();
-  CLI::App* team = app.add_subcommand("team", "Create, list and change teams");
+  CLI::App* team = app.add_subcommand("team", "Create, list, change and remove teams");
   team->require_subcommand(1);
   team->footer("Example:\n  penstock team create research");
 
-  CLI::App* create = team->add_subcommand("create", "Create a team");
+  CLI::App* create = team->add_subcommand("create", "Create a team, unless it exists");
   create->add_option("name", options->name, "name of the team")->required();
   create->add_flag("--json", options->as_json, "print JSON");
   create->footer("Example:\n  penstock team create research");
@@ -284,6 +367,27 @@ void AddTeamCommands(CLI::App& app, Cli& cli) {
   list->add_flag("--json", options->as_json, "print JSON");
   list->footer("Example:\n  penstock team ls");
   OnChosen(list, cli, options, ListTeams);
+
+  CLI::App* show =
+      team->add_subcommand("show", "Show a team, its keys and its usage, even after it was removed");
+  show->add_option("name", options->name, "name of the team")->required()->type_name("TEAM");
+  show->add_flag("--json", options->as_json, "print JSON");
+  show->footer("Example:\n  penstock team show research");
+  OnChosen(show, cli, options, ShowTeam);
+
+  CLI::App* rename = team->add_subcommand("rename", "Rename a team; its keys and usage records stay with it");
+  rename->add_option("name", options->name, "name of the team")->required()->type_name("TEAM");
+  rename->add_option("new-name", options->new_name, "its new name")->required();
+  rename->add_flag("--json", options->as_json, "print JSON");
+  rename->footer("Example:\n  penstock team rename support helpdesk");
+  OnChosen(rename, cli, options, RenameTeam);
+
+  CLI::App* remove = team->add_subcommand("rm", "Remove a team: revokes its keys, keeps its usage records");
+  remove->add_option("name", options->name, "name of the team")->required()->type_name("TEAM");
+  remove->add_flag("--yes", options->yes, "do not ask");
+  remove->add_flag("--json", options->as_json, "print JSON");
+  remove->footer("Example:\n  penstock team rm helpdesk --yes");
+  OnChosen(remove, cli, options, RemoveTeam);
 
   AddKeyCommands(app, cli, options);
 }

@@ -7,10 +7,15 @@
 // {"error":{"message","type","param","code"}}.
 //
 // POST   /admin/v1/teams                 {"name"} → 201 Team; 409 if the name is taken
-// GET    /admin/v1/teams                 → {"data":[Team]}
+// GET    /admin/v1/teams                 → {"data":[Team]}, without those that were removed
+// GET    /admin/v1/teams/{name}          → Team, also one that was removed
 // POST   /admin/v1/teams/{name}          {"external": whether its text may go to engines outside the
 // organisation} → Team
-//          Team: {"id":1,"name":"search","created":1700000000,"external":false}
+//                                        {"name": its new name} → Team; its keys and usage records stay with
+//                                        it
+// DELETE /admin/v1/teams/{name}          → Team. Its keys are revoked and its running requests end; its usage
+//                                        records stay, and so its name stays taken
+//          Team: {"id":1,"name":"search","created":1700000000,"external":false,"removed":0}
 //
 // POST   /admin/v1/keys                  {"team"?,"name"?,"role"?,"models"?:["m"],"expires"?:seconds} → 201
 // Created

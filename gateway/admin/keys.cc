@@ -15,6 +15,7 @@ void AppendTeam(const Team& team, JsonWriter& writer) {
       .Field("name", team.name)
       .Field("created", team.created / kSecond)
       .FieldBool("external", team.external)
+      .Field("removed", team.removed / kSecond)
       .EndObject();
 }
 
@@ -82,11 +83,30 @@ void SetTeam(Accounts& accounts, Call& call) {
   if (!body) return;
   Fields fields(body->get_object());
   const auto external = fields.Bool("external");
-  if (!external) fields.Fault("external", "'external' is missing");
+  const auto name = fields.String("name");
+  if (!external && !name) fields.Fault("external", "'external' or 'name' is missing");
+  if (external && name) fields.Fault("name", "change 'name' and 'external' in two requests");
   if (!Accept(call, fields)) return;
   const auto id = FindTeam(accounts, call.scope, call.argument);
   if (!id) return call.SendError(id.error());
+  if (name) return accounts.RenameTeam(*id, *name, SendTeam(call, 200));
   accounts.SetExternal(*id, *external, SendTeam(call, 200));
+}
+
+void RemoveTeam(Accounts& accounts, Call& call) {
+  const auto id = FindTeam(accounts, call.scope, call.argument);
+  if (!id) return call.SendError(id.error());
+  accounts.RemoveTeam(*id, SendTeam(call, 200));
+}
+
+void SendOneTeam(Accounts& accounts, Call& call) {
+  const auto id = FindTeam(accounts, call.scope, call.argument);
+  if (!id) return call.SendError(id.error());
+  std::string out;
+  JsonWriter writer(out);
+  const std::vector<Team> teams = accounts.Teams();
+  AppendTeam(*std::ranges::find(teams, *id, &Team::id), writer);
+  call.SendJson(std::move(out));
 }
 
 void SendTeams(Accounts& accounts, Call& call) {
@@ -94,7 +114,7 @@ void SendTeams(Accounts& accounts, Call& call) {
   JsonWriter writer(out);
   writer.Object().Key("data").Array();
   for (const Team& team : accounts.Teams()) {
-    if (call.scope.CoversTeam(team.id)) AppendTeam(team, writer);
+    if (team.removed == 0 && call.scope.CoversTeam(team.id)) AppendTeam(team, writer);
   }
   writer.EndArray().EndObject();
   call.SendJson(std::move(out));
@@ -212,7 +232,9 @@ std::vector<Route> KeyRoutes(Accounts& accounts) {
       {Method::kPost, "/v1/logins", kCreateLogins, with(CreateLogin)},
       {Method::kPost, "/admin/v1/teams", kCreateTeams, with(CreateTeam)},
       {Method::kGet, "/admin/v1/teams", kReadTeams, with(SendTeams)},
+      {Method::kGet, "/admin/v1/teams/{}", kReadTeams, with(SendOneTeam)},
       {Method::kPost, "/admin/v1/teams/{}", kCreateTeams, with(SetTeam)},
+      {Method::kDelete, "/admin/v1/teams/{}", kCreateTeams, with(RemoveTeam)},
       {Method::kPost, "/admin/v1/keys", kManageKeys, with(CreateKey)},
       {Method::kGet, "/admin/v1/keys", kReadKeys, with(SendKeys)},
       {Method::kPost, "/admin/v1/keys/{}/rotate", kManageKeys, with(RotateKey)},

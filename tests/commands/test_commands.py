@@ -21,7 +21,7 @@ import pytest
 from bench.lib import cloud
 
 COMMANDS = ["up", "stop", "version", "help", "login", "logout", "status", "model pull", "model import", "model ls", "model show", "model load", "model unload",
-            "model rm", "chat", "team create", "team ls", "key create", "key ls", "key rotate", "key revoke", "usage",
+            "model rm", "chat", "team create", "team ls", "team show", "team rename", "team rm", "connect", "man", "completion", "key create", "key ls", "key rotate", "key revoke", "usage",
             "doctor", "config", "errors", "log", "top", "backup", "restore"]
 
 

@@ -173,6 +173,7 @@ STAND_INS = {
     "penstock key rotate 3 --overlap 0": 'penstock key rotate "$ID" --overlap 0',
     "penstock key revoke 3": 'penstock key revoke "$ID"',
     "penstock doctor": "penstock doctor",
+    "penstock model rm smollm2-135m": "penstock model rm smollm2-135m --yes",  # the cloud serves it
 }
 
 
@@ -193,6 +194,7 @@ def test_every_example_of_the_commands_works(penstock, smollm2, tmp_path):
             return done.stdout
 
         run("penstock team create research-of-others")
+        run("penstock team create support")
         created = run("penstock key create --team research-of-others --json")
         env["ID"] = re.search(r'"id": (\d+)', created)[1]
         env["REQUEST"] = re.search(r"req_\w+", run("penstock chat smollm2-135m hi --max-tokens 2 --json"))[0]
