@@ -54,7 +54,7 @@ json::object FitToJson(const Fit& fit) {
 Result<int> ListServed(const Cloud& cloud, const Options& options) {
   PENSTOCK_ASSIGN(const json::object answer, cloud.Get("/v1/models"));
   const auto states = StatesOf(cloud);  // empty without an operator key: then every listed model is served
-  Table table({"NAME", "STATE", ">CONTEXT"});
+  Table table({"~NAME", "STATE", ">CONTEXT"});
   json::array all;
   const auto add = [&](const std::string& name, const std::string& state, int64_t context) {
     table.Row({name, state, context == 0 ? "" : HumanCount(context)});
@@ -72,7 +72,7 @@ Result<int> ListServed(const Cloud& cloud, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(json::object{{"data", all}}));
   } else {
-    fmt::print("{}", table.empty() ? "no models are available to this key\n" : table.Text());
+    fmt::print("{}", table.empty() ? "no models are available to this key\n" : table.TextForOutput());
   }
   return 0;
 }
@@ -174,7 +174,7 @@ Result<int> ListModels(const Place& place, const Options& options) {
     return ListServed(cloud, options);
   }
   const auto states = StatesIfRunning(place.config);
-  Table table({"NAME", "STATE", "ARCHITECTURE", "QUANTISATION", ">SIZE", ">CONTEXT", "LICENCE", "SOURCE"});
+  Table table({"~NAME", "STATE", "ARCHITECTURE", "QUANTISATION", ">SIZE", ">CONTEXT", "LICENCE", "~SOURCE"});
   json::array all;
   for (const auto& manifest : place.store.List()) {
     const auto found = states.find(manifest.name);
@@ -195,8 +195,8 @@ Result<int> ListModels(const Place& place, const Options& options) {
   if (options.as_json) {
     fmt::print("{}", PrettyJson(json::object{{"data", all}}));
   } else {
-    fmt::print("{}",
-               table.empty() ? "no models yet: `penstock model pull` lists the catalogue\n" : table.Text());
+    fmt::print("{}", table.empty() ? "no models yet: `penstock model pull` lists the catalogue\n"
+                                   : table.TextForOutput());
   }
   return 0;
 }

@@ -143,13 +143,13 @@ Result<int> ListTeams(const Cloud& cloud, const Options& options) {
     fmt::print("{}", PrettyJson(answer));
     return 0;
   }
-  Table table({"TEAM", ">ID", "CREATED", "EXTERNAL"});
+  Table table({"~TEAM", ">ID", "CREATED", "EXTERNAL"});
   for (const auto& value : GetArray(answer, "data")) {
     const auto& team = value.as_object();
     table.Row({GetText(team, "name"), std::to_string(GetInt(team, "id")), HumanTime(GetReal(team, "created")),
                GetBool(team, "external") ? "allowed" : "no"});
   }
-  fmt::print("{}", table.empty() ? "no teams yet: penstock team create NAME\n" : table.Text());
+  fmt::print("{}", table.empty() ? "no teams yet: penstock team create NAME\n" : table.TextForOutput());
   return 0;
 }
 
@@ -251,14 +251,14 @@ Result<int> ListKeys(const Cloud& cloud, const Options& options) {
     fmt::print("{}", PrettyJson(answer));
     return 0;
   }
-  Table table({">ID", "KEY", "TEAM", "NAME", "ROLE", "MODELS", "STATE", "CREATED", "EXPIRES"});
+  Table table({">ID", "KEY", "~TEAM", "~NAME", "ROLE", "~MODELS", "STATE", "CREATED", "EXPIRES"});
   for (const auto& value : GetArray(answer, "data")) {
     const auto& key = value.as_object();
     table.Row({std::to_string(GetInt(key, "id")), GetText(key, "prefix") + "…", GetText(key, "team"),
                GetText(key, "name"), GetText(key, "role"), Joined(GetArray(key, "models")), StateOf(key),
                HumanTime(GetReal(key, "created")), HumanTime(GetReal(key, "expires"))});
   }
-  fmt::print("{}", table.empty() ? "no keys yet: penstock key create --team NAME\n" : table.Text());
+  fmt::print("{}", table.empty() ? "no keys yet: penstock key create --team NAME\n" : table.TextForOutput());
   return 0;
 }
 

@@ -67,12 +67,12 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
     return 0;
   }
   const json::array& rows = GetArray(answer, "data");
-  std::vector<std::string> columns = {"TEAM",    "MODEL",   ">REQUESTS", ">INPUT",
+  std::vector<std::string> columns = {"~TEAM",   "~MODEL",  ">REQUESTS", ">INPUT",
                                       ">CACHED", ">OUTPUT", ">CHIP TIME"};
   const bool reported = std::ranges::any_of(
       rows, [](const auto& row) { return GetInt(row.as_object(), "reported_tokens") > 0; });
   if (reported) columns.insert(columns.end() - 1, ">REPORTED");
-  if (options.by_key) columns.insert(columns.begin() + 1, "KEY");
+  if (options.by_key) columns.insert(columns.begin() + 1, "~KEY");
   if (!options.by.empty()) columns.insert(columns.begin(), options.by == "day" ? "DAY" : "HOUR");
   Table table(std::move(columns));
   for (const auto& value : rows) {
@@ -92,7 +92,7 @@ Result<int> ShowUsage(const Cloud& cloud, const Options& options) {
     }
     table.Row(std::move(cells));
   }
-  fmt::print("{}", table.empty() ? "no usage in that time\n" : table.Text());
+  fmt::print("{}", table.empty() ? "no usage in that time\n" : table.TextForOutput());
   if (reported) {
     fmt::print(
         "\nREPORTED: output tokens of attached engines, as counted by their servers (docs/chips.md).\n");

@@ -1,11 +1,15 @@
 #include "app/common/table.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 #include <utf8proc.h>
 
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <limits>
+
+#include "app/common/terminal.h"
 
 namespace penstock {
 namespace {
@@ -27,12 +31,26 @@ size_t Width(const std::string& text) {
   return width;
 }
 
+// The longest beginning of `text` that leaves one of `cells` for "…"; `text` itself if it fits.
+std::string Shortened(const std::string& text, size_t cells) {
+  if (Width(text) <= cells) return text;
+  size_t end = 0;
+  for (size_t next = 1; next <= text.size(); ++next) {
+    const bool whole = next == text.size() || (static_cast<unsigned char>(text[next]) & 0xC0U) != 0x80U;
+    if (!whole) continue;
+    if (Width(text.substr(0, next)) + 1 > cells) break;
+    end = next;
+  }
+  return text.substr(0, end) + "…";
+}
+
 void AddLine(std::string& out, const std::vector<std::string>& cells, const std::vector<size_t>& widths,
              const std::vector<bool>& right) {
   std::string line;
   for (size_t i = 0; i < cells.size(); ++i) {
-    const std::string pad(widths[i] - Width(cells[i]), ' ');
-    line += (i == 0 ? "" : "  ") + (right[i] ? pad + cells[i] : cells[i] + pad);
+    const std::string cell = Shortened(cells[i], widths[i]);
+    const std::string pad(widths[i] - Width(cell), ' ');
+    line += (i == 0 ? "" : "  ") + (right[i] ? pad + cell : cell + pad);
   }
   line.erase(line.find_last_not_of(' ') + 1);
   out += line + "\n";
@@ -43,7 +61,8 @@ void AddLine(std::string& out, const std::vector<std::string>& cells, const std:
 Table::Table(std::vector<std::string> columns) : columns_(std::move(columns)) {
   for (auto& column : columns_) {
     right_.push_back(column.starts_with('>'));
-    if (right_.back()) column.erase(0, 1);
+    shortened_.push_back(column.starts_with('~'));
+    if (right_.back() || shortened_.back()) column.erase(0, 1);
   }
 }
 
@@ -53,15 +72,39 @@ void Table::Row(std::vector<std::string> cells) {
 }
 
 std::string Table::Text() const {
+  return Text(std::numeric_limits<size_t>::max());
+}
+
+std::string Table::TextForOutput() const {
+  return isatty(STDOUT_FILENO) == 1 ? Text(SizeOfTerminal().columns) : Text();
+}
+
+std::string Table::Text(size_t cells) const {
   std::vector<size_t> widths;
   for (const auto& column : columns_) widths.push_back(Width(column));
   for (const auto& row : rows_) {
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Width(row[i]));
   }
+  Fit(widths, cells);
   std::string out;
   AddLine(out, columns_, widths, right_);
   for (const auto& row : rows_) AddLine(out, row, widths, right_);
   return out;
+}
+
+void Table::Fit(std::vector<size_t>& widths, size_t cells) const {
+  constexpr size_t kShortest = 8;
+  size_t total = 2 * (widths.size() - 1);  // the gaps
+  for (const size_t width : widths) total += width;
+  for (; total > cells; --total) {
+    size_t* widest = nullptr;
+    for (size_t i = 0; i < widths.size(); ++i) {
+      const bool can = shortened_[i] && widths[i] > std::max(kShortest, Width(columns_[i]));
+      if (can && (widest == nullptr || widths[i] > *widest)) widest = &widths[i];
+    }
+    if (widest == nullptr) return;
+    --*widest;
+  }
 }
 
 std::string HumanBytes(uint64_t bytes) {

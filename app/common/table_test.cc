@@ -30,6 +30,32 @@ TEST(Tables, MeasureTheCellsOfATerminal) {
             "e\u0301     3\n");
 }
 
+TEST(Tables, ShortenTheLongestNameFirstAndNeverAFigure) {
+  Table table({"~TEAM", "~NAME", ">TOKENS"});
+  table.Row({"research-and-development", "laptop of ann", "1,234,567"});
+  EXPECT_EQ(table.Text(),
+            "TEAM                      NAME              TOKENS\n"
+            "research-and-development  laptop of ann  1,234,567\n");
+  EXPECT_EQ(table.Text(50), table.Text());
+  EXPECT_EQ(table.Text(40),
+            "TEAM            NAME              TOKENS\n"
+            "research-and-…  laptop of ann  1,234,567\n");
+  EXPECT_EQ(table.Text(10),
+            "TEAM      NAME         TOKENS\n"
+            "researc…  laptop …  1,234,567\n");
+}
+
+TEST(Tables, ShortenBetweenCharactersAlsoWideOnes) {
+  Table table({"~NAME", "X"});
+  table.Row({"研究開発部門", "1"});
+  EXPECT_EQ(table.Text(12),
+            "NAME       X\n"
+            "研究開発…  1\n");
+  EXPECT_EQ(table.Text(11),
+            "NAME      X\n"
+            "研究開…   1\n");
+}
+
 TEST(Humans, ReadSizesCountsAndTimes) {
   EXPECT_EQ(HumanBytes(0), "0 B");
   EXPECT_EQ(HumanBytes(98'362'432), "98.4 MB");
