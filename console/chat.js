@@ -153,7 +153,7 @@ const announce = (text) => { $('announce').textContent = text; };
 function send() {
   const draft = $('draft');
   const text = draft.value.trim();
-  if (text === '' || answering || $('model').value === '') return;
+  if (text === '' || answering || $('send').disabled) return;
   turns.push({ id: ++lastId, role: 'user', content: text });
   draft.value = '';
   grow(draft);
@@ -274,27 +274,45 @@ function showCode() {
 
 // ---- models ----
 
+// Which models the list shows and which one is selected. Only the user changes a selection: a selected model that is
+// not ready, or no longer listed, stays selected and is shown as such. The first ready model is only the start.
+export function selection(models, chosen) {
+  const gone = chosen !== '' && !models.some((model) => model.name === chosen);
+  const listed = gone ? [...models, { name: chosen, state: 'not available' }] : models;
+  const name = chosen || (models.find((model) => model.state === 'ready')?.name ?? '');
+  return { listed, name, model: listed.find((model) => model.name === name) };
+}
+
+// What is said below the list: why nothing can be sent, or the context of the selected model.
+export function modelNote(model, reason) {
+  if (!model) return `No model is ready: ${reason || 'a model is being loaded'}.`;
+  if (model.state !== 'ready') return `${model.name} is not ready (${model.state}). Wait, or select another model.`;
+  return model.context ? `Context: ${count(model.context)} tokens.` : '';
+}
+
+let shown = { models: [], reason: '' };
+
 // Called with each snapshot of the pool.
 export function showModels(models, reason) {
+  shown = { models, reason };
   const select = $('model');
   const chosen = select.value;
-  const ready = models.filter((model) => model.state === 'ready');
-  keyed(select, models, (model) => model.name, (model) => h('option', { value: model.name }),
+  const { listed, name } = selection(models, chosen);
+  keyed(select, listed, (model) => model.name, (model) => h('option', { value: model.name }),
     (option, model) => {
       setText(option, model.state === 'ready' ? model.name : `${model.name} (${model.state})`);
       option.disabled = model.state !== 'ready';
     });
-  if (!ready.some((model) => model.name === chosen)) select.value = ready[0]?.name ?? '';
-  const none = ready.length === 0;
-  setText($('model-note'), none ? `No model is ready: ${reason || 'a model is being loaded'}.` : contextOf(models));
-  $('send').disabled = none;
-  setText($('empty-title'), none ? 'No model is ready yet' : `Ask ${select.value}`);
-  if (select.value !== chosen) showCode();
+  if (select.value !== name) select.value = name;
+  showSelected();
+  if (name !== chosen) showCode();
 }
 
-function contextOf(models) {
-  const model = models.find((one) => one.name === $('model').value);
-  return model?.context ? `Context: ${count(model.context)} tokens.` : '';
+function showSelected() {
+  const { model } = selection(shown.models, $('model').value);
+  setText($('model-note'), modelNote(model, shown.reason));
+  $('send').disabled = model?.state !== 'ready';
+  setText($('empty-title'), model ? `Ask ${model.name}` : 'No model is ready yet');
 }
 
 // ---- wiring ----
@@ -365,7 +383,7 @@ export function startChat(unauthorised) {
   for (const id of ['model', 'system', 'temperature', 'max-tokens', 'seed']) {
     $(id).addEventListener('input', () => {
       showCode();
-      setText($('empty-title'), `Ask ${$('model').value}`);
+      showSelected();
     });
   }
   $('panel-toggle').addEventListener('click', () => {

@@ -87,7 +87,9 @@ function banner(text) {
   if (text !== '') pulsed = 0;
   setText($('banner'), text);
   setHidden($('banner'), text === '');
-  if (text) setAttribute($('pulse-dot'), 'data-tone', 'bad');
+  if (text === '') return;
+  setAttribute($('pulse-dot'), 'data-tone', 'bad');
+  setText($('pulse-text'), 'No connection');  // the figures of the last snapshot are no longer true
 }
 
 // ---- signing in and out ----
