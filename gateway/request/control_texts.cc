@@ -55,7 +55,12 @@ class Marker {
     } else if (value.is_array()) {
       for (json::value& element : value.get_array()) Mark(element);
     } else if (value.is_object()) {
-      MarkMembers(value.get_object(), {});
+      json::object marked;  // names, too: a template may print them
+      for (auto& [key, member] : value.get_object()) {
+        Mark(member);
+        marked[MarkedText(key, controls_, marks_, marking_)] = std::move(member);
+      }
+      value = std::move(marked);
     }
   }
   void MarkMembers(json::object& object, std::initializer_list<std::string_view> ours) const {
