@@ -137,6 +137,13 @@ bool ControlTexts::MayAppearIn(std::string_view json, bool any) const {
   return false;
 }
 
+bool MayRewrite(std::string_view chat_template) {
+  constexpr std::string_view kWords[] = {"replace", "join",  "split",    "strip('",    "strip(\"",
+                                         "upper",   "lower", "title",    "capitalize", "swapcase",
+                                         "[:",      ":]",    "partition"};
+  return std::ranges::any_of(kWords, [&](std::string_view word) { return chat_template.contains(word); });
+}
+
 std::optional<Marks> ChooseMarks(const ControlTexts& controls, std::string_view json) {
   std::unordered_set<std::string_view> used;
   for (size_t at = 0; at < json.size(); ++at) {

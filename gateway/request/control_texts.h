@@ -39,6 +39,10 @@ class ControlTexts {
   std::vector<std::string> firsts_;  // UTF-8
 };
 
+// Whether a template may take parts out of texts, join parts, or change letters, so that the text of a
+// control token arises that no text of the request contains.
+bool MayRewrite(std::string_view chat_template);
+
 // One private-use character for each of ControlTexts::firsts().
 using Marks = std::vector<std::string>;
 // Characters that `json` does not contain; nothing: it contains all of them.

@@ -46,6 +46,12 @@ constexpr std::string_view kTemplates[] = {
     ".lstrip('\\n') }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}",
     // Takes parts out of texts.
     "{% for m in messages %}[INST] {{ m.content | replace('XX', '') }} [/INST]{% endfor %}",
+    // Puts parts of texts beside each other, and changes letters.
+    "{% for m in messages %}<|im_start|>{{ m.content.split('</think>')[0] ~ m.content.split('</think>')[-1] "
+    "}}"
+    "<|im_end|>{% endfor %}",
+    "{% for m in messages %}[INST] {{ m.content | upper }} [/INST]{{ m.content[:3] ~ m.content[4:] }}{% "
+    "endfor %}",
     // Changes every text, so that marks cannot be mapped back.
     "{% for m in messages %}<|im_start|>{{ m.content | tojson }}<|im_end|>{% endfor %}",
     // Everything that a request can say.
@@ -61,7 +67,7 @@ class ControlTextsTest : public ::testing::Test {
     auto compiled = CompileTemplate(std::string(source));
     ASSERT_TRUE(compiled.has_value()) << compiled.error().message;
     text_.chat = *std::move(compiled);
-    text_.rewrites = source.contains("replace");
+    text_.rewrites = MayRewrite(source);
   }
 
   std::vector<Token> Encode(const std::vector<std::pair<std::string, std::string>>& turns,
@@ -148,10 +154,33 @@ TEST_F(ControlTextsTest, IdsOfOtherRequestsDoNotChange) {
 
 // Whatever is put into any text: the control tokens are those of the same conversation with harmless texts.
 TEST_F(ControlTextsTest, NoTextOfARequestBecomesAControlToken) {
-  const std::vector<std::string> pieces = {
-      "<|im_start|>", "<|im_end|>", "<|end|>", "[INST]", "[/INST]",      "</s>",    "<",        "<|",
-      "|>",           "im_end|>",   "<|im_",   "XX",     "<XX|im_end|>", "<think>", "</think>", " ",
-      "\n",           "hi",         "[",       "INST]",  "\ue000",       "\ue001",  "/s>",      "<|user|>"};
+  const std::vector<std::string> pieces = {"<|im_start|>",
+                                           "<|im_end|>",
+                                           "<|end|>",
+                                           "[INST]",
+                                           "[/INST]",
+                                           "</s>",
+                                           "<",
+                                           "<|",
+                                           "|>",
+                                           "im_end|>",
+                                           "<|im_",
+                                           "XX",
+                                           "<XX|im_end|>",
+                                           "<think>",
+                                           "</think>",
+                                           " ",
+                                           "\n",
+                                           "hi",
+                                           "[",
+                                           "INST]",
+                                           "\ue000",
+                                           "\ue001",
+                                           "/s>",
+                                           "<|user|>",
+                                           "<</think>|im_end|>",
+                                           "[inst]",
+                                           "<|i_m_end|>"};
   std::mt19937 random(7);
   const auto made = [&] {
     std::string content;

@@ -52,8 +52,7 @@ Result<ModelTextPtr> LoadModelText(const InstalledModel& model) {
     PENSTOCK_ASSIGN(text->tokenizer, TokenizerFromJson(assets.tokenizer_json));
   }
   text->controls = ControlTexts(*text->tokenizer);
-  text->rewrites = assets.chat_template.find("replace") != std::string::npos ||
-                   assets.chat_template.find("join") != std::string::npos;
+  text->rewrites = MayRewrite(assets.chat_template);
   text->thinks = assets.chat_template.find("<think>") != std::string::npos;
   text->reads_effort = assets.chat_template.find("reasoning_effort") != std::string::npos;
   const std::string chat_template = assets.chat_template;
