@@ -8,6 +8,7 @@
 
 #include "engine/wire.pb.h"
 #include "gateway/common/api_error.h"
+#include "text/text.h"
 
 namespace penstock::gateway {
 
@@ -53,7 +54,8 @@ class Renderer {
 struct AnswerHead {
   std::string id;  // "chatcmpl-…"
   std::string model;
-  int64_t created = 0;  // Unix seconds
+  int64_t created = 0;                   // Unix seconds
+  const Tokenizer* tokenizer = nullptr;  // names control tokens in log-probabilities; outlives the answer
 };
 
 }  // namespace penstock::gateway

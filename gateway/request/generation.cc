@@ -176,7 +176,7 @@ Status Generation::Open(const EncodedPrompts& encoded) {
                                                                  .key = principal.key,
                                                                  .arrived = arrived_});
   delivery_.emplace(request_.chat, encoded.prompts.size(), encoded.start, encoded.echoes,
-                    request_.renderer(request_.chat, ticket_->id()));
+                    request_.renderer(request_.chat, ticket_->id(), *text_->tokenizer));
   pending_.resize(delivery_->choices());
   return {};
 }

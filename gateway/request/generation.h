@@ -60,7 +60,8 @@ struct GenerationRequest {
   size_t body_bytes = 0;
   BodyMemory::Charge memory{};  // for the body, until it is encoded
   // The dialect: makes its writer, once the request's id is known, and gives errors their form.
-  std::function<std::unique_ptr<Renderer>(const ChatRequest&, std::string_view id)> renderer;
+  std::function<std::unique_ptr<Renderer>(const ChatRequest&, std::string_view id, const Tokenizer&)>
+      renderer;
   ErrorRenderer render_error = nullptr;
 };
 

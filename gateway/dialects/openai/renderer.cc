@@ -37,21 +37,29 @@ void AppendUsage(const AnswerUsage& usage, std::string& out) {
       .EndObject();
 }
 
+// A token's text, for log-probabilities. The text of a control token is not part of the answer, so the engine
+// does not send it.
+std::string_view TextOf(const wire::Logprob& token, const Tokenizer* tokenizer) {
+  const bool control = token.text().empty() && tokenizer != nullptr && tokenizer->IsControl(token.token());
+  return control ? tokenizer->Piece(token.token()) : std::string_view(token.text());
+}
+
 // "token", "logprob", "bytes" of one token, the object left open.
-void AppendToken(const wire::Logprob& token, std::string& out) {
+void AppendToken(const wire::Logprob& token, const Tokenizer* tokenizer, std::string& out) {
+  const std::string_view text = TextOf(token, tokenizer);
   out += "{\"token\":";
-  AppendJsonString(token.text(), out);
+  AppendJsonString(text, out);
   out += ",\"logprob\":";
   AppendNumber(token.logprob(), out);
   out += ",\"bytes\":[";
-  for (size_t i = 0; i < token.text().size(); ++i) {
+  for (size_t i = 0; i < text.size(); ++i) {
     if (i > 0) out += ',';
-    AppendInt(static_cast<uint8_t>(token.text()[i]), out);
+    AppendInt(static_cast<uint8_t>(text[i]), out);
   }
   out += ']';
 }
 
-void AppendChatLogprobs(const Logprobs* logprobs, std::string& out) {
+void AppendChatLogprobs(const Logprobs* logprobs, const Tokenizer* tokenizer, std::string& out) {
   if (logprobs == nullptr || logprobs->empty()) {
     out += "null";
     return;
@@ -60,11 +68,11 @@ void AppendChatLogprobs(const Logprobs* logprobs, std::string& out) {
   for (int i = 0; i < logprobs->size(); ++i) {
     const wire::Logprob& token = logprobs->Get(i);
     if (i > 0) out += ',';
-    AppendToken(token, out);
+    AppendToken(token, tokenizer, out);
     out += ",\"top_logprobs\":[";
     for (int k = 0; k < token.top_size(); ++k) {
       if (k > 0) out += ',';
-      AppendToken(token.top(k), out);
+      AppendToken(token.top(k), tokenizer, out);
       out += '}';
     }
     out += "]}";
@@ -73,22 +81,22 @@ void AppendChatLogprobs(const Logprobs* logprobs, std::string& out) {
 }
 
 // What the older form calls a token. As at OpenAI, a part of a character is named by its bytes; a token
-// without a text, which is a control token, by its id.
-std::string LegacyName(const wire::Logprob& token) {
-  if (token.text().empty()) return fmt::format("token_id:{}", token.token());
-  if (ValidUtf8(token.text()) == token.text()) return token.text();
+// without a text by its id.
+std::string LegacyName(const wire::Logprob& token, const Tokenizer* tokenizer) {
+  const std::string_view text = TextOf(token, tokenizer);
+  if (text.empty()) return fmt::format("token_id:{}", token.token());
+  if (ValidUtf8(text) == text) return std::string(text);
   std::string name = "bytes:";
-  for (const char c : token.text())
-    fmt::format_to(std::back_inserter(name), "\\x{:02x}", static_cast<uint8_t>(c));
+  for (const char c : text) fmt::format_to(std::back_inserter(name), "\\x{:02x}", static_cast<uint8_t>(c));
   return name;
 }
 
-void AppendTopMap(const wire::Logprob& token, std::string& out) {
+void AppendTopMap(const wire::Logprob& token, const Tokenizer* tokenizer, std::string& out) {
   out += '{';
   std::set<std::string> used;  // different tokens can have the same text
   for (int k = 0; k < token.top_size(); ++k) {
     if (k > 0) out += ',';
-    std::string name = LegacyName(token.top(k));
+    std::string name = LegacyName(token.top(k), tokenizer);
     if (!used.insert(name).second) name += fmt::format(" token_id:{}", token.top(k).token());
     AppendJsonString(name, out);
     out += ':';
@@ -98,7 +106,8 @@ void AppendTopMap(const wire::Logprob& token, std::string& out) {
 }
 
 // The older form: parallel arrays. `offset`: characters of the choice before these tokens; moved past them.
-void AppendCompletionLogprobs(const Logprobs* logprobs, size_t& offset, std::string& out) {
+void AppendCompletionLogprobs(const Logprobs* logprobs, const Tokenizer* tokenizer, size_t& offset,
+                              std::string& out) {
   if (logprobs == nullptr || logprobs->empty()) {
     out += "null";
     return;
@@ -110,9 +119,9 @@ void AppendCompletionLogprobs(const Logprobs* logprobs, size_t& offset, std::str
     if (i > 0) {
       for (std::string* list : {&out, &values, &tops, &offsets}) *list += ',';
     }
-    AppendJsonString(LegacyName(token), out);
+    AppendJsonString(LegacyName(token, tokenizer), out);
     AppendNumber(token.logprob(), values);
-    AppendTopMap(token, tops);
+    AppendTopMap(token, tokenizer, tops);
     AppendInt(static_cast<int64_t>(offset), offsets);
     offset += Characters(token.text());
   }
@@ -213,7 +222,7 @@ class OpenAiRenderer final : public Renderer {
     out.append(",\"delta\":{\"").append(field).append("\":\"");
     AppendJsonEscaped(text, out);
     out += "\"},\"logprobs\":";
-    AppendChatLogprobs(logprobs, out);
+    AppendChatLogprobs(logprobs, answer_.tokenizer, out);
     out += ",\"finish_reason\":null}]}\n\n";
   }
 
@@ -223,7 +232,7 @@ class OpenAiRenderer final : public Renderer {
     out += ",\"text\":\"";
     AppendJsonEscaped(delta.text, out);
     out += "\",\"logprobs\":";
-    AppendCompletionLogprobs(delta.logprobs, offsets_[delta.choice], out);
+    AppendCompletionLogprobs(delta.logprobs, answer_.tokenizer, offsets_[delta.choice], out);
     out += ",\"finish_reason\":null}]}\n\n";
   }
 
@@ -237,13 +246,13 @@ class OpenAiRenderer final : public Renderer {
         AppendJsonString(choice.reasoning, out);
       }
       out += "},\"logprobs\":";
-      AppendChatLogprobs(&choice.logprobs, out);
+      AppendChatLogprobs(&choice.logprobs, answer_.tokenizer, out);
     } else {
       out += ",\"text\":";
       AppendJsonString(choice.text, out);
       out += ",\"logprobs\":";
       size_t offset = 0;
-      AppendCompletionLogprobs(&choice.logprobs, offset, out);
+      AppendCompletionLogprobs(&choice.logprobs, answer_.tokenizer, offset, out);
     }
     out.append(",\"finish_reason\":\"").append(choice.finish).append("\"}");
   }

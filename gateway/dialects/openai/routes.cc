@@ -30,9 +30,12 @@ void Begin(GenerationContext& context, const Endpoint& endpoint, Call call, ApiR
                             .renderer = {},
                             .render_error = call.render_error};
   const int64_t created = context.clock.Wall() / kSecond;
-  request.renderer = [created, prefix = endpoint.id_prefix](const ChatRequest& asked, std::string_view id) {
-    return MakeOpenAiRenderer(
-        asked, {.id = fmt::format("{}{}", prefix, id), .model = asked.model, .created = created});
+  request.renderer = [created, prefix = endpoint.id_prefix](const ChatRequest& asked, std::string_view id,
+                                                            const Tokenizer& tokenizer) {
+    return MakeOpenAiRenderer(asked, {.id = fmt::format("{}{}", prefix, id),
+                                      .model = asked.model,
+                                      .created = created,
+                                      .tokenizer = &tokenizer});
   };
   BeginGeneration(context, std::move(request), std::move(call.reply));
 }
