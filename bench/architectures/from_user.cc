@@ -1,7 +1,8 @@
-// Linked into llama.cpp's own tests/test-llama-archs.cpp, which makes tiny random models of every architecture, so that
-// it works with a released libllama: loads the backends, and gives llama_model_init_from_user the list of tensors that
-// the release wants. Built by `run`. The list is padded to the number that libllama asks for; tensors in
-// $PENSTOCK_OPTIONAL (names without their layer, separated by commas) are made although libllama could do without.
+// Linked into llama.cpp's own tests/test-llama-archs.cpp, which makes tiny random models of every
+// architecture, so that it works with a released libllama: loads the backends, and gives
+// llama_model_init_from_user the list of tensors that the release wants. Built by `run`. The list is padded
+// to the number that libllama asks for; tensors in $PENSTOCK_OPTIONAL (names without their layer, separated
+// by commas) are made although libllama could do without.
 #include <dlfcn.h>
 
 #include <cstdint>
@@ -38,7 +39,8 @@ void Add(gguf_context* metadata, const std::string& name) {
 }
 
 uint32_t LayersOf(const gguf_context* metadata) {
-  const std::string architecture = gguf_get_val_str(metadata, gguf_find_key(metadata, "general.architecture"));
+  const std::string architecture =
+      gguf_get_val_str(metadata, gguf_find_key(metadata, "general.architecture"));
   return gguf_get_val_u32(metadata, gguf_find_key(metadata, (architecture + ".block_count").c_str()));
 }
 
