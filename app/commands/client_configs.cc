@@ -146,9 +146,9 @@ std::string ClientsPage() {
       "The key is never printed: each configuration reads it from the variable `PENSTOCK_KEY`. Give a client "
       "the key of a\nteam, not the operator's:\n\n"
       "```sh example\nexport PENSTOCK_KEY=$(penstock key create --team research --name laptop)\n```\n\n"
-      "*Tested* means that `./dev bench clients` runs the client against a cloud. The others are configured "
-      "as "
-      "their\ndocumentation says. Which request fields are supported: [api.md](api.md).\n\n"
+      "*Tested* means that `./dev bench clients` runs the client against a cloud. The others were never run "
+      "with "
+      "Penstock:\nplease check them. Which request fields are supported: [api.md](api.md).\n\n"
       "| `CLIENT` | | tested | limits |\n|---|---|---|---|\n";
   for (const auto& client : kClients) {
     page += fmt::format("| [`{0}`](#{0}) | {1} | {2} | {3} |\n", client.name, client.title,

@@ -133,10 +133,11 @@ bool SameControls(const Rendering& one, const Rendering& other) {
   });
 }
 
-// Where every first character of a control token is marked, no text of the request can become one, whatever
-// the template does. If that changes what the template writes (it looks for "<think>" in an answer, say),
-// only whole texts of control tokens are marked; that counts only if the template writes the same text as
-// without marks, and the same control tokens as with every mark. Otherwise the first rendering is the prompt.
+// Where every first character of a control token is marked, no text of the request can begin one,
+// whatever the template does. If that changes what the template writes (it looks for "<think>" in an answer,
+// say), only whole texts of control tokens are marked; that counts only if the template writes the same text
+// as without marks, and the same control tokens as with every mark. Otherwise the first rendering is the
+// prompt.
 ApiResult<Rendering> RenderMarked(const ModelText& text, const ChatRequest& request, std::string plain) {
   if (auto error = Cut(request, plain)) return std::unexpected(*std::move(error));
   const std::string context_json = TemplateContext(text, request);
